@@ -1,0 +1,249 @@
+"""The study file: every key that may be written in it, as pydantic models.
+
+Unknown keys are refused. `config/schema.json` and the table in `config/README.md` are generated from
+these models (`make docs`). What the parts of a study demand of each other is checked in `study.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from .counts import parse_count
+from .grid import SEPARATORS, Cell
+
+Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0, examples=["50K"])]
+
+
+def _check_name(name: str) -> str:
+    """Names become path components and parts of a cell's id."""
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
+    if not name or not set(name) <= allowed or name[0] in ".-_" or any(part in name for part in SEPARATORS):
+        raise ValueError(
+            f"{name!r} is no valid name: letters, digits, '.', '-' and '_' only, none of {', '.join(SEPARATORS)} inside"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused: a typo must not be planned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---------------------------------------------------------------- data
+
+
+class ClassificationHoldOut(Strict):
+    """Zero-shot classification on drawings of vendors (icon sets) that training never sees."""
+
+    kind: Literal["zeroshot_classification"]
+    sets: list[str] = Field(min_length=1, description="icon sets whose every icon is kept out of training")
+    classes: int = Field(100, ge=2, description="the most widespread captions become the classes")
+    templates: list[str] = Field(["{c}", "{c} icon", "an icon of {c}"], min_length=1, description="prompts; {c} is the class name")
+
+
+class RetrievalHoldOut(Strict):
+    """Zero-shot retrieval over pairs whose caption training never sees."""
+
+    kind: Literal["zeroshot_retrieval"]
+    pairs: int = Field(1000, ge=10, description="held-out pairs, one per held-out caption")
+
+
+HoldOut = Annotated[ClassificationHoldOut | RetrievalHoldOut, Field(discriminator="kind")]
+
+
+class SourceBase(Strict):
+    image_size: int = Field(32, ge=8, description="side of the stored images, pixels")
+    shard_size: int = Field(2000, ge=10, description="pairs a shard (tar file)")
+    vocabulary_size: int = Field(4096, ge=600, le=49408, description="rows of the token table built from the training captions")
+    held_out: dict[Name, HoldOut] = Field(min_length=1, description="evaluation sets kept out of training; dataset name = {source}-{key}")
+
+
+class IconifySource(SourceBase):
+    """Captioned SVG icons of the npm package @iconify/json, each set with its own licence."""
+
+    kind: Literal["iconify"]
+    version: str = Field("2.2.535", description="version of the npm package @iconify/json")
+    sha256: str = Field("1a545f86fa224d6531d8fb101dcbe83aac2b28689a21cbed6fc68318a5af4d91", pattern="^[0-9a-f]{64}$", description="of the package's tarball")
+    path: str | None = Field(None, description="an already downloaded tarball; default: fetched by the npm client")
+    licences: list[str] = Field(
+        ["MIT", "Apache-2.0", "CC0-1.0", "ISC", "BSD-3-Clause", "Unlicense", "CC-BY-4.0", "CC-BY-3.0", "OFL-1.1", "MPL-2.0"],
+        min_length=1,
+        description="SPDX ids that are allowed; sets under any other licence are left out",
+    )
+    exclude_categories: list[str] = Field(["Logos"], description="iconify categories that are left out")
+    include_sets: list[str] | None = Field(None, description="only these sets, for small studies; default: all allowed")
+    max_icons_per_set: int = Field(6000, ge=1, description="cap a set, by hash order: one vendor must not dominate")
+
+
+class ProceduralSource(SourceBase):
+    """Captioned scenes of coloured shapes, drawn from a seed without any network."""
+
+    kind: Literal["procedural"]
+    pairs: Count = Field(20_000, description="training pairs to draw")
+    seed: int = 0
+
+
+Source = Annotated[IconifySource | ProceduralSource, Field(discriminator="kind")]
+
+
+class Data(Strict):
+    """A nested subset: the first `pairs` pairs of a source in hash order."""
+
+    source: str
+    pairs: Count
+
+
+# ---------------------------------------------------------------- grid and recipe
+
+
+class Selector(Strict):
+    """Matches the cells that agree in every given key; a key may hold one value or a list."""
+
+    model: str | list[str] | None = None
+    data: str | list[str] | None = None
+    samples_seen: Count | list[Count] | None = None
+    seed: int | list[int] | None = None
+
+    def matches(self, cell: Cell) -> bool:
+        """True where every given key agrees with the cell's."""
+        for key in ("model", "data", "samples_seen", "seed"):
+            wanted = getattr(self, key)
+            if wanted is not None and getattr(cell, key) not in (wanted if isinstance(wanted, list) else [wanted]):
+                return False
+        return True
+
+
+class GridCell(Strict):
+    """One cell by hand."""
+
+    model: str
+    data: str
+    samples_seen: Count
+    seed: int = 0
+
+
+class Grid(Strict):
+    """Every combination of the axes, less `exclude`, plus `include`."""
+
+    models: list[str] = Field(min_length=1, description="open_clip model names, or files in config/models/")
+    data: list[str] = Field(min_length=1, description="keys of `data`")
+    samples_seen: list[Count] | None = Field(None, min_length=1, description="budgets in samples, e.g. [10K, 100K]")
+    epochs: list[int] | None = Field(None, min_length=1, description="budgets in epochs over the unique pairs, instead of samples_seen")
+    seeds: list[int] = Field([0], min_length=1)
+    exclude: list[Selector] = Field([], description="cells to leave out")
+    include: list[GridCell] = Field([], description="cells to add")
+
+    @model_validator(mode="after")
+    def _one_budget_axis(self) -> Grid:
+        if (self.samples_seen is None) == (self.epochs is None):
+            raise ValueError("give exactly one of samples_seen and epochs")
+        return self
+
+
+class Recipe(Strict):
+    """How a cell is trained. All of it is tracked: a change retrains the cells that it touches."""
+
+    global_batch_size: int = Field(256, ge=2, description="pairs a step, over all ranks")
+    learning_rate: float = Field(1e-3, gt=0, description="peak of AdamW's learning rate")
+    warmup_fraction: float | None = Field(0.1, ge=0, lt=1, description="linear warm-up, share of all steps")
+    warmup_steps: int | None = Field(None, ge=0, description="linear warm-up in steps, instead of warmup_fraction")
+    weight_decay: float = Field(0.2, ge=0, description="not applied to gains, biases and the logit scale")
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.98, ge=0, lt=1)
+    eps: float = Field(1e-6, gt=0)
+    gradient_clip: float | None = Field(1.0, gt=0, description="maximum norm of the gradient; null for none")
+
+
+class RecipeOverride(Selector):
+    """Recipe fields for the cells that match the selector."""
+
+    recipe: dict[str, Any] = Field(min_length=1, description="fields of the recipe, as under defaults")
+
+
+class Recipes(Strict):
+    """Defaults, then overrides in order: a later one wins."""
+
+    defaults: Recipe = Recipe()
+    overrides: list[RecipeOverride] = []
+
+
+class Sweep(Strict):
+    """The recorded search behind the learning rates: `snakemake sweep` trains each model at each rate."""
+
+    data: str = Field(description="key of `data`; larger than samples_seen, so that the training loss is that of unseen pairs")
+    samples_seen: Count
+    learning_rates: list[float] = Field(min_length=2)
+    seed: int = 1000
+
+
+# ---------------------------------------------------------------- evaluation, laws, resources
+
+
+class Evaluation(Strict):
+    suite: str = Field(description="a file of config/evaluation/, without .yaml")
+    batch_size: int = Field(256, ge=1, description="images or captions a forward pass")
+    loss_batch_size: int = Field(250, ge=2, description="fixed batch of the held-out contrastive loss")
+
+
+class SuiteEntry(Strict):
+    dataset: Name = Field(description="`{source}-{held_out key}`")
+    metrics: list[str] = Field(min_length=1, description="the metrics that get a law")
+
+
+class Suite(Strict):
+    """A file of config/evaluation/: which sets every checkpoint is evaluated on."""
+
+    description: str = ""
+    datasets: list[SuiteEntry] = Field(min_length=1)
+
+
+METRICS = {
+    "zeroshot_classification": ("acc1", "acc5", "mean_per_class_recall"),
+    "zeroshot_retrieval": (
+        *(f"{way}_retrieval_recall@{k}" for way in ("image", "text") for k in (1, 5, 10)),
+        "contrastive_loss",
+    ),
+}
+"""What each task measures, in clip-benchmark's names; `contrastive_loss` is ours."""
+
+
+class Laws(Strict):
+    methods: list[str] = Field(["binned-min-5", "ols-all"], min_length=1, description="how to fit; see docs/laws.md")
+
+
+class TrainResources(Strict):
+    threads: int = Field(1, ge=1, description="CPU threads a training job")
+    mem_mb: int = Field(2000, ge=100)
+    runtime_minutes: int = Field(60, ge=1)
+    gpus: int = Field(0, ge=0, description="GPUs a training job; 0 trains on CPU")
+
+
+class Resources(Strict):
+    """Where and how long; never part of a result."""
+
+    train: TrainResources = TrainResources()
+
+
+class Study(Strict):
+    """One study file."""
+
+    study: Name = Field(description="name of the study; results go to results/{study}/")
+    title: str = ""
+    sources: dict[Name, Source] = Field(min_length=1)
+    data: dict[Name, Data] = Field(min_length=1)
+    grid: Grid
+    recipe: Recipes = Recipes()
+    sweep: Sweep | None = None
+    evaluation: Evaluation
+    laws: Laws = Laws()
+    resources: Resources = Resources()
+
+
+RECIPE_VERSION = 1
+"""Moves only when the meaning of training changes: every cell is then trained anew."""

@@ -1,0 +1,54 @@
+"""Errors that a user can act on: each names the thing, the place and the next step."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+
+
+class ClipScalingError(Exception):
+    """Base of all errors that are the input's or the machine's, not the code's."""
+
+
+class ConfigError(ClipScalingError):
+    """The study's YAML file asks for something that cannot be."""
+
+
+class ManifestError(ClipScalingError):
+    """A manifest is missing, malformed, or does not agree with the files it lists."""
+
+
+class DataError(ClipScalingError):
+    """A source, a shard or an evaluation set is missing, corrupt or too small."""
+
+
+class TrainingError(ClipScalingError):
+    """A training run cannot start or cannot go on."""
+
+
+class EvaluationError(ClipScalingError):
+    """A checkpoint and an evaluation set do not go together."""
+
+
+class LawError(ClipScalingError):
+    """A table cannot be fitted as asked."""
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's main; print a user's error as `Kind: what, where, next step`, exit code 1.
+
+    Errors of the code itself keep their traceback.
+    """
+    try:
+        main()
+    except ClipScalingError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = error.filename or "the results folder"
+        sys.exit(
+            f"DiskFullError: no space left while writing {place}. Nothing half-written was kept; "
+            "free some space (or point results/ at a larger disk) and run the same command again."
+        )

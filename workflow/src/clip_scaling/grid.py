@@ -1,0 +1,67 @@
+"""The cells of a study: (model, data, samples seen, seed), their names, and the expansion of the grid."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .counts import COUNT_PATTERN, format_count, parse_count
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .config import Study
+
+SEPARATORS = ("Model-", "_Data-", "_Samples-", "_Seed-")
+_CELL = re.compile(rf"Model-(?P<model>.+?)_Data-(?P<data>.+?)_Samples-(?P<samples>{COUNT_PATTERN})_Seed-(?P<seed>[0-9]+)")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One training run of the grid. Its name follows the names LAION gave the released models."""
+
+    model: str
+    data: str
+    samples_seen: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """`Model-ViT-B-32_Data-LAION-400M_Samples-13B_Seed-0`: one path component."""
+        return f"Model-{self.model}_Data-{self.data}_Samples-{format_count(self.samples_seen)}_Seed-{self.seed}"
+
+    @classmethod
+    def parse(cls, name: str) -> Cell:
+        """The inverse of `name`. ValueError where the text is no cell's name."""
+        match = _CELL.fullmatch(name)
+        if not match:
+            raise ValueError(f"{name!r} is no cell's name (Model-..._Data-..._Samples-..._Seed-...)")
+        cell = cls(match["model"], match["data"], parse_count(match["samples"]), int(match["seed"]))
+        if cell.name != name:
+            raise ValueError(f"{name!r} is not in canonical form; write {cell.name!r}")
+        return cell
+
+
+def steps_for(samples_seen: int, global_batch_size: int) -> int:
+    """Optimizer steps of a budget: whole global batches, at least as many samples as asked for."""
+    return -(-samples_seen // global_batch_size)
+
+
+def expand(study: Study) -> list[Cell]:
+    """All cells of a validated study, in the order of the grid's axes. ConfigError where none is left."""
+    grid = study.grid
+    cells: dict[Cell, None] = {}
+    for model in grid.models:
+        for data in grid.data:
+            pairs = study.data[data].pairs
+            budgets = grid.samples_seen or [epochs * pairs for epochs in grid.epochs or []]
+            for samples_seen in budgets:
+                for seed in grid.seeds:
+                    cell = Cell(model, data, samples_seen, seed)
+                    if not any(selector.matches(cell) for selector in grid.exclude):
+                        cells[cell] = None
+    for extra in grid.include:
+        cells[Cell(extra.model, extra.data, extra.samples_seen, extra.seed)] = None
+    if not cells:
+        raise ConfigError("grid: no cell is left after grid.exclude. Narrow its selectors.")
+    return list(cells)

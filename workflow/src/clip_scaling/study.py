@@ -1,0 +1,248 @@
+"""From a study file to everything that follows from it, and every check that needs no data.
+
+`load_study(raw, root)` raises one ConfigError that lists all that is wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from .compute import gmacs_per_sample
+from .config import METRICS, ProceduralSource, Recipe, RecipeOverride, RetrievalHoldOut, Strict, Study, Suite
+from .counts import format_count
+from .errors import ConfigError
+from .grid import Cell, expand, steps_for
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class ResolvedStudy:
+    """A validated study with everything that follows from it."""
+
+    config: Study
+    suite: Suite
+    cells: dict[str, Cell]
+    """Cell by name, in the grid's order."""
+    models: dict[str, dict[str, Any]]
+    """open_clip config by model name."""
+
+    def recipe(self, cell: Cell) -> Recipe:
+        """Defaults plus every matching override, the later winning."""
+        fields = self.config.recipe.defaults.model_dump()
+        for override in self.config.recipe.overrides:
+            if override.matches(cell):
+                fields.update(override.recipe)
+                if "warmup_steps" in override.recipe and "warmup_fraction" not in override.recipe:
+                    fields["warmup_fraction"] = None
+        return Recipe.model_validate(fields)
+
+    def source_of(self, data: str) -> str:
+        """Name of the source that a subset is a prefix of."""
+        return self.config.data[data].source
+
+    def targets(self) -> list[tuple[str, str]]:
+        """(dataset, metric) of every law."""
+        return [(entry.dataset, metric) for entry in self.suite.datasets for metric in entry.metrics]
+
+    def hold_out(self, dataset: str) -> tuple[str, str]:
+        """`iconify-icons` -> ("iconify", "icons"): the source and the set held out of it."""
+        return held_out_sets(self.config)[dataset]
+
+
+def held_out_sets(study: Study) -> dict[str, tuple[str, str]]:
+    """Dataset name -> (source, key) for everything that the study's sources hold out."""
+    return {f"{name}-{key}": (name, key) for name, source in study.sources.items() for key in source.held_out}
+
+
+def load_yaml(path: Path) -> Any:
+    """Read a YAML file. ConfigError where it is missing or malformed."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
+        raise ConfigError(f"{path}: no such file. There are: {there}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML. {error}") from None
+
+
+def load_study(raw: dict[str, Any], root: Path) -> ResolvedStudy:
+    """Validate a study's dictionary and all that it refers to.
+
+    raw: the merged config. root: the project folder, which holds `config/`.
+    Raises one ConfigError that lists every problem found.
+    """
+    study = _validate(Study, raw)
+    suite = _validate(Suite, load_yaml(root / "config" / "evaluation" / f"{study.evaluation.suite}.yaml"))
+    problems = _check_names(study) + _check_suite(study, suite)
+    models: dict[str, dict[str, Any]] = {}
+    wanted = dict.fromkeys([*study.grid.models, *(extra.model for extra in study.grid.include)])
+    for model in wanted:
+        try:
+            models[model] = model_config(model, root)
+            gmacs_per_sample(models[model])
+        except ConfigError as error:
+            problems.append(f"grid.models: {model!r}: {error}")
+    problems += _check_selectors(study)
+    if problems:
+        raise ConfigError(_as_list(problems))
+    cells = {cell.name: cell for cell in expand(study)}
+    resolved = ResolvedStudy(study, suite, cells, models)
+    problems = _check_cells(resolved)
+    if problems:
+        raise ConfigError(_as_list(problems))
+    return resolved
+
+
+def model_config(name: str, root: Path) -> dict[str, Any]:
+    """The open_clip config of a model: `config/models/{name}.json`, else open_clip's own of that name."""
+    found = _model_files(root)
+    if name not in found:
+        raise ConfigError(f"not an open_clip model, and config/models/{name}.json does not exist.{_close(name, found)}")
+    return json.loads(found[name].read_text(encoding="utf-8"))
+
+
+def _model_files(root: Path) -> dict[str, Path]:
+    """Model configs by name. open_clip is located, not imported: planning must not load torch."""
+    spec = find_spec("open_clip")
+    folders = [Path(spec.submodule_search_locations[0]) / "model_configs"] if spec and spec.submodule_search_locations else []
+    folders.append(root / "config" / "models")
+    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.json"))}
+
+
+def _validate(model: type[Model], raw: Any) -> Model:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_as_list([_explain(problem) for problem in error.errors()])) from None
+
+
+def _explain(problem: Any) -> str:
+    """One pydantic error as `place: what is wrong`, with close matches for an unknown key."""
+    place = ".".join(str(part) for part in problem["loc"]) or "the study"
+    if problem["type"] == "extra_forbidden":
+        known = {field for model in _all_models(Strict) for field in model.model_fields}
+        return f"{place}: unknown key.{_close(str(problem['loc'][-1]), known)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {message} (got {problem['input']!r})" if problem["type"] != "missing" else f"{place}: {message}"
+
+
+def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
+    return [model, *(deeper for child in model.__subclasses__() for deeper in _all_models(child))]
+
+
+def _close(name: str, known: Iterable[str]) -> str:
+    """` Close matches: a, b.` or, with none, all valid ones if they are few."""
+    known = sorted(known)
+    matches = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or (known if len(known) <= 12 else [])
+    return f" Close matches: {', '.join(matches)}." if matches else ""
+
+
+def _as_list(problems: list[str]) -> str:
+    return problems[0] if len(problems) == 1 else "\n" + "\n".join(f"  - {problem}" for problem in problems)
+
+
+def _check_names(study: Study) -> list[str]:
+    """References between the parts of the file, and names that would share a folder."""
+    problems = []
+    for data, subset in study.data.items():
+        if subset.source not in study.sources:
+            problems.append(f"data.{data}.source: {subset.source!r} is not one of sources.{_close(subset.source, study.sources)}")
+    for name in dict.fromkeys([*study.grid.data, *(extra.data for extra in study.grid.include)]):
+        if name not in study.data:
+            problems.append(f"grid.data: {name!r} is not a key of data.{_close(name, study.data)}")
+    if study.sweep and study.sweep.data not in study.data:
+        problems.append(f"sweep.data: {study.sweep.data!r} is not a key of data.{_close(study.sweep.data, study.data)}")
+    for name in set(study.sources) & set(study.data):
+        problems.append(f"data.{name}: a source has the same name, and both would be written to results/data/{name}. Rename one")
+    for name in [*study.sources, *study.data]:
+        if name.startswith("eval-") or name == "downloads":
+            problems.append(f"{name!r}: 'downloads' and names that begin with 'eval-' are taken in results/data. Rename it")
+    for name, source in study.sources.items():
+        if isinstance(source, ProceduralSource):
+            for data, subset in study.data.items():
+                if subset.source == name and subset.pairs > source.pairs:
+                    problems.append(
+                        f"data.{data}.pairs: {format_count(subset.pairs)} asked, but sources.{name}.pairs draws {format_count(source.pairs)}"
+                    )
+    return problems
+
+
+def _check_selectors(study: Study) -> list[str]:
+    """A selector that names no model, data or budget of the grid is a typo."""
+    budgets = study.grid.samples_seen
+    known: dict[str, list[Any]] = {
+        "model": [*study.grid.models, *(extra.model for extra in study.grid.include)],
+        "data": [*study.grid.data, *(extra.data for extra in study.grid.include)],
+        "samples_seen": [*budgets, *(extra.samples_seen for extra in study.grid.include)] if budgets else [],
+    }
+    problems = []
+    places = [(f"recipe.overrides.{i}", selector) for i, selector in enumerate(study.recipe.overrides)]
+    places += [(f"grid.exclude.{i}", selector) for i, selector in enumerate(study.grid.exclude)]
+    for place, selector in places:
+        for key, valid in known.items():
+            wanted = getattr(selector, key)
+            for value in [] if wanted is None else wanted if isinstance(wanted, list) else [wanted]:
+                if valid and value not in valid:
+                    problems.append(f"{place}.{key}: {value!r} is not in the grid.{_close(str(value), map(str, valid))}")
+        if isinstance(selector, RecipeOverride):
+            for key in selector.recipe.keys() - Recipe.model_fields.keys():
+                problems.append(f"{place}.recipe.{key}: unknown key.{_close(key, Recipe.model_fields)}")
+    return problems
+
+
+def _check_suite(study: Study, suite: Suite) -> list[str]:
+    """Every dataset of the suite must be held out by a source, and every law's metric measured."""
+    known = held_out_sets(study)
+    problems = []
+    for entry in suite.datasets:
+        place = f"evaluation.suite ({study.evaluation.suite}): dataset {entry.dataset!r}"
+        if entry.dataset not in known:
+            problems.append(f"{place} is not held out by any source.{_close(entry.dataset, known)}")
+            continue
+        source, key = known[entry.dataset]
+        task = study.sources[source].held_out[key].kind
+        for metric in entry.metrics:
+            if metric not in METRICS[task]:
+                problems.append(f"{place}: metric {metric!r} is not measured in {task}.{_close(metric, METRICS[task])}")
+        held_out = study.sources[source].held_out[key]
+        if isinstance(held_out, RetrievalHoldOut) and study.evaluation.loss_batch_size > held_out.pairs:
+            problems.append(f"evaluation.loss_batch_size: {study.evaluation.loss_batch_size} is more than the {held_out.pairs} pairs of {entry.dataset!r}")
+    return problems
+
+
+def _check_cells(study: ResolvedStudy) -> list[str]:
+    """What can be known of a cell before any data exists: its recipe, its warm-up, its tokens."""
+    problems = []
+    for cell in study.cells.values():
+        try:
+            recipe = study.recipe(cell)
+        except ValidationError as error:
+            problems += [f"{cell.name}: recipe.{_explain(problem)}" for problem in error.errors()]
+            continue
+        steps = steps_for(cell.samples_seen, recipe.global_batch_size)
+        if recipe.warmup_steps is not None and recipe.warmup_steps >= steps:
+            problems.append(
+                f"{cell.name}: warmup_steps {recipe.warmup_steps} is not shorter than the run of {steps} steps "
+                f"({format_count(cell.samples_seen)} samples at batch {recipe.global_batch_size}). Lower it, or give warmup_fraction"
+            )
+        if recipe.global_batch_size > study.config.data[cell.data].pairs:
+            problems.append(
+                f"{cell.name}: global_batch_size {recipe.global_batch_size} is more than the {study.config.data[cell.data].pairs} pairs of {cell.data!r}"
+            )
+        source = study.config.sources[study.source_of(cell.data)]
+        rows = study.models[cell.model]["text_cfg"].get("vocab_size", 49408)
+        if rows < source.vocabulary_size:
+            problems.append(
+                f"{cell.name}: the model's token table has {rows} rows, but sources.{study.source_of(cell.data)}.vocabulary_size is {source.vocabulary_size}"
+            )
+    return list(dict.fromkeys(problems))
