@@ -1,0 +1,32 @@
+"""Small tidy tables for the tests of laws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clip_scaling.laws.published import read_zeroshot
+
+MakeTable = Callable[..., pd.DataFrame]
+
+
+@pytest.fixture
+def make_table() -> MakeTable:
+    """Build a tidy table of one target from compute (GMAC) and error (a fraction)."""
+
+    def make(compute: list[float], error: list[float], **columns: object) -> pd.DataFrame:
+        table = pd.DataFrame({"compute_gmacs": compute, "value": 1 - np.asarray(error, dtype=float)})
+        table["cell"] = [f"cell-{i}" for i in range(len(table))]
+        return table.assign(dataset="target", metric="acc1", **columns)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def published_table(published: Path) -> pd.DataFrame:
+    """The released zero-shot results, tidy."""
+    return read_zeroshot(published)

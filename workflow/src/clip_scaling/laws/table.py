@@ -1,0 +1,175 @@
+"""The tidy table of measurements, and the runs of one target in it as arrays that a law is fitted to."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..errors import LawError
+
+REQUIRED = ("cell", "compute_gmacs", "dataset", "metric", "value")
+FACTORS = ("gmacs_per_sample", "samples_seen", "unique_pairs")
+
+
+class UnfitPoints(LawError):
+    """The table is sound, but these points carry no law: too few, all equal, or without a logarithm."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What was measured on one target by one source. All arrays are (n,), sorted by compute, then cell.
+
+    compute: GMAC (forward, both towers, over all samples seen); error: fraction in (0, 1), or nats for a loss.
+    gmacs: GMAC per sample; samples: samples seen; unique: distinct pairs. NaN where the table has no such column.
+    tests: size of the evaluation set, NaN where it is not given.
+    """
+
+    target: str
+    metric: str
+    source: str
+    cell: np.ndarray
+    model: np.ndarray
+    data: np.ndarray
+    seed: np.ndarray
+    compute: np.ndarray
+    error: np.ndarray
+    gmacs: np.ndarray
+    samples: np.ndarray
+    unique: np.ndarray
+    tests: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+    @property
+    def log_compute(self) -> np.ndarray:
+        """log10 of GMAC."""
+        return np.log10(self.compute)
+
+    @property
+    def log_error(self) -> np.ndarray:
+        """log10 of the error."""
+        return np.log10(self.error)
+
+    def take(self, rows: np.ndarray) -> Runs:
+        """The runs at these indices, or where this mask is true."""
+        names = ("cell", "model", "data", "seed", "compute", "error", "gmacs", "samples", "unique", "tests")
+        return Runs(self.target, self.metric, self.source, **{name: getattr(self, name)[rows] for name in names})
+
+
+def is_loss(metric: str) -> bool:
+    """Whether the metric is itself an error (nats), and not an accuracy or recall."""
+    return metric.endswith("loss")
+
+
+def to_error(metric: str, value: np.ndarray) -> np.ndarray:
+    """1 - value for accuracies and recalls, the value itself for a loss."""
+    return np.asarray(value, dtype=float) if is_loss(metric) else 1.0 - np.asarray(value, dtype=float)
+
+
+def from_error(metric: str, error: np.ndarray) -> np.ndarray:
+    """The inverse of `to_error`."""
+    return np.asarray(error, dtype=float) if is_loss(metric) else 1.0 - np.asarray(error, dtype=float)
+
+
+def sources(table: pd.DataFrame, target: str, metric: str) -> list[str]:
+    """The sources that measured this target, in the table's order; `[""]` where the table has no such column."""
+    if "source" not in table:
+        return [""]
+    rows = (table["dataset"] == target) & (table["metric"] == metric) & table["value"].notna()
+    return list(dict.fromkeys(table.loc[rows, "source"].astype(str)))
+
+
+def select_runs(table: pd.DataFrame, target: str, metric: str, source: str | None = None) -> Runs:
+    """The runs of one target in a tidy table (columns of docs/design.md).
+
+    source: a value of the column `source`; None where the target has one source only.
+    A row without a value is left out. Raises LawError for a table that is not sound (missing columns, unknown
+    target, duplicate runs, compute that is not positive) and UnfitPoints for errors that have no logarithm.
+    """
+    _need_columns(table, REQUIRED)
+    _need_value("target", target, table["dataset"])
+    rows = table[table["dataset"] == target]
+    _need_value(f"metric of {target}", metric, rows["metric"])
+    rows = rows[(rows["metric"] == metric) & rows["value"].notna()]
+    found = sources(table, target, metric)
+    if source is None:
+        if len(found) > 1:
+            raise LawError(f"{target} {metric}: runs of {len(found)} sources ({', '.join(found)}). Choose one of them.")
+        source = found[0] if found else ""
+    elif "source" in table:
+        _need_value(f"source of {target} {metric}", source, rows["source"])
+    if "source" in table:
+        rows = rows[rows["source"].astype(str) == source]
+    place = f"{target} {metric}" + (f" ({source})" if source else "")
+    _check(rows, metric, place)
+    rows = rows.sort_values(["compute_gmacs", "cell"], kind="stable")
+    return Runs(
+        target,
+        metric,
+        source,
+        cell=rows["cell"].astype(str).to_numpy(object),
+        model=_texts(rows, "model"),
+        data=_texts(rows, "data"),
+        seed=_numbers(rows, "seed"),
+        compute=rows["compute_gmacs"].to_numpy(float),
+        error=to_error(metric, rows["value"].to_numpy(float)),
+        gmacs=_numbers(rows, "gmacs_per_sample"),
+        samples=_numbers(rows, "samples_seen"),
+        unique=_numbers(rows, "unique_pairs"),
+        tests=_numbers(rows, "n"),
+    )
+
+
+def _check(rows: pd.DataFrame, metric: str, place: str) -> None:
+    repeated = rows["cell"][rows["cell"].duplicated()]
+    if len(repeated):
+        raise LawError(
+            f"{place}: {repeated.iloc[0]} is in the table {(rows['cell'] == repeated.iloc[0]).sum()} times. "
+            "Keep one row a run."
+        )
+    compute = rows["compute_gmacs"].to_numpy(float)
+    bad = ~(np.isfinite(compute) & (compute > 0))
+    if bad.any():
+        raise LawError(
+            f"{place}: compute of {rows['cell'].iloc[bad.argmax()]} is {compute[bad.argmax()]:g} GMAC. "
+            "It must be positive; drop or correct the row."
+        )
+    error = to_error(metric, rows["value"].to_numpy(float))
+    top = np.inf if is_loss(metric) else 1.0
+    bad = ~((error > 0) & (error < top))
+    if bad.any():
+        value = rows["value"].iloc[bad.argmax()]
+        looks_like_percent = not is_loss(metric) and value > 1
+        raise UnfitPoints(
+            f"{place}: error {error[bad.argmax()]:g} (value {value:g}) of {rows['cell'].iloc[bad.argmax()]} is outside "
+            f"(0, {'inf' if is_loss(metric) else '1'}) and has no place on a log axis. "
+            + ("It looks like a percentage; divide by 100." if looks_like_percent else "Correct or drop the row.")
+        )
+
+
+def _need_columns(table: pd.DataFrame, names: Iterable[str]) -> None:
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise LawError(
+            f"the table has no column {', '.join(map(repr, missing))}. It has {', '.join(map(str, table.columns))}."
+        )
+
+
+def _need_value(what: str, value: str, column: pd.Series) -> None:
+    known = list(dict.fromkeys(column.astype(str)))
+    if value not in known:
+        close = difflib.get_close_matches(value, known, n=3) or known[:8]
+        raise LawError(f"{what}: {value!r} is not in the table. Did you mean {', '.join(close)}?")
+
+
+def _texts(rows: pd.DataFrame, name: str) -> np.ndarray:
+    return (rows[name].astype(str) if name in rows else pd.Series("", index=rows.index)).to_numpy(object)
+
+
+def _numbers(rows: pd.DataFrame, name: str) -> np.ndarray:
+    return rows[name].to_numpy(float) if name in rows else np.full(len(rows), np.nan)
