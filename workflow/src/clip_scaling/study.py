@@ -107,7 +107,7 @@ def model_config(name: str, root: Path) -> dict[str, Any]:
     """The open_clip config of a model: `config/models/{name}.json`, else open_clip's own of that name."""
     found = _model_files(root)
     if name not in found:
-        raise ConfigError(f"not an open_clip model, and config/models/{name}.json does not exist.{_close(name, found)}")
+        raise ConfigError(f"not an open_clip model, and config/models/{name}.json does not exist.{close_matches(name, found)}")
     return json.loads(found[name].read_text(encoding="utf-8"))
 
 
@@ -131,7 +131,7 @@ def _explain(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "the study"
     if problem["type"] == "extra_forbidden":
         known = {field for model in _all_models(Strict) for field in model.model_fields}
-        return f"{place}: unknown key.{_close(str(problem['loc'][-1]), known)}"
+        return f"{place}: unknown key.{close_matches(str(problem['loc'][-1]), known)}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{place}: {message} (got {problem['input']!r})" if problem["type"] != "missing" else f"{place}: {message}"
 
@@ -140,7 +140,7 @@ def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
     return [model, *(deeper for child in model.__subclasses__() for deeper in _all_models(child))]
 
 
-def _close(name: str, known: Iterable[str]) -> str:
+def close_matches(name: str, known: Iterable[str]) -> str:
     """` Close matches: a, b.` or, with none, all valid ones if they are few."""
     known = sorted(known)
     matches = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or (known if len(known) <= 12 else [])
@@ -156,12 +156,12 @@ def _check_names(study: Study) -> list[str]:
     problems = []
     for data, subset in study.data.items():
         if subset.source not in study.sources:
-            problems.append(f"data.{data}.source: {subset.source!r} is not one of sources.{_close(subset.source, study.sources)}")
+            problems.append(f"data.{data}.source: {subset.source!r} is not one of sources.{close_matches(subset.source, study.sources)}")
     for name in dict.fromkeys([*study.grid.data, *(extra.data for extra in study.grid.include)]):
         if name not in study.data:
-            problems.append(f"grid.data: {name!r} is not a key of data.{_close(name, study.data)}")
+            problems.append(f"grid.data: {name!r} is not a key of data.{close_matches(name, study.data)}")
     if study.sweep and study.sweep.data not in study.data:
-        problems.append(f"sweep.data: {study.sweep.data!r} is not a key of data.{_close(study.sweep.data, study.data)}")
+        problems.append(f"sweep.data: {study.sweep.data!r} is not a key of data.{close_matches(study.sweep.data, study.data)}")
     for name in set(study.sources) & set(study.data):
         problems.append(f"data.{name}: a source has the same name, and both would be written to results/data/{name}. Rename one")
     for name in [*study.sources, *study.data]:
@@ -193,10 +193,10 @@ def _check_selectors(study: Study) -> list[str]:
             wanted = getattr(selector, key)
             for value in [] if wanted is None else wanted if isinstance(wanted, list) else [wanted]:
                 if valid and value not in valid:
-                    problems.append(f"{place}.{key}: {value!r} is not in the grid.{_close(str(value), map(str, valid))}")
+                    problems.append(f"{place}.{key}: {value!r} is not in the grid.{close_matches(str(value), map(str, valid))}")
         if isinstance(selector, RecipeOverride):
             for key in selector.recipe.keys() - Recipe.model_fields.keys():
-                problems.append(f"{place}.recipe.{key}: unknown key.{_close(key, Recipe.model_fields)}")
+                problems.append(f"{place}.recipe.{key}: unknown key.{close_matches(key, Recipe.model_fields)}")
     return problems
 
 
@@ -207,13 +207,13 @@ def _check_suite(study: Study, suite: Suite) -> list[str]:
     for entry in suite.datasets:
         place = f"evaluation.suite ({study.evaluation.suite}): dataset {entry.dataset!r}"
         if entry.dataset not in known:
-            problems.append(f"{place} is not held out by any source.{_close(entry.dataset, known)}")
+            problems.append(f"{place} is not held out by any source.{close_matches(entry.dataset, known)}")
             continue
         source, key = known[entry.dataset]
         task = study.sources[source].held_out[key].kind
         for metric in entry.metrics:
             if metric not in METRICS[task]:
-                problems.append(f"{place}: metric {metric!r} is not measured in {task}.{_close(metric, METRICS[task])}")
+                problems.append(f"{place}: metric {metric!r} is not measured in {task}.{close_matches(metric, METRICS[task])}")
         held_out = study.sources[source].held_out[key]
         if isinstance(held_out, RetrievalHoldOut) and study.evaluation.loss_batch_size > held_out.pairs:
             problems.append(f"evaluation.loss_batch_size: {study.evaluation.loss_batch_size} is more than the {held_out.pairs} pairs of {entry.dataset!r}")
@@ -246,3 +246,31 @@ def _check_cells(study: ResolvedStudy) -> list[str]:
                 f"{cell.name}: the model's token table has {rows} rows, but sources.{study.source_of(cell.data)}.vocabulary_size is {source.vocabulary_size}"
             )
     return list(dict.fromkeys(problems))
+
+
+def plan_rows(study: ResolvedStudy) -> list[dict[str, Any]]:
+    """One row a cell: its axes, its steps, its epochs and its compute, known before anything runs."""
+    rows = []
+    for cell in study.cells.values():
+        recipe = study.recipe(cell)
+        steps = steps_for(cell.samples_seen, recipe.global_batch_size)
+        seen = steps * recipe.global_batch_size
+        gmacs = gmacs_per_sample(study.models[cell.model])["total"]
+        pairs = study.config.data[cell.data].pairs
+        rows.append(
+            {
+                "cell": cell.name,
+                "model": cell.model,
+                "data": cell.data,
+                "unique_pairs": pairs,
+                "samples_seen": seen,
+                "seed": cell.seed,
+                "steps": steps,
+                "epochs": round(seen / pairs, 4),
+                "learning_rate": recipe.learning_rate,
+                "global_batch_size": recipe.global_batch_size,
+                "gmacs_per_sample": gmacs,
+                "compute_gmacs": gmacs * seen,
+            }
+        )
+    return rows

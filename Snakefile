@@ -1,0 +1,47 @@
+"""clip-scaling: one study file -> data -> training grid -> evaluation -> laws -> report.
+
+  snakemake --cores all                                  the default study on this machine
+  snakemake -n                                           what would run, and why
+  snakemake --cores all --configfile config/smoke.yaml   another study
+  snakemake --cores all results/laptop/train/CELL/checkpoint.pt      one cell
+
+Path grammar (CELL = Model-{model}_Data-{data}_Samples-{count}_Seed-{seed}):
+  results/data/{source|data|eval-dataset}/manifest.json
+  results/{study}/train/CELL/{checkpoint.pt,train.json,curve.jsonl}
+  results/{study}/evaluate/CELL/metrics.json
+  results/{study}/tables/{metrics,laws,predictions}.csv
+  results/{study}/laws/{dataset}/{metric}.json
+  results/{study}/figures/*.svg, results/{study}/report.html
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+if not workflow.configfiles:  # a study given by --configfile replaces the default one, it is not merged into it
+
+    configfile: "config/laptop.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/plan.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/laws.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{STUDY_DIR}/report.html",
+    message:
+        f"Study {STUDY.study} is complete: open {{input}}"
+
+
+rule sweep:
+    input:
+        f"{STUDY_DIR}/tables/learning_rates.csv",
+    message:
+        "The search for learning rates is complete: see {input}"

@@ -1,0 +1,23 @@
+"""Gather the runs of the learning-rate search into one table and mark the best rate of each model."""
+
+import argparse
+from pathlib import Path
+
+from clip_scaling.errors import run_script
+from clip_scaling.manifests import atomic_path
+from clip_scaling.tables import gather_learning_rates
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("records", type=Path, nargs="+", help="train.json of each run")
+    parser.add_argument("--output", required=True, type=Path, help="CSV to write")
+    args = parser.parse_args()
+    table = gather_learning_rates(args.records)
+    with atomic_path(args.output) as temporary:
+        table.to_csv(temporary, index=False)
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    run_script(main)

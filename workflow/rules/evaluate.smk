@@ -1,0 +1,50 @@
+"""Every set of the suite on each checkpoint, and the table of all metrics."""
+
+
+rule evaluate:
+    input:
+        checkpoint=f"{STUDY_DIR}/train/{{cell}}/checkpoint.pt",
+        tokenizer=evaluate_tokenizer,
+        sets=expand("results/data/eval-{dataset}/manifest.json", dataset=DATASETS),
+    output:
+        metrics=f"{STUDY_DIR}/evaluate/{{cell}}/metrics.json",
+    params:
+        batch_size=STUDY.evaluation.batch_size,
+        loss_batch_size=STUDY.evaluation.loss_batch_size,
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    log:
+        f"results/logs/{STUDY.study}/evaluate/{{cell}}.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/evaluate/{{cell}}.tsv"
+    message:
+        "Evaluate {wildcards.cell}"
+    shell:
+        # TQDM_DISABLE: clip-benchmark's progress bars would fill the log.
+        "TQDM_DISABLE=1 python scripts/evaluate.py --checkpoint {input.checkpoint} --sets {input.sets}"
+        " --tokenizer {input.tokenizer} --batch-size {params.batch_size} --loss-batch-size {params.loss_batch_size}"
+        " --output {output.metrics} --threads {threads} 2>&1 | tee {log}"
+
+
+rule collect:
+    input:
+        # Ancient: the plan is rewritten at any change of the study file; params.cells tells a change of the grid.
+        grid=ancient(f"{STUDY_DIR}/plan/grid.tsv"),
+        trained=expand(f"{STUDY_DIR}/train/{{cell}}/train.json", cell=CELLS),
+        evaluated=expand(f"{STUDY_DIR}/evaluate/{{cell}}/metrics.json", cell=CELLS),
+    output:
+        csv=f"{STUDY_DIR}/tables/metrics.csv",
+        parquet=f"{STUDY_DIR}/tables/metrics.parquet",
+    params:
+        cells=hashlib.sha256("\n".join(CELLS).encode()).hexdigest(),
+        folder=STUDY_DIR,
+    log:
+        f"results/logs/{STUDY.study}/tables/metrics.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/tables/metrics.tsv"
+    message:
+        f"Collect the metrics of {len(CELLS)} cells into one table"
+    shell:
+        "python scripts/collect.py --grid {input.grid} --study-folder {params.folder}"
+        " --csv {output.csv} --parquet {output.parquet} 2>&1 | tee {log}"

@@ -1,0 +1,1 @@
+"""Evaluation of one checkpoint on sets in clip-benchmark's webdataset layout."""

@@ -1,0 +1,69 @@
+"""The study's tables: one tidy table of all metrics, and the record of the learning-rate search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .errors import ManifestError
+from .manifests import read_json
+
+COLUMNS = [
+    "cell",
+    "model",
+    "data",
+    "unique_pairs",
+    "samples_seen",
+    "seed",
+    "gmacs_per_sample",
+    "compute_gmacs",
+    "dataset",
+    "task",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "source",
+]
+"""Of tables/metrics: docs/design.md says what each means."""
+
+
+def collect_metrics(grid: pd.DataFrame, folder: Path, source: str) -> pd.DataFrame:
+    """Tidy table of every metric of every cell, in the grid's order.
+
+    grid: the plan's table. folder: results/{study}. source: name of the training distribution.
+    Samples seen and compute are what training recorded. ManifestError where a cell's metrics are of another checkpoint's cell.
+    """
+    rows: list[dict[str, Any]] = []
+    for cell in grid["cell"]:
+        trained = read_json(folder / "train" / cell / "train.json")
+        evaluated = read_json(folder / "evaluate" / cell / "metrics.json")
+        for name, found in (("train.json", trained["cell"]), ("metrics.json", evaluated["cell"])):
+            if found != cell:
+                raise ManifestError(f"{folder}: {name} of {cell} says it is of {found}. Delete it and run snakemake again.")
+        about = {key: trained[key] for key in COLUMNS[:8]}
+        rows += [about | metric | {"source": source} for metric in evaluated["metrics"]]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def gather_learning_rates(records: list[Path]) -> pd.DataFrame:
+    """One row a (model, learning rate) with the final training loss; `chosen` marks each model's lowest."""
+    rows = []
+    for path in records:
+        trained = read_json(path)
+        rows.append(
+            {
+                "model": trained["model"],
+                "data": trained["data"],
+                "samples_seen": trained["samples_seen"],
+                "global_batch_size": trained["recipe"]["global_batch_size"],
+                "learning_rate": trained["recipe"]["learning_rate"],
+                "final_loss": trained["final_loss"],
+            }
+        )
+    table = pd.DataFrame(rows).sort_values(["model", "learning_rate"], ignore_index=True)
+    table["chosen"] = table.groupby("model")["final_loss"].transform("min") == table["final_loss"]
+    return table
