@@ -1,0 +1,44 @@
+"""Draw the figures of a whole study: learning curves, the data bottleneck, predicted against measured error."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from clip_scaling.errors import run_script
+from clip_scaling.report.prediction_figure import prediction_figure
+from clip_scaling.report.run_figures import bottleneck_figure, bottleneck_target, learning_curve_figure
+from clip_scaling.report.style import save_figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    curves = kinds.add_parser("learning-curves", help="training loss against samples seen, by model")
+    curves.add_argument("--curves", required=True, type=Path, nargs="+", help="train/{cell}/curve.jsonl")
+    bottleneck = kinds.add_parser("bottleneck", help="held-out error against samples seen, by model and data size")
+    bottleneck.add_argument("--target", nargs=2, metavar=("DATASET", "METRIC"), help="default: a held-out loss")
+    predictions = kinds.add_parser("predictions", help="predicted against measured error, by target")
+    predictions.add_argument("--predictions", required=True, type=Path, help="tables/predictions.csv")
+    predictions.add_argument("--targets", required=True, type=json.loads, help="JSON [[dataset, metric], ...]")
+    predictions.add_argument("--methods", type=json.loads, default={}, help="JSON {source: method} to draw")
+    for kind in (curves, bottleneck, predictions):
+        kind.add_argument("--metrics", required=True, type=Path, help="tables/metrics.parquet")
+        kind.add_argument("--svg", required=True, type=Path)
+        kind.add_argument("--pdf", required=True, type=Path)
+    args = parser.parse_args()
+    metrics = pd.read_parquet(args.metrics)
+    if args.kind == "learning-curves":
+        lines = {path.parent.name: pd.read_json(path, lines=True) for path in args.curves}
+        figure = learning_curve_figure(metrics, lines)
+    elif args.kind == "bottleneck":
+        figure = bottleneck_figure(metrics, *(args.target or bottleneck_target(metrics)))
+    else:
+        targets = [(dataset, metric) for dataset, metric in args.targets]
+        figure = prediction_figure(metrics, pd.read_csv(args.predictions), targets, args.methods)
+    save_figure(figure, args.svg, args.pdf)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,71 @@
+"""Words for what the tables name: targets, metrics, axes; and numbers to the digits that their interval supports."""
+
+from __future__ import annotations
+
+import math
+
+from ..laws.table import is_loss
+
+_METRICS = {
+    "acc1": "top-1 accuracy",
+    "acc5": "top-5 accuracy",
+    "mean_per_class_recall": "mean per-class recall",
+    "mean_average_precision": "mean average precision",
+    "contrastive_loss": "contrastive loss",
+}
+_DATASETS = {
+    "imagenet1k": "ImageNet",
+    "imagenet_robustness": "ImageNet robustness",
+    "vtab+": "VTAB+",
+    "mscoco_captions": "MS-COCO",
+    "flickr30k": "Flickr30K",
+}
+_SOURCES = {"openclip": "OpenCLIP", "openai": "OpenAI"}
+
+
+def metric_title(metric: str) -> str:
+    """`image_retrieval_recall@5` -> `image retrieval R@5`; other names with spaces for underscores."""
+    return _METRICS.get(metric, metric.replace("_", " ").replace("retrieval recall@", "retrieval R@"))
+
+
+def dataset_title(dataset: str) -> str:
+    """The paper's name of a released set; the dataset's own name otherwise."""
+    return _DATASETS.get(dataset, dataset)
+
+
+def source_title(source: str) -> str:
+    """The paper's name of a source of points; the source's own name otherwise."""
+    return _SOURCES.get(source, source)
+
+
+def error_label(metric: str) -> str:
+    """What an error axis shows, with its unit."""
+    return f"{metric_title(metric)} (nats)" if is_loss(metric) else f"error (1 − {metric_title(metric)})"
+
+
+def short_count(value: float) -> str:
+    """Two significant digits for legends and tables: 2560013280 -> `2.6B`, 34215895056 -> `34B`."""
+    if value <= 0 or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a positive count")
+    rounded = float(f"{value:.2g}")
+    for unit, factor in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if rounded >= factor:
+            return f"{rounded / factor:g}{unit}"
+    return f"{rounded:g}"
+
+
+def with_interval(value: float, low: float | None, high: float | None) -> str:
+    """A number to the digits that its interval supports: the half-width rounded to two figures sets the last place.
+
+    (-0.11139, -0.158, -0.065) -> `−0.111 [−0.158, −0.065]`. Without an interval, three significant digits.
+    """
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return minus(f"{value:.3g}")
+    half = (high - low) / 2
+    places = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 4
+    return minus(f"{value:.{places}f} [{low:.{places}f}, {high:.{places}f}]")
+
+
+def minus(text: str) -> str:
+    """Typographic minus signs for a number that is printed."""
+    return text.replace("-", "−")

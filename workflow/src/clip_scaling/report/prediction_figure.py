@@ -1,0 +1,85 @@
+"""Predicted against measured error of every run, by target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import LawError
+from ..laws.table import is_loss
+from .marks import Marks, marks_for, study_legends
+from .names import dataset_title, metric_title
+from .scales import plain_log_axis
+from .style import COLUMN_WIDTH, MUTED, TEXT_WIDTH, figure_style, legend_block, legend_height
+
+
+def prediction_figure(
+    metrics: pd.DataFrame, predictions: pd.DataFrame, targets: list[tuple[str, str]], methods: Mapping[str, str]
+) -> Figure:
+    """Measured error (x) against predicted error (y), one panel a target; on the diagonal the law was right.
+
+    predictions: tables/predictions.csv. methods: the method to show by source, where not the first. Bars: intervals.
+    Rows without a measurement (predictions for runs that nobody made) are not drawn. LawError where none is left.
+    """
+    known = predictions.dropna(subset=["predicted", "actual"])
+    drawn = {target: _of_target(known, *target, methods) for target in targets}
+    drawn = {target: rows for target, rows in drawn.items() if len(rows)}
+    if not drawn:
+        raise LawError(
+            "tables/predictions: no prediction of a measured run for any target that is asked. "
+            "Without a law there is nothing to predict with; see the column `verdict` of tables/laws."
+        )
+    marks = marks_for(metrics)
+    columns = min(3, len(drawn))
+    rows = math.ceil(len(drawn) / columns)
+    legends = study_legends(marks)
+    bottom = legend_height(max(len(handles) for _, handles, _ in legends))
+    width, panel_height = (COLUMN_WIDTH, 3.0) if len(drawn) == 1 else (TEXT_WIDTH, 2.3)
+    with figure_style():
+        figure = Figure(figsize=(width, rows * panel_height + bottom), layout="constrained")
+        upper, lower = figure.subfigures(2, 1, height_ratios=[rows * panel_height, bottom])
+        grid = upper.subplots(rows, columns, squeeze=False)
+        for axes, ((dataset, metric), frame) in zip(grid.flat, drawn.items(), strict=False):
+            _draw(axes, frame, marks)
+            axes.set_title(dataset_title(dataset), loc="left", pad=14)
+            axes.annotate(metric_title(metric), (0, 1), (0, 4), xycoords="axes fraction",
+                          textcoords="offset points", fontsize=6.5, color=MUTED)  # fmt: skip
+        for axes in grid.flat[len(drawn) :]:
+            axes.set_axis_off()
+        upper.supxlabel("measured error", fontsize=7)
+        upper.supylabel("predicted error", fontsize=7)
+        legend_block(lower.add_axes((0, 0, 1, 1)), legends)
+    return figure
+
+
+def _of_target(predictions: pd.DataFrame, dataset: str, metric: str, methods: Mapping[str, str]) -> pd.DataFrame:
+    """Rows of a target as errors, one method a source."""
+    rows = predictions[(predictions["target"] == dataset) & (predictions["metric"] == metric)]
+    first = rows.groupby("source")["method"].transform("first")
+    rows = rows[rows["method"] == rows["source"].map(methods).fillna(first)]
+    if is_loss(metric):
+        return rows
+    return rows.assign(
+        predicted=1 - rows["predicted"], actual=1 - rows["actual"], low=1 - rows["high"], high=1 - rows["low"]
+    )
+
+
+def _draw(axes: Axes, frame: pd.DataFrame, marks: Marks) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_aspect("equal")
+    ends = pd.concat([frame["actual"], frame["predicted"]])
+    room = (ends.max() / ends.min()) ** 0.07
+    limits = (ends.min() / room, ends.max() * room)
+    axes.plot(limits, limits, color=MUTED, linewidth=0.8, zorder=1)
+    bars = frame.dropna(subset=["low", "high"])
+    axes.vlines(bars["actual"], bars["low"], bars["high"], color=MUTED, linewidth=0.5, alpha=0.6, zorder=1)
+    marks.draw(axes, frame.assign(compute_gmacs=frame["actual"], error=frame["predicted"]))
+    axes.set_xlim(limits)
+    axes.set_ylim(limits)
+    plain_log_axis(axes.xaxis, *limits)
+    plain_log_axis(axes.yaxis, *limits)

@@ -1,0 +1,113 @@
+"""One look for all figures: sizes, inks, a colour-blind-safe palette, and byte-deterministic saving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+
+from ..manifests import atomic_path
+
+COLUMN_WIDTH = 3.4
+"""Inches: one column of a two-column paper."""
+TEXT_WIDTH = 7.0
+"""Inches: both columns."""
+
+# The page replaces these three by its own colours, so that figures follow light and dark. Nothing else uses them.
+INK = "#1c2126"
+MUTED = "#5d6670"
+RULE = "#d9dde2"
+
+# Okabe & Ito (2008), told apart under every common colour blindness; yellow is left out, too pale on white.
+PALETTE = ("#e69f00", "#009e73", "#0072b2", "#cc79a7", "#56b4e9", "#d55e00")
+LINE_COLOURS = (INK, "#d55e00", "#cc79a7", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "P", "v", "X", "p")
+
+_RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "axes.titleweight": "bold",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "legend.fontsize": 6.5,
+    "legend.title_fontsize": 6.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.0,
+    "mathtext.default": "regular",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "svg.hashsalt": "clip-scaling",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Draw and save inside this."""
+    with mpl.rc_context(_RC):
+        yield
+
+
+def save_figure(figure: Figure, svg: Path, pdf: Path) -> None:
+    """Write a figure as SVG and PDF: the same figure gives the same bytes, on any day."""
+    with figure_style():
+        for path, kind, undated in ((svg, "svg", {"Date": None}), (pdf, "pdf", {"CreationDate": None})):
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, format=kind, metadata=undated, bbox_inches="tight", pad_inches=0.03)
+
+
+def legend_block(axes: Axes, groups: list[tuple[str, list[Line2D], float]]) -> None:
+    """Fill a legend-only axes with titled legends side by side: (title, handles, left edge as a fraction)."""
+    axes.set_axis_off()
+    for title, handles, left in groups:
+        # Legend, not axes.legend: the latter keeps only one and would draw it twice.
+        legend = Legend(
+            axes,
+            handles,
+            [handle.get_label() for handle in handles],
+            title=title,
+            loc="upper left",
+            bbox_to_anchor=(left, 1.0),
+            borderaxespad=0,
+            borderpad=0,
+            handletextpad=0.6,
+            labelspacing=0.35,
+            handlelength=1.4,
+            alignment="left",
+        )
+        legend.get_title().set_fontweight("bold")
+        axes.add_artist(legend)
+
+
+def legend_height(entries: int) -> float:
+    """Inches that a titled legend of so many entries takes."""
+    return 0.13 * (entries + 1) + 0.04
