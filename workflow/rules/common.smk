@@ -54,6 +54,11 @@ def sweep_cell(model):
 SWEEP_CELLS = {sweep_cell(model).name: sweep_cell(model) for model in STUDY.grid.models} if STUDY.sweep else {}
 
 
+def plan_config(wildcards):
+    """The study as JSON, by a function: Snakemake would take the braces of a plain string for wildcards."""
+    return canonical_json(STUDY.model_dump(mode="json"))
+
+
 # ---------------------------------------------------------------- data
 
 

@@ -5,7 +5,7 @@ rule plan:
     output:
         grid=f"{STUDY_DIR}/plan/grid.tsv",
     params:
-        config=canonical_json(STUDY.model_dump(mode="json")),
+        config=plan_config,
     log:
         f"results/logs/{STUDY.study}/plan/grid.log",
     benchmark:

@@ -41,7 +41,7 @@ def evaluate_checkpoint(
         manifest, folder = read_json(path), path.parent
         name = manifest["dataset"]
         verify_files(manifest["files"], folder, f"Delete {path} and run `snakemake {path}`.")
-        dataset, batches = open_set(folder, transform, batch_size)
+        dataset, batches = open_set(folder, manifest["task"], transform, batch_size)
         if manifest["task"] == "zeroshot_classification":
             found = classification(name, model, tokenizer, dataset, batches, device)
         elif manifest["task"] == "zeroshot_retrieval":

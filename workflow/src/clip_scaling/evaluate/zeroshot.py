@@ -38,9 +38,9 @@ class Measured:
         return asdict(self)
 
 
-def open_set(folder: Path, transform: Callable[[Any], Tensor], batch_size: int) -> tuple[Any, Iterable[Any]]:
+def open_set(folder: Path, task: str, transform: Callable[[Any], Tensor], batch_size: int) -> tuple[Any, Iterable[Any]]:
     """A set in clip-benchmark's webdataset layout: (dataset with classes and templates, batches)."""
-    dataset = build_dataset(f"wds/{folder.name}", root=str(folder), transform=transform, split="test", download=False)
+    dataset = build_dataset(f"wds/{folder.name}", root=str(folder), transform=transform, split="test", task=task)
     return dataset, torch.utils.data.DataLoader(dataset.batched(batch_size), batch_size=None, num_workers=0)
 
 

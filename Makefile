@@ -1,0 +1,59 @@
+# make demo   set up, then run the default study (config/laptop.yaml) on this machine's CPU
+# make test   set up, then run the tests
+# make smoke  set up, then run the smallest study on real data
+# make lint   format and type checks
+# make docs   regenerate config/schema.json and the option table of config/README.md
+# make lock   resolve the pinned requirements in envs/ anew (needs uv)
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+RUN := . $(VENV)/bin/activate &&
+
+.DEFAULT_GOAL := help
+.PHONY: help env env-dev demo smoke test lint docs lock
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+demo: env
+	@echo "== The default study: 36 training runs, their evaluation, laws and report. Watch the steps go by:"
+	$(RUN) snakemake --cores all
+	@echo "== Done. Open results/laptop/report.html"
+
+smoke: env
+	$(RUN) snakemake --cores all --configfile config/smoke.yaml
+
+test: env-dev
+	@echo "== Tests (those that need a GPU are skipped where there is none)"
+	$(RUN) python -m pytest $(PYTEST_ARGS)
+
+lint: env-dev
+	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy
+
+docs: env
+	$(RUN) python scripts/generate_config_docs.py
+
+lock:
+	uv pip compile pyproject.toml --extra study --universal --python-version 3.11 --no-annotate --no-header -o envs/study.txt
+	uv pip compile pyproject.toml --extra laws --universal --python-version 3.11 --no-annotate --no-header -c envs/study.txt -o envs/laws.txt
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header -c envs/study.txt -o envs/dev.txt
+	uv pip compile envs/peers.in --universal --python-version 3.11 --no-annotate --no-header -o envs/peers.txt
+
+env: $(VENV)/.study
+env-dev: $(VENV)/.dev
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one by `make PYTHON=python3.12 ...`")'
+	@echo "== Creating $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.study: envs/study.txt pyproject.toml | $(VENV)/bin/python
+	@echo "== Installing the study's environment into $(VENV) (about 2 minutes, 6 GB with PyTorch)"
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps -r envs/study.txt
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: envs/dev.txt $(VENV)/.study
+	@echo "== Installing the tests' environment into $(VENV)"
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r envs/dev.txt
+	@touch $@

@@ -1,0 +1,21 @@
+"""Write config/schema.json and the option table of config/README.md from the pydantic models."""
+
+import argparse
+from pathlib import Path
+
+from clip_scaling.config_docs import option_table, replace_between, schema
+from clip_scaling.errors import run_script
+from clip_scaling.manifests import write_text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parent.parent / "config")
+    args = parser.parse_args()
+    readme = args.folder / "README.md"
+    write_text(args.folder / "schema.json", schema())
+    write_text(readme, replace_between(readme.read_text(encoding="utf-8"), option_table()))
+
+
+if __name__ == "__main__":
+    run_script(main)

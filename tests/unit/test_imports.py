@@ -1,0 +1,53 @@
+"""Arrows between the rings point inward only (docs/design.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+LIGHT = {"config", "grid", "counts", "manifests", "errors", "compute", "study", "config_docs", "provenance"}
+HEAVY = {"torch", "torchvision", "open_clip", "clip_benchmark", "webdataset"}
+SLOW = HEAVY | {"numpy", "pandas", "scipy", "matplotlib", "altair", "snakemake"}
+FORBIDDEN = {
+    "laws": HEAVY | {"snakemake"},
+    "report": HEAVY | {"snakemake"},
+    "plan": HEAVY | {"snakemake"},
+    "data": {"snakemake", "submitit"},
+    "train": {"snakemake", "submitit"},
+    "evaluate": {"snakemake", "submitit"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level names that a module imports, at its top or inside a function."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def modules(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def test_the_light_modules_import_nothing_slow(repository: Path) -> None:
+    for name in LIGHT:
+        found = imports(repository / "workflow" / "src" / "clip_scaling" / f"{name}.py") & SLOW
+        assert not found, f"{name} imports {found}"
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_a_stage_imports_only_what_it_may(repository: Path, package: str) -> None:
+    for path in modules(repository / "workflow" / "src" / "clip_scaling" / package):
+        found = imports(path) & FORBIDDEN[package]
+        assert not found, f"{path.name} imports {found}"
+
+
+def test_scripts_are_thin_and_import_neither_snakemake_nor_each_other(repository: Path) -> None:
+    scripts = modules(repository / "scripts")
+    for path in scripts:
+        assert not imports(path) & ({"snakemake"} | {other.stem for other in scripts}), path.name
+        assert len(path.read_text().splitlines()) <= 100, path.name

@@ -1,0 +1,122 @@
+"""A study file is refused with the thing, the place and the next step; a good one resolves to its cells."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clip_scaling.errors import ConfigError
+from clip_scaling.study import load_study, plan_rows
+
+
+@pytest.fixture
+def raw(repository: Path) -> dict[str, Any]:
+    return yaml.safe_load((repository / "config" / "offline.yaml").read_text())
+
+
+def load(raw: dict[str, Any], repository: Path) -> Any:
+    return load_study(raw, root=repository)
+
+
+@pytest.mark.parametrize("name", ["laptop", "smoke", "offline"])
+def test_every_study_of_the_project_is_valid(name: str, repository: Path) -> None:
+    study = load(yaml.safe_load((repository / "config" / f"{name}.yaml").read_text()), repository)
+    assert study.config.study == name
+
+
+def test_the_laptop_grid_is_as_large_as_promised(repository: Path) -> None:
+    study = load(yaml.safe_load((repository / "config" / "laptop.yaml").read_text()), repository)
+    assert len(study.cells) >= 36
+    pairs = sorted(study.config.data[name].pairs for name in study.config.grid.data)
+    assert len(pairs) >= 3 and pairs[-1] / pairs[0] >= 100
+    budgets = sorted({cell.samples_seen for cell in study.cells.values()})
+    assert len(budgets) >= 4 and budgets[-1] / budgets[0] >= 10**1.5
+
+
+def test_the_grid_is_the_product_of_its_axes_in_order(raw: dict[str, Any], repository: Path) -> None:
+    names = list(load(raw, repository).cells)
+    assert len(names) == 8
+    assert names[0] == "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0"
+    assert names[-1] == "Model-ViT-micro-8_Data-Scenes-8K_Samples-32K_Seed-0"
+
+
+def test_epochs_are_a_budget_axis_too(raw: dict[str, Any], repository: Path) -> None:
+    del raw["grid"]["samples_seen"]
+    raw["grid"]["epochs"] = [2]
+    budgets = {cell.data: cell.samples_seen for cell in load(raw, repository).cells.values()}
+    assert budgets == {"Scenes-1K": 2_000, "Scenes-8K": 16_000}
+
+
+def test_cells_may_be_excluded_and_added(raw: dict[str, Any], repository: Path) -> None:
+    raw["grid"]["exclude"] = [{"model": "ViT-micro-8", "samples_seen": "32K"}]
+    raw["grid"]["include"] = [{"model": "ViT-nano-8", "data": "Scenes-8K", "samples_seen": "64K", "seed": 3}]
+    names = list(load(raw, repository).cells)
+    assert len(names) == 8 - 2 + 1
+    assert names[-1] == "Model-ViT-nano-8_Data-Scenes-8K_Samples-64K_Seed-3"
+
+
+def test_a_later_override_wins(raw: dict[str, Any], repository: Path) -> None:
+    raw["recipe"]["overrides"] = [
+        {"model": "ViT-nano-8", "recipe": {"learning_rate": 0.5}},
+        {"model": "ViT-nano-8", "samples_seen": "8K", "recipe": {"learning_rate": 0.25}},
+    ]
+    study = load(raw, repository)
+    rates = {cell.samples_seen: study.recipe(cell).learning_rate for cell in study.cells.values() if "nano" in cell.model}
+    assert rates == {8_000: 0.25, 32_000: 0.5}
+
+
+def test_the_plan_knows_steps_samples_and_compute(raw: dict[str, Any], repository: Path) -> None:
+    row = plan_rows(load(raw, repository))[0]
+    assert (row["steps"], row["samples_seen"]) == (63, 63 * 128)
+    assert row["compute_gmacs"] == pytest.approx(row["gmacs_per_sample"] * 63 * 128)
+
+
+def change(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(raw)
+    *parents, last = path.split("/")
+    place = changed
+    for part in parents:
+        place = place[part]
+    place[last] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("grid/modles", ["ViT-nano-8"], r"grid\.modles: unknown key.*models"),
+        ("grid/models", ["ViT-nano8"], r"'ViT-nano8'.*not an open_clip model.*ViT-nano-8"),
+        ("grid/data", ["Scenes-9K"], r"grid\.data: 'Scenes-9K'.*Scenes-8K"),
+        ("grid/samples_seen", ["8k"], r"grid\.samples_seen\.0: '8k' is not a count"),
+        ("grid/epochs", [1], r"exactly one of samples_seen and epochs"),
+        ("recipe/defaults/warmup_steps", 5_000, r"Samples-8K_Seed-0: warmup_steps 5000 is not shorter than the run of 63"),
+        ("recipe/defaults/warmup_fraction", 1.0, r"warmup_fraction.*less than 1"),
+        ("recipe/defaults/global_batch_size", 2_000, r"global_batch_size 2000 is more than the 1000 pairs of 'Scenes-1K'"),
+        ("data/Scenes-8K/pairs", "80K", r"data\.Scenes-8K\.pairs: 80K asked, but sources\.scenes\.pairs draws 10K"),
+        ("data/Scenes-8K/source", "scnes", r"'scnes' is not one of sources.*scenes"),
+        ("data/scenes", {"source": "scenes", "pairs": "1K"}, r"same name"),
+        ("study", "../elsewhere", r"study: .*no valid name"),
+        ("evaluation/suite", "laptopp", r"laptopp\.yaml: no such file. There are: .*laptop"),
+        ("evaluation/suite", "laptop", r"'iconify-icons' is not held out by any source.*scenes-captions"),
+        ("evaluation/loss_batch_size", 501, r"loss_batch_size: 501 is more than the 500 pairs"),
+        ("sources/scenes/vocabulary_size", 5_000, r"token table has 4096 rows.*5000"),
+        ("recipe/overrides", [{"model": "ViT-nano", "recipe": {"learning_rate": 1}}], r"overrides\.0\.model: 'ViT-nano'.*ViT-nano-8"),
+        ("recipe/overrides", [{"recipe": {"learning_rte": 1}}], r"recipe\.learning_rte: unknown key.*learning_rate"),
+        ("grid/exclude", [{"seed": 0}], r"no cell is left"),
+    ],
+)
+def test_bad_input_is_refused_with_its_place(
+    raw: dict[str, Any], repository: Path, path: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"(?s){message}"):
+        load(change(raw, path, value), repository)
+
+
+def test_all_problems_are_told_at_once(raw: dict[str, Any], repository: Path) -> None:
+    raw["grid"]["models"] = ["ViT-nano8"]
+    raw["grid"]["data"] = ["Scenes-9K"]
+    with pytest.raises(ConfigError) as error:
+        load(raw, repository)
+    assert "ViT-nano8" in str(error.value) and "Scenes-9K" in str(error.value)
