@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
-from .estimators import least_squares
+from .estimators import Points, Solution, least_squares, sum_huber
 from .forms import LogLinear, Reference
+from .intervals import LEVEL, bootstrap, profile_interval, t_interval
 from .methods import Method, find_method
-from .points import Selection
 from .table import Runs, UnfitPoints, select_runs
+from .verdicts import judge
 
-FLAT_EXPONENT = -0.01  # Of all runs: above it a task is flat or rises, and no method's slope is a law.
+DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Fit:
     """One law. alpha, beta, floor are None where the data cannot support them; `verdict` says why.
 
     parameters: the law's own (E a fraction or nats, compute in GMAC), with `intervals` at 95 %.
-    theta, covariance, degrees, deviation: for predictions; deviation is the residuals' standard deviation in ln E.
+    theta, covariance (p, p), scatter and degrees of freedom are for predictions; scatter is a run's standard deviation
+    about the law on the scale's axis. draws (b, p): theta of each bootstrap draw, empty where there was none.
     """
 
     target: str
@@ -40,7 +42,8 @@ class Fit:
     theta: np.ndarray | None = None
     covariance: np.ndarray | None = None
     degrees: int = 0
-    deviation: float = float("nan")
+    scatter: float = float("nan")
+    draws: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     optimiser: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -68,16 +71,16 @@ class Fit:
         """Predicted error, low and high at these factors (compute in GMAC; gmacs, samples, unique), each (m,).
 
         new_run True: the interval for one more run (its scatter included); False: the band of the law itself.
-        Low and high are NaN where no degree of freedom is left.
         """
         assert self.reference is not None and self.theta is not None and self.covariance is not None
+        form, scale = self.method.law, self.method.axis
         columns = self.reference.columns(**{k: np.asarray(v, dtype=float) for k, v in factors.items()})
-        log_error = self.method.law.log_error(self.theta, columns)
-        jacobian = self.method.law.jacobian(self.theta, columns)
-        variance = np.einsum("np,pq,nq->n", jacobian, self.covariance, jacobian)
-        spread = self.deviation * np.sqrt(variance + new_run)
-        reach = stats.t.ppf((1 + level) / 2, self.degrees) * spread if self.degrees > 0 else np.nan * spread
-        return np.exp(log_error), np.exp(log_error - reach), np.exp(log_error + reach)
+        log_error = form.log_error(self.theta, columns)
+        gradient = scale.slope(log_error)[:, None] * form.jacobian(self.theta, columns)
+        variance = np.einsum("np,pq,nq->n", gradient, self.covariance, gradient) + new_run * self.scatter**2
+        reach = stats.t.ppf((1 + level) / 2, self.degrees) * np.sqrt(variance)
+        middle = scale.value(log_error)
+        return np.exp(log_error), scale.error(middle - reach), scale.error(middle + reach)
 
 
 def fit(
@@ -92,93 +95,161 @@ def fit(
     return fit_runs(select_runs(table, target, metric, source), find_method(method))
 
 
-def fit_runs(runs: Runs, method: Method) -> Fit:
-    """The same on runs that were already selected."""
-    chosen, used = choose_points(runs, method)
-    reference = Reference.of(used, method.law.factors)
+def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, intervals: bool = True) -> Fit:
+    """The same on runs that were already selected.
+
+    draws: of the bootstrap, where the method's intervals need one. intervals False: predictions only, and faster.
+    """
+    prepared, variance = method.axis.prepare(runs)
+    used, variance_used = choose_points(prepared, variance, method)
+    form, scale = method.law, method.axis
+    reference = Reference.of(used, form.factors)
     columns = reference.columns_of(used)
-    log_error = np.log(used.error)
-    form = method.law
-    assert isinstance(form, LogLinear)
-    design = form.design(columns)
-    if np.linalg.matrix_rank(design) < design.shape[-1]:
-        raise UnfitPoints(
-            f"{runs.target} {runs.metric}: {len(used)} points do not tell {', '.join(form.factors)} apart. "
-            "Add runs that vary each of them on its own, or choose a method on compute alone."
-        )
-    theta, covariance = least_squares(design, log_error, np.ones(len(used)))
-    residuals = log_error - form.log_error(theta, columns)
-    degrees = len(used) - len(theta)
-    deviation = float(np.sqrt(residuals @ residuals / degrees)) if degrees > 0 else float("nan")
-    spread = log_error - log_error.mean()
+    points = Points(columns, np.log(used.error), np.ones(len(used)))
+    solution, points, extra = _solve(method, points, variance_used)
+    theta, degrees = solution.theta, len(used) - len(form.parameters)
+    residuals = scale.value(points.log_error) - scale.value(form.log_error(theta, columns))
+    squares = float(points.weights @ residuals**2)
+    unit = squares / degrees if not variance.any() else 1.0
+    covariance = unit * _inverse_information(method, points, theta)
+    scatter = float(np.sqrt(unit if not variance.any() else extra + np.median(variance_used)))
+    sample = np.empty((0, len(theta)))
+    if method.interval == "bootstrap":
+        weights = np.ones(len(prepared)) if not variance.any() else 1 / (variance + extra)
+        # The reference is the fit's, so that draws and theta mean the same.
+        sample = bootstrap(prepared, weights, method, reference, theta, draws, np.random.default_rng(seed))
+        covariance = np.atleast_2d(np.cov(sample, rowvar=False))
     parameters = {name: float(value) for name, value in form.natural(theta, reference).items()}
-    intervals = _t_intervals(form, theta, covariance, deviation, degrees)
+    found = _intervals(method, points, solution, covariance, squares, degrees, sample, reference) if intervals else {}
+    verdict, unknown = judge(runs, parameters, found, len(used))
+    spread = scale.value(points.log_error) - np.average(scale.value(points.log_error), weights=points.weights)
     return Fit(
         runs.target,
         runs.metric,
         runs.source,
         method,
         n_points=len(used),
-        verdict=judge(runs, parameters, intervals, len(used)),
-        parameters=parameters,
-        intervals=intervals,
-        r2=float(1 - residuals @ residuals / (spread @ spread)) if spread @ spread > 0 else None,
+        verdict=verdict,
+        parameters={name: value for name, value in parameters.items() if name not in unknown},
+        intervals={name: ends for name, ends in found.items() if name not in unknown},
+        r2=1 - squares / float(points.weights @ spread**2),
         points_used=pd.DataFrame({"cell": used.cell, "compute_gmacs": used.compute, "error": used.error}),
         reference=reference,
         theta=theta,
         covariance=covariance,
         degrees=degrees,
-        deviation=deviation,
+        scatter=scatter,
+        draws=sample,
+        optimiser=dict(solution.report),
     )
 
 
-def choose_points(runs: Runs, method: Method) -> tuple[Selection, Runs]:
-    """The method's points, each at the compute where it stands. UnfitPoints where no line goes through them."""
+def choose_points(runs: Runs, variance: np.ndarray, method: Method) -> tuple[Runs, np.ndarray]:
+    """The method's points, each at the compute where it stands, and their known variances.
+
+    UnfitPoints where they cannot carry the form.
+    """
     place = f"{runs.target} {runs.metric}" + (f" ({runs.source})" if runs.source else "")
     if len(runs) < 2:
-        raise UnfitPoints(f"{place}: {len(runs)} point. A law needs at least two runs; add cells to the grid.")
+        raise UnfitPoints(f"{place}: {len(runs)} point. A law needs several runs; add cells to the grid.")
     if np.ptp(runs.log_compute) == 0:
         raise UnfitPoints(f"{place}: all {len(runs)} runs have the same compute. Add runs at another compute.")
     if np.ptp(runs.log_error) == 0:
         raise UnfitPoints(f"{place}: all {len(runs)} runs have the same error. There is no slope to measure.")
     chosen = method.choose(runs.log_compute, runs.log_error)
-    used = replace(runs.take(chosen.index[chosen.used]), compute=10 ** chosen.log_compute[chosen.used])
+    rows = chosen.index[chosen.used]
+    used = replace(runs.take(rows), compute=10 ** chosen.log_compute[chosen.used])
     need = len(method.law.parameters) + 1
     if len(used) < need:
         raise UnfitPoints(
             f"{place}: {method.name} finds {len(used)} points among {len(runs)} runs and its form needs {need}. "
             "Add cells to the grid, or fit ols-all."
         )
-    return chosen, used
+    if isinstance(method.law, LogLinear):
+        design = method.law.design(Reference.of(used, method.law.factors).columns_of(used))
+        if np.linalg.matrix_rank(design) < design.shape[-1]:
+            raise UnfitPoints(
+                f"{place}: {len(used)} points do not tell {', '.join(method.law.factors)} apart. "
+                "Add runs that vary each of them on its own, or choose a method on compute alone."
+            )
+    return used, variance[rows]
 
 
-def judge(runs: Runs, parameters: dict[str, float], intervals: dict[str, tuple[float, float]], n_points: int) -> str:
-    """The verdict: `law`, `law, not significant: ...` or `no law: ...`."""
-    slope = stats.linregress(runs.log_compute, runs.log_error).slope
-    if slope > 0:
-        return f"no law: over all {len(runs)} runs the error does not fall with compute (exponent {slope:+.4f})"
-    if slope > FLAT_EXPONENT:
-        return f"no law: flat, over all {len(runs)} runs the exponent is {slope:+.4f}, within {-FLAT_EXPONENT} of zero"
-    alpha = parameters.get("alpha")
-    if alpha is None:
-        return "law"
-    if alpha > FLAT_EXPONENT:
-        return f"no law: the exponent of the {n_points} chosen points is {alpha:+.4f}"
-    low, high = intervals.get("alpha", (-np.inf, np.inf))
-    if low <= 0 <= high:
-        return f"law, not significant: {n_points} points, and the 95 % interval of the exponent includes 0"
-    return "law"
+def _solve(method: Method, points: Points, variance: np.ndarray) -> tuple[Solution, Points, float]:
+    """The estimate, its points with their weights, and the variance that runs scatter with beyond the known one.
+
+    With known variances the weights are 1 / (variance + extra), extra by Paule and Mandel (1982): the weighted squares
+    equal the degrees of freedom.
+    """
+    estimate = sum_huber if method.estimator == "huber" else least_squares
+    solution, extra = estimate(method.law, method.axis, points), 0.0
+    if not variance.any():
+        return solution, points, extra
+    degrees = len(variance) - len(method.law.parameters)
+    for _ in range(50):
+        modelled = method.law.log_error(solution.theta, points.columns)
+        squares = (method.axis.value(points.log_error) - method.axis.value(modelled)) ** 2
+        before, extra = extra, _extra_variance(squares, variance, degrees)
+        points = Points(points.columns, points.log_error, 1 / (variance + extra))
+        solution = estimate(method.law, method.axis, points)
+        if abs(extra - before) <= 1e-9 * (extra + variance.min()):
+            break
+    return solution, points, extra
 
 
-def _t_intervals(
-    form: LogLinear, theta: np.ndarray, covariance: np.ndarray, deviation: float, degrees: int
+def _extra_variance(squares: np.ndarray, variance: np.ndarray, degrees: int) -> float:
+    """The extra >= 0 at which sum of squares / (variance + extra) equals the degrees of freedom; 0 where it is below."""
+
+    def excess(extra: float) -> float:
+        return float((squares / (variance + extra)).sum()) - degrees
+
+    return 0.0 if excess(0.0) <= 0 else float(optimize.brentq(excess, 0.0, squares.sum() / degrees, xtol=1e-18))
+
+
+def _inverse_information(method: Method, points: Points, theta: np.ndarray) -> np.ndarray:
+    """(J' W J)^-1 on the scale's axis; zero rows for parameters at a bound, which do not move."""
+    form, scale = method.law, method.axis
+    log_error = form.log_error(theta, points.columns)
+    root = np.sqrt(points.weights) * scale.slope(log_error)
+    jacobian = root[:, None] * form.jacobian(theta, points.columns)
+    low, high = form.bounds(points.columns, points.log_error)
+    free = (theta > low) & (theta < high)
+    covariance = np.zeros((len(theta), len(theta)))
+    inverse = np.linalg.pinv(jacobian[:, free])
+    covariance[np.ix_(free, free)] = inverse @ inverse.T
+    return covariance
+
+
+def _intervals(
+    method: Method,
+    points: Points,
+    solution: Solution,
+    covariance: np.ndarray,
+    squares: float,
+    degrees: int,
+    sample: np.ndarray,
+    reference: Reference,
 ) -> dict[str, tuple[float, float]]:
-    """95 % Student intervals of the exponents; none where no degree of freedom is left."""
-    if degrees < 1:
-        return {}
-    reach = stats.t.ppf(0.975, degrees) * deviation * np.sqrt(np.diag(covariance))
-    return {
-        name: (float(theta[i] - reach[i]), float(theta[i] + reach[i]))
-        for i, name in enumerate(form.parameters)
-        if name != "beta"
-    }
+    """95 % intervals of exponents, floor and worth of repeats; a prefactor's alone says little and is left out."""
+    names = [(i, name) for i, name in enumerate(method.law.parameters) if not name.startswith("beta")]
+    errors = np.sqrt(np.diag(covariance))
+    if method.interval == "bootstrap":
+        values = method.law.natural(sample, reference)
+        ends = {name: np.quantile(values[name], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) for _, name in names}
+        return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+    if method.interval == "t":
+        return {name: t_interval(float(solution.theta[i]), float(errors[i]), degrees) for i, name in names}
+    found = {}
+    for i, name in names:
+        ends = profile_interval(method, points, solution.theta, squares, float(errors[i]), degrees, i)
+        found[name] = _natural_ends(name, ends, reference)
+    return found
+
+
+def _natural_ends(name: str, ends: tuple[float, float], reference: Reference) -> tuple[float, float]:
+    """Floors, shifts and worths are logarithms in theta."""
+    if name.startswith("alpha"):
+        return ends
+    centre = reference.logs["compute"] if name == "shift" else 0.0
+    # An open lower end of a logarithm is a zero that the data do not exclude: keep it infinite, as not identified.
+    return tuple(float(np.exp(end + centre)) if np.isfinite(end) else end for end in ends)  # type: ignore[return-value]

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..errors import LawError
-from .forms import FORMS, Form
-from .points import Points, all_points, binned_minimum, frontier, hull
+from .forms import FORMS, Form, LogLinear
+from .points import Choose, all_points, binned_minimum, frontier, hull
+from .scales import SCALES, Scale
 
-POINTS: dict[str, Points] = {
+POINTS: dict[str, Choose] = {
     "all": all_points,
     "frontier": frontier,
     "binned-min-5": binned_minimum,
     "binned-min-5-own": partial(binned_minimum, at_centre=False),
     "hull": hull,
 }
-SCALES = ("log",)
-ESTIMATORS = ("ols",)
+ESTIMATORS = ("ols", "huber")
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,26 @@ class Method:
     estimator: str = "ols"
 
     @property
-    def choose(self) -> Points:
+    def choose(self) -> Choose:
         return POINTS[self.points]
 
     @property
     def law(self) -> Form:
         return FORMS[self.form]
+
+    @property
+    def axis(self) -> Scale:
+        return SCALES[self.scale]
+
+    @property
+    def interval(self) -> str:
+        """Where the intervals come from: Student's t where it is exact, else the profile, else the bootstrap.
+
+        Chosen points are order statistics and Huber's loss no sum of squares: both need the bootstrap.
+        """
+        if self.points != "all" or self.estimator == "huber":
+            return "bootstrap"
+        return "t" if isinstance(self.law, LogLinear) and self.scale != "logit" else "profile"
 
 
 METHODS = {
@@ -49,6 +63,14 @@ METHODS = {
         Method("frontier-ols", points="frontier"),
         Method("hull-ols", points="hull"),
         Method("loglinear", form="loglinear"),
+        Method("loglinear-logit", form="loglinear", scale="logit"),
+        Method("power-floor", form="power-floor"),
+        Method("frontier-power-floor", points="frontier", form="power-floor"),
+        Method("shifted", form="shifted"),
+        Method("shifted-floor", form="shifted-floor"),
+        Method("additive", form="additive"),
+        Method("data-constrained", form="data-constrained"),
+        Method("chinchilla", form="chinchilla", estimator="huber"),
     )
 }
 
@@ -59,7 +81,7 @@ def find_method(name: str) -> Method:
         return METHODS[name]
     parts = name.split("/")
     known = (POINTS, FORMS, SCALES, ESTIMATORS)
-    if len(parts) != 4:
+    if len(parts) != len(known):
         close = difflib.get_close_matches(name, METHODS, n=3) or list(METHODS)
         raise LawError(
             f"method: {name!r} is not known. Close matches: {', '.join(close)}. "

@@ -21,7 +21,7 @@ class Selection:
     log_compute: np.ndarray
 
 
-Points = Callable[[np.ndarray, np.ndarray], Selection]
+Choose = Callable[[np.ndarray, np.ndarray], Selection]
 
 
 def all_points(log_compute: np.ndarray, log_error: np.ndarray) -> Selection:

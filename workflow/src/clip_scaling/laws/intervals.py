@@ -1,0 +1,94 @@
+"""Intervals of a law's parameters: Student's t, the profile of the cost, the bootstrap over runs."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from .estimators import Points, levenberg_marquardt, linear_least_squares, sum_huber
+from .forms import LogLinear, Reference
+from .methods import Method
+from .table import Runs
+
+LEVEL = 0.95
+_WALK = np.geomspace(0.05, 80.0, 44)  # Standard errors away from the estimate where a profile is looked at.
+
+
+def t_interval(estimate: float, error: float, degrees: int, level: float = LEVEL) -> tuple[float, float]:
+    """Student's interval of one linear parameter."""
+    reach = stats.t.ppf((1 + level) / 2, degrees) * error
+    return estimate - reach, estimate + reach
+
+
+def profile_interval(
+    method: Method, points: Points, theta: np.ndarray, cost: float, error: float, degrees: int, index: int,
+    level: float = LEVEL,
+) -> tuple[float, float]:  # fmt: skip
+    """Where the cost, minimised over all other parameters, stays within an F quantile of its minimum.
+
+    index: of the parameter in theta. error: a first guess of its standard error. An end is infinite where the cost
+    does not rise enough before the parameter's bound: the data do not bound it there.
+    """
+    form = method.law
+    low, high = form.bounds(points.columns, points.log_error)
+    allowed = stats.f.ppf(level, 1, degrees)
+    unit = error if np.isfinite(error) and 0 < error < 2 else 0.2
+    others = form.starts(points.columns, points.log_error)
+    starts = np.vstack([theta, others[:: max(1, len(others) // 9)]])
+    ends = []
+    for side in (-1.0, 1.0):
+        stop = low[index] if side < 0 else high[index]
+        walk = theta[index] + side * np.unique(np.minimum(unit * _WALK, abs(stop - theta[index])))
+        begin = np.repeat(starts[None], len(walk), axis=0)
+        begin[..., index] = walk[:, None]
+        floor, ceiling = (np.broadcast_to(bound, begin.shape).copy() for bound in (low, high))
+        floor[..., index] = ceiling[..., index] = walk[:, None]
+        costs = levenberg_marquardt(form, method.axis, points, begin, floor, ceiling)[1].min(axis=-1)
+        root = np.sqrt(np.maximum(costs / cost - 1, 0) * degrees / allowed)
+        outside = np.flatnonzero(root > 1)
+        if not len(outside):
+            ends.append(side * np.inf)
+            continue
+        first = outside[0]
+        before, at = (0.0, theta[index]) if first == 0 else (root[first - 1], walk[first - 1])
+        ends.append(float(at + (walk[first] - at) * (1 - before) / (root[first] - before)))
+    return ends[0], ends[1]
+
+
+def bootstrap(
+    runs: Runs,
+    weights: np.ndarray,
+    method: Method,
+    reference: Reference,
+    theta: np.ndarray,
+    draws: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """theta (b, p) over draws of the runs with replacement, the choice of points redone inside each draw.
+
+    weights: (n,) of the runs. Draws whose points cannot carry the form are left out, so b may be below `draws`.
+    """
+    index = generator.integers(0, len(runs), (draws, len(runs)))
+    chosen = method.choose(runs.log_compute[index], runs.log_error[index])
+    won = np.take_along_axis(index, chosen.index, axis=-1)
+    columns = {name: column[won] for name, column in reference.columns_of(runs).items()}
+    if "compute" in columns:
+        columns["compute"] = chosen.log_compute * np.log(10) - reference.logs["compute"]
+    points = Points(columns, np.log(runs.error)[won], weights[won] * chosen.used)
+    distinct = np.array([len(np.unique(row[used])) for row, used in zip(won, chosen.used, strict=True)])
+    sound = distinct >= len(method.law.parameters)
+    points = Points(
+        {name: column[sound] for name, column in columns.items()}, points.log_error[sound], points.weights[sound]
+    )
+    if method.estimator == "huber":
+        return np.array([_huber_draw(method, points, row, theta) for row in range(len(points.log_error))])
+    if isinstance(method.law, LogLinear) and method.scale != "logit":
+        return linear_least_squares(method.law.design(points.columns), points.log_error, points.weights)
+    low, high = method.law.bounds({k: v.ravel() for k, v in points.columns.items()}, points.log_error)
+    begin = np.broadcast_to(theta, (len(points.log_error), len(theta)))
+    return levenberg_marquardt(method.law, method.axis, points, begin, low, high)[0]
+
+
+def _huber_draw(method: Method, points: Points, row: int, theta: np.ndarray) -> np.ndarray:
+    one = Points({k: v[row] for k, v in points.columns.items()}, points.log_error[row], points.weights[row])
+    return sum_huber(method.law, method.axis, one, theta[None]).theta

@@ -1,0 +1,36 @@
+"""What a law may claim: `law`, `law, ...` with a reservation, or `no law: ...`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import stats
+
+from .table import Runs
+
+FLAT_EXPONENT = -0.01  # Of all runs: above it a task is flat or rises, and no method's slope is a law.
+
+
+def judge(
+    runs: Runs, parameters: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], n_points: int
+) -> tuple[str, list[str]]:
+    """The verdict, and the parameters that the data do not identify.
+
+    The flatness of a task is judged over all runs, whatever points a method chooses: the frontier of noise falls.
+    """
+    slope = stats.linregress(runs.log_compute, runs.log_error).slope
+    if slope > 0:
+        return f"no law: over all {len(runs)} runs the error does not fall with compute (exponent {slope:+.4f})", []
+    if slope > FLAT_EXPONENT:
+        return f"no law: flat, over all {len(runs)} runs the exponent is {slope:+.4f}, within 0.01 of zero", []
+    alpha = parameters.get("alpha", -np.inf)
+    if alpha > FLAT_EXPONENT:
+        return f"no law: the exponent of the {n_points} chosen points is {alpha:+.4f}", []
+    unknown = [name for name, ends in intervals.items() if not np.isfinite(ends).all() and name != "repeats_worth"]
+    if unknown:
+        return f"law, not identifiable: {' and '.join(unknown)} ({n_points} points do not bound it)", unknown
+    low, high = intervals.get("alpha", (-np.inf, -np.inf))
+    if low <= 0 <= high:
+        return f"law, not significant: {n_points} points, and the 95 % interval of the exponent includes 0", []
+    return "law", []
