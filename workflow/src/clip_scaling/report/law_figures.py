@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .marks import Marks, marks_for, study_legends
-from .names import dataset_title, error_label, minus, source_title
+from .names import dataset_title, error_label, minus, source_title, supported
 from .scales import plain_log_axis, power_log_axis
 from .style import COLUMN_WIDTH, MUTED, TEXT_WIDTH, figure_style, legend_block, legend_height
 from .tables import headline_fits, is_law, is_significant, points_of
@@ -25,7 +25,7 @@ def law_figure(metrics: pd.DataFrame, laws: list[dict[str, Any]], methods: Mappi
     metrics: the tidy table. laws: contents of law files. methods: the method to show by source, where not the first.
     """
     marks = marks_for(metrics)
-    columns = min(3, len(laws))
+    columns = len(laws) if len(laws) < 4 else 4 if len(laws) in (4, 7, 8) else 3
     rows = math.ceil(len(laws) / columns)
     single = len(laws) == 1
     width, panel_height = (COLUMN_WIDTH, 2.7) if single else (TEXT_WIDTH, 2.2)
@@ -86,10 +86,10 @@ def _draw_fit(axes: Axes, fit: dict[str, Any], points: pd.DataFrame, colour: str
 
 
 def equation(fit: dict[str, Any]) -> str:
-    """`E = 5.86 C^-0.111` as mathtext, plus the floor where the fit has one."""
+    """`E = 5.86 C^-0.111` as mathtext, digits by the interval, plus the floor where the fit has one."""
     floor = fit.get("floor")
     tail = f" + {floor:.3g}" if floor is not None and math.isfinite(floor) else ""
-    exponent = minus(f"{fit['alpha']:.3f}")
+    exponent = supported(fit["alpha"], fit["alpha_low"], fit["alpha_high"])
     return rf"$E = {_scientific(fit['beta'])}\,C^{{{exponent}}}${tail}"
 
 

@@ -55,15 +55,26 @@ def short_count(value: float) -> str:
 
 
 def with_interval(value: float, low: float | None, high: float | None) -> str:
-    """A number to the digits that its interval supports: the half-width rounded to two figures sets the last place.
+    """A number and its interval, to the digits that the interval supports.
 
-    (-0.11139, -0.158, -0.065) -> `−0.111 [−0.158, −0.065]`. Without an interval, three significant digits.
+    (-0.11139, -0.1578, -0.0650) -> `−0.111 [−0.158, −0.065]`. Without an interval, three significant digits.
     """
-    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return minus(f"{value:.3g}")
-    half = (high - low) / 2
-    places = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 4
-    return minus(f"{value:.{places}f} [{low:.{places}f}, {high:.{places}f}]")
+    rounded = supported(value, low, high)
+    places = supported_places(low, high)
+    return rounded if places is None else minus(f"{rounded} [{low:.{places}f}, {high:.{places}f}]")
+
+
+def supported(value: float, low: float | None, high: float | None) -> str:
+    """The number alone, to the same digits."""
+    places = supported_places(low, high)
+    return minus(f"{value:.3g}" if places is None else f"{value:.{places}f}")
+
+
+def supported_places(low: float | None, high: float | None) -> int | None:
+    """Decimal places that an interval supports: its half-width is known to two figures. None without an interval."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high) and low < high):
+        return None
+    return max(0, 1 - math.floor(math.log10((high - low) / 2)))
 
 
 def minus(text: str) -> str:

@@ -78,7 +78,7 @@ def bottleneck_figure(metrics: pd.DataFrame, dataset: str, metric: str) -> Figur
             axes.set_xlim(points["samples_seen"].min() / 1.3, points["samples_seen"].max() * 1.3)
             plain_log_axis(axes.yaxis, *axes.get_ylim())
             count_log_axis(axes.xaxis, budgets_of(points["samples_seen"]))
-        next(iter(panels.values())).set_ylabel(f"{dataset_title(dataset)}: {error_label(metric)}")
+        next(iter(panels.values())).set_ylabel(f"{dataset_title(dataset)}\n{error_label(metric)}")
     return figure
 
 

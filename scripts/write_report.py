@@ -1,0 +1,53 @@
+"""Write report.html, one file that opens offline, from a study's tables, law files, records, manifests and figures."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from clip_scaling.errors import run_script
+from clip_scaling.manifests import read_json, write_text
+from clip_scaling.report.page import StudyResults, render_report
+
+FIGURES = ("laws", "bottleneck", "learning-curves", "predictions")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", required=True, help="name of the study")
+    parser.add_argument("--title", default="", help="heading of the page; default: the study's name")
+    parser.add_argument("--metrics", required=True, type=Path, help="tables/metrics.parquet")
+    parser.add_argument("--law-table", required=True, type=Path, help="tables/laws.csv")
+    parser.add_argument("--laws", required=True, type=Path, nargs="+", help="law files, most telling first")
+    parser.add_argument("--methods", type=json.loads, default={}, help="JSON {source: method} of the headline laws")
+    parser.add_argument("--records", type=Path, nargs="*", default=[], help="train.json of each cell")
+    parser.add_argument("--manifests", type=Path, nargs="*", default=[], help="of sources, subsets, evaluation sets")
+    parser.add_argument("--learning-rates", type=Path, help="tables/learning_rates.csv; left out where it does not exist")
+    for kind in FIGURES:
+        parser.add_argument(f"--{kind}-figure", type=Path, help="SVG")
+    parser.add_argument("--target-figures", type=Path, nargs="*", default=[], help="SVG of single laws: DATASET/METRIC.svg")
+    parser.add_argument("--output", required=True, type=Path, help="report.html")
+    args = parser.parse_args()
+    drawn = {kind: getattr(args, f"{kind.replace('-', '_')}_figure") for kind in FIGURES}
+    page = render_report(
+        StudyResults(
+            name=args.study,
+            title=args.title,
+            metrics=pd.read_parquet(args.metrics),
+            law_table=pd.read_csv(args.law_table),
+            laws=[read_json(path) for path in args.laws],
+            methods=args.methods,
+            records=[read_json(path) for path in args.records],
+            manifests=[read_json(path) for path in args.manifests],
+            sweep=pd.read_csv(args.learning_rates) if args.learning_rates and args.learning_rates.exists() else None,
+            figures={kind: path.read_text(encoding="utf-8") for kind, path in drawn.items() if path},
+            target_figures={(p.parent.name, p.stem): p.read_text(encoding="utf-8") for p in args.target_figures},
+        )
+    )
+    write_text(args.output, page)
+    print(f"{len(page.encode()) / 1e6:.2f} MB -> {args.output}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,205 @@
+"""What the page says in numbers: the grid, the laws, the cost, the recipes, the data, the versions. All read, none made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from .names import dataset_title, metric_title, short_count, source_title, supported, with_interval
+from .tables import cells_of, headline_fits, is_law, is_significant
+
+def grid_summary(metrics: pd.DataFrame) -> dict[str, Any]:
+    """Axes of the grid and what was measured, by source: models, data, budgets, seeds, cells, sets and metrics."""
+    cells = cells_of(metrics)
+    return {
+        "cells": len(cells),
+        "models": list(cells.sort_values("gmacs_per_sample", kind="stable")["model"].unique()),
+        "data": list(cells.sort_values("unique_pairs", kind="stable")["data"].unique()),
+        "seeds": int(cells["seed"].nunique()),
+        "samples": (cells["samples_seen"].min(), cells["samples_seen"].max()),
+        "compute": (cells["compute_gmacs"].min(), cells["compute_gmacs"].max()),
+        "samples_total": cells["samples_seen"].sum(),
+        "compute_total": cells["compute_gmacs"].sum(),
+        "sources": [source_title(source) for source in cells["source"].unique()],
+        "datasets": int(metrics["dataset"].nunique()),
+        "targets": len(metrics[["dataset", "metric"]].drop_duplicates()),
+        "missing": int(metrics["value"].isna().sum()),
+    }
+
+
+def headlines(laws: Sequence[dict[str, Any]], methods: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One entry a target and source, in the study's order: the headline law, digits by its interval."""
+    return [
+        {
+            "target": dataset_title(law["target"]),
+            "metric": metric_title(law["metric"]),
+            "source": source_title(fit["source"]),
+            "method": fit["method"],
+            "law": is_law(fit),
+            "significant": is_significant(fit),
+            "exponent": supported(fit["alpha"], fit["alpha_low"], fit["alpha_high"]) if is_law(fit) else "",
+            "alpha": with_interval(fit["alpha"], fit["alpha_low"], fit["alpha_high"]) if is_law(fit) else "",
+            "beta": f"{fit['beta']:.3g}" if is_law(fit) else "",
+            "tenfold": 10 ** fit["alpha"] if is_law(fit) else None,
+            "n_points": fit["n_points"],
+            "verdict": fit["verdict"],
+        }
+        for law in laws
+        for fit in headline_fits(law, methods)
+    ]
+
+
+def law_rows(laws: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of tables/laws.csv for the page: numbers as text, empty where the data support none."""
+    rows = []
+    for row in laws.to_dict("records"):
+        known = {key: None if pd.isna(value) else value for key, value in row.items()}
+        alpha = known["alpha"]
+        rows.append(
+            {
+                "target": dataset_title(row["target"]),
+                "metric": metric_title(row["metric"]),
+                "source": source_title(row["source"]) if known["source"] else "",
+                "method": row["method"],
+                "form": known["form"] or "",
+                "n_points": row["n_points"],
+                "alpha": "" if alpha is None else with_interval(alpha, known["alpha_low"], known["alpha_high"]),
+                **{key: "" if known[key] is None else f"{known[key]:.3g}" for key in ("beta", "floor")},
+                "r2": "" if known["r2"] is None else f"{known['r2']:.2f}",
+                "holdout_mae_pp": "" if known["holdout_mae_pp"] is None else f"{known['holdout_mae_pp']:.2f}",
+                "verdict": row["verdict"],
+            }
+        )
+    return rows
+
+
+def cost_summary(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Hours, samples and compute of training, from train.json files; None where the study trained nothing.
+
+    Hours are of cores on a CPU (seconds x threads), of the job on another device, by device.
+    """
+    if not records:
+        return None
+    hours: dict[str, float] = {}
+    for record in records:
+        kind = record["device"].split(":")[0]
+        threads = record["threads"] if kind == "cpu" else 1
+        hours[kind] = hours.get(kind, 0.0) + record["seconds"] * threads / 3600
+    return {
+        "cells": len(records),
+        "hours": hours,
+        "samples": sum(record["samples_seen"] for record in records),
+        "compute": sum(record["compute_gmacs"] for record in records),
+        "slowest": max(records, key=lambda record: record["seconds"]),
+    }
+
+
+def cell_table(metrics: pd.DataFrame, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One row a cell, all metrics as columns: {columns: [(label, is_number)], rows: [(text, sort key), ...]}.
+
+    A value that is missing has an empty text and no sort key.
+    """
+    cells = cells_of(metrics)
+    trained = {record["cell"]: record for record in records}
+    targets = [tuple(pair) for pair in metrics[["dataset", "metric"]].drop_duplicates().to_numpy()]
+    values = metrics.set_index(["source", "cell", "dataset", "metric"])["value"].dropna().to_dict()
+    columns = [("model", False), ("data", False), ("samples seen", True), ("seed", True), ("epochs", True)]
+    columns += [("GMAC per sample", True), ("compute, GMAC", True)]
+    columns += [("training loss", True), ("minutes", True), ("samples/s", True)] if trained else []
+    columns += [(f"{dataset_title(dataset)} {metric_title(metric)}", True) for dataset, metric in targets]
+    several = cells["source"].nunique() > 1
+    rows = []
+    for cell in cells.itertuples():
+        record = trained.get(cell.cell, {})
+        row = [(cell.model, cell.model), (cell.data, cell.data)]
+        row += [(f"{cell.samples_seen:,.0f}", cell.samples_seen), (f"{cell.seed}", cell.seed)]
+        row += [(f"{cell.samples_seen / cell.unique_pairs:.3g}", cell.samples_seen / cell.unique_pairs)]
+        row += [(f"{cell.gmacs_per_sample:.3g}", cell.gmacs_per_sample), (_large(cell.compute_gmacs), cell.compute_gmacs)]
+        if trained:
+            row += [_number(record.get("final_loss"), ".3f"), _number(record.get("seconds"), ".1f", 1 / 60)]
+            row += [_number(record.get("samples_per_second"), ",.0f")]
+        row += [_number(values.get((cell.source, cell.cell, *target)), ".3f") for target in targets]
+        name = f"{source_title(cell.source)}: {cell.cell}" if several else cell.cell
+        rows.append({"cell": name, "values": row})
+    return {"columns": columns, "rows": rows}
+
+
+def recipe_tables(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Recipe fields that all cells share, and those that differ by (model, data, budget); None without training."""
+    if not records:
+        return None
+    recipes = pd.DataFrame([record["recipe"] for record in records]).astype(object)
+    varying = [name for name in recipes if recipes[name].map(repr).nunique() > 1]
+    shared = {name: recipes[name].iloc[0] for name in recipes if name not in varying}
+    about = pd.DataFrame(
+        {
+            "model": [record["model"] for record in records],
+            "parameters": [f"{record['parameters']:,}" for record in records],
+            "GMAC per sample": [f"{record['gmacs_per_sample']:.3g}" for record in records],
+        }
+    )
+    table = pd.concat([about, recipes[varying].map(_plain)], axis=1).drop_duplicates()
+    return {
+        "shared": {name: _plain(value) for name, value in sorted(shared.items())},
+        "columns": list(table.columns),
+        "rows": table.to_numpy().tolist(),
+    }
+
+
+def learning_rate_table(sweep: pd.DataFrame | None) -> dict[str, Any] | None:
+    """The learning-rate search as models x rates of the final training loss; None where there was none."""
+    if sweep is None:
+        return None
+    rates = sorted(sweep["learning_rate"].unique())
+    rows = []
+    for model, tried in sweep.groupby("model", sort=False):
+        by_rate = tried.set_index("learning_rate")
+        rows.append(
+            {
+                "model": model,
+                "cells": [
+                    (f"{by_rate.loc[rate, 'final_loss']:.3f}", bool(by_rate.loc[rate, "chosen"]))
+                    if rate in by_rate.index
+                    else ("", False)
+                    for rate in rates
+                ],
+            }
+        )
+    first = sweep.iloc[0]
+    where = f"{first['data']}, {short_count(first['samples_seen'])} samples, batch {first['global_batch_size']}"
+    return {"rates": [f"{rate:g}" for rate in rates], "rows": rows, "where": where}
+
+
+def provenance_rows(records: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Distinct commits, versions, machines and the span of times that the cells were made by and in."""
+    if not records:
+        return []
+    sources = [record["provenance"] for record in records]
+    commits = {
+        f"{about['commit'] or 'no checkout'}{' with uncommitted changes' if about['uncommitted_changes'] else ''}"
+        for about in sources
+    }
+    rows = [("code", ", ".join(sorted(commits)))]
+    names = sorted({name for about in sources for name in about["versions"]})
+    for name in names:
+        rows.append((name, ", ".join(sorted({about["versions"][name] for about in sources if name in about["versions"]}))))
+    rows.append(("platform", ", ".join(sorted({about["platform"] for about in sources}))))
+    rows.append(("devices", ", ".join(sorted({f"{record['device']}, {record['threads']} threads" for record in records}))))
+    finished = sorted(about["finished_utc"] for about in sources)
+    rows.append(("trained (UTC)", f"{finished[0]} to {finished[-1]}"))
+    return rows
+
+
+def _number(value: Any, form: str, factor: float = 1.0) -> tuple[str, float | None]:
+    return ("", None) if value is None else (format(value * factor, form), value * factor)
+
+
+def _large(value: float) -> str:
+    """Whole below ten million, else three digits and the exponent: `23,340`, `1.89e10`."""
+    return f"{value:,.0f}" if value < 1e7 else f"{value:.3g}".replace("e+", "e")
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
