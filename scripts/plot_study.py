@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
     curves = kinds.add_parser("learning-curves", help="training loss against samples seen, by model")
-    curves.add_argument("--curves", required=True, type=Path, nargs="+", help="train/{cell}/curve.jsonl")
+    curves.add_argument("--runs", required=True, type=Path, help="folder of {cell}/curve.jsonl")
     bottleneck = kinds.add_parser("bottleneck", help="held-out error against samples seen, by model and data size")
     bottleneck.add_argument("--target", nargs=2, metavar=("DATASET", "METRIC"), help="default: a held-out loss")
     predictions = kinds.add_parser("predictions", help="predicted against measured error, by target")
@@ -30,7 +30,7 @@ def main() -> None:
     args = parser.parse_args()
     metrics = pd.read_parquet(args.metrics)
     if args.kind == "learning-curves":
-        lines = {path.parent.name: pd.read_json(path, lines=True) for path in args.curves}
+        lines = {cell: pd.read_json(args.runs / cell / "curve.jsonl", lines=True) for cell in metrics["cell"].unique()}
         figure = learning_curve_figure(metrics, lines)
     elif args.kind == "bottleneck":
         figure = bottleneck_figure(metrics, *(args.target or bottleneck_target(metrics)))

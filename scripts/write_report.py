@@ -21,24 +21,27 @@ def main() -> None:
     parser.add_argument("--law-table", required=True, type=Path, help="tables/laws.csv")
     parser.add_argument("--laws", required=True, type=Path, nargs="+", help="law files, most telling first")
     parser.add_argument("--methods", type=json.loads, default={}, help="JSON {source: method} of the headline laws")
-    parser.add_argument("--records", type=Path, nargs="*", default=[], help="train.json of each cell")
+    parser.add_argument("--runs", type=Path, help="folder of {cell}/train.json; left out where nothing was trained")
     parser.add_argument("--manifests", type=Path, nargs="*", default=[], help="of sources, subsets, evaluation sets")
-    parser.add_argument("--learning-rates", type=Path, help="tables/learning_rates.csv; left out where it does not exist")
+    parser.add_argument("--learning-rates", type=Path, help="tables/learning_rates.csv, where it exists")
     for kind in FIGURES:
         parser.add_argument(f"--{kind}-figure", type=Path, help="SVG")
-    parser.add_argument("--target-figures", type=Path, nargs="*", default=[], help="SVG of single laws: DATASET/METRIC.svg")
+    parser.add_argument("--target-figures", type=Path, nargs="*", default=[], help="SVG of single laws")
     parser.add_argument("--output", required=True, type=Path, help="report.html")
     args = parser.parse_args()
     drawn = {kind: getattr(args, f"{kind.replace('-', '_')}_figure") for kind in FIGURES}
+    metrics = pd.read_parquet(args.metrics)
     page = render_report(
         StudyResults(
             name=args.study,
             title=args.title,
-            metrics=pd.read_parquet(args.metrics),
+            metrics=metrics,
             law_table=pd.read_csv(args.law_table),
             laws=[read_json(path) for path in args.laws],
             methods=args.methods,
-            records=[read_json(path) for path in args.records],
+            records=[read_json(args.runs / cell / "train.json") for cell in metrics["cell"].unique()]
+            if args.runs
+            else [],
             manifests=[read_json(path) for path in args.manifests],
             sweep=pd.read_csv(args.learning_rates) if args.learning_rates and args.learning_rates.exists() else None,
             figures={kind: path.read_text(encoding="utf-8") for kind, path in drawn.items() if path},

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from .marks import Marks, marks_for, study_legends
 from .names import dataset_title, error_label, minus, source_title, supported
 from .scales import plain_log_axis, power_log_axis
-from .style import COLUMN_WIDTH, MUTED, TEXT_WIDTH, figure_style, legend_block, legend_height
+from .style import COLUMN_WIDTH, MUTED, TEXT_WIDTH, figure_style, figure_with_legends
 from .tables import headline_fits, is_law, is_significant, points_of
 
 _COMPUTE = "total compute (GMAC per sample × samples seen)"
@@ -29,28 +29,25 @@ def law_figure(metrics: pd.DataFrame, laws: list[dict[str, Any]], methods: Mappi
     rows = math.ceil(len(laws) / columns)
     single = len(laws) == 1
     width, panel_height = (COLUMN_WIDTH, 2.7) if single else (TEXT_WIDTH, 2.2)
-    legends = study_legends(marks)
-    bottom = legend_height(max(len(handles) for _, handles, _ in legends))
     with figure_style():
-        figure = Figure(figsize=(width, rows * panel_height + bottom), layout="constrained")
-        panels, legend_part = figure.subfigures(2, 1, height_ratios=[rows * panel_height, bottom])
+        figure, panels = figure_with_legends(width, rows * panel_height, study_legends(marks))
         grid = panels.subplots(rows, columns, squeeze=False)
         for axes, law in zip(grid.flat, laws, strict=False):
             draw_law(axes, points_of(metrics, law["target"], law["metric"]), law, marks, methods)
         for axes in grid.flat[len(laws) :]:
             axes.set_axis_off()
         panels.supxlabel(_COMPUTE, fontsize=7)
-        legend_block(legend_part.add_axes((0, 0, 1, 1)), legends)
     return figure
 
 
-def draw_law(
-    axes: Axes, points: pd.DataFrame, law: dict[str, Any], marks: Marks, methods: Mapping[str, str]
-) -> None:
+def draw_law(axes: Axes, points: pd.DataFrame, law: dict[str, Any], marks: Marks, methods: Mapping[str, str]) -> None:
     """Draw points and each source's headline law; equations stand above the axes, where no point can be.
 
-    A line is solid over the points' compute and dashed beyond; a fit that is no law gets no line.
+    A line is solid over the points' compute and dashed beyond; a fit that is no law gets no line. Runs without any
+    error have no place on a log axis; the panel's title counts them.
     """
+    faultless = int((points["error"] <= 0).sum())
+    points = points[points["error"] > 0]
     axes.set_xscale("log")
     axes.set_yscale("log")
     marks.draw(axes, points)
@@ -61,9 +58,11 @@ def draw_law(
         colour = marks.lines[fit["source"]] if is_law(fit) else MUTED
         axes.annotate(label, (0, 1), (0, 4 + 9 * i), xycoords="axes fraction", textcoords="offset points",
                       color=colour, fontsize=6.5)  # fmt: skip
-    axes.set_title(dataset_title(law["target"]), loc="left", pad=6 + 9 * len(fits))
+    left_out = f" ({faultless} runs without error not shown)" if faultless else ""
+    axes.set_title(dataset_title(law["target"]) + left_out, loc="left", pad=6 + 9 * len(fits))
     axes.set_ylabel(error_label(law["metric"]))
-    _limit(axes, points, fits)
+    if len(points):
+        _limit(axes, points, fits)
 
 
 def _draw_fit(axes: Axes, fit: dict[str, Any], points: pd.DataFrame, colour: str) -> str:
@@ -109,7 +108,7 @@ def _limit(axes: Axes, points: pd.DataFrame, fits: list[dict[str, Any]]) -> None
         ends = [fit["curve"][-1] for fit in fits if is_law(fit) and fit["curve"]]
         x_high = max([x_high, *(end["compute_gmacs"] for end in ends)])
         y_low = min([y_low, *(end["error"] for end in ends)])
-    x_room, y_room = (x_high / x_low) ** 0.06 or 1.1, max(1.01, (y_high / y_low) ** 0.08)
+    x_room, y_room = max(1.1, (x_high / x_low) ** 0.06), max(1.01, (y_high / y_low) ** 0.08)
     axes.set_xlim(x_low / x_room, x_high * x_room)
     axes.set_ylim(y_low / y_room, y_high * y_room)
     power_log_axis(axes.xaxis, *axes.get_xlim())

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from .names import short_count
-from .style import INK, LINE_COLOURS, MARKERS, MUTED, PALETTE
+from .style import INK, LINE_COLOURS, MARKERS, MUTED, PALETTE, LegendGroup
 from .tables import budgets_of, cells_of, names_by_size
 
 _AREAS = (11.0, 62.0)
@@ -81,8 +81,8 @@ def marks_for(metrics: pd.DataFrame) -> Marks:
     return Marks(colours, shapes, tuple(budgets_of(cells["samples_seen"])), lines)
 
 
-def study_legends(marks: Marks) -> list[tuple[str, list[Line2D], float]]:
-    """The three legends of a figure whose marks say all: (title, handles, left edge as a fraction)."""
+def study_legends(marks: Marks) -> list[LegendGroup]:
+    """The three legends of a figure whose marks say all."""
     return [
         ("data", marks.data_handles(), 0.06),
         ("model", marks.model_handles(), 0.4),

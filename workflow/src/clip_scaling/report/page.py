@@ -66,13 +66,10 @@ def render_report(study: StudyResults) -> str:
     )
     environment.filters |= {"count": short_count, "power": _power, "minus": minus, "short": lambda text: text[:12]}
     figures = {kind: Markup(inline_svg(svg, kind, _LABELS[kind])) for kind, svg in study.figures.items()}
-    target_figures = [
-        (
-            f"{dataset_title(dataset)}, {metric_title(metric)}",
-            Markup(inline_svg(svg, f"target-{i}", f"Error against total compute on {dataset_title(dataset)}, {metric_title(metric)}.")),
-        )
-        for i, ((dataset, metric), svg) in enumerate(study.target_figures.items())
-    ]
+    target_figures = []
+    for i, ((dataset, metric), svg) in enumerate(study.target_figures.items()):
+        name = f"{dataset_title(dataset)}, {metric_title(metric)}"
+        target_figures.append((name, Markup(inline_svg(svg, f"target-{i}", f"Error against total compute: {name}."))))
     return environment.get_template("report.html.j2").render(
         study=study,
         grid=grid_summary(study.metrics),

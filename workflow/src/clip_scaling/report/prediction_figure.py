@@ -9,12 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..errors import LawError
 from ..laws.table import is_loss
 from .marks import Marks, marks_for, study_legends
 from .names import dataset_title, metric_title
 from .scales import plain_log_axis
-from .style import COLUMN_WIDTH, MUTED, TEXT_WIDTH, figure_style, legend_block, legend_height
+from .style import COLUMN_WIDTH, MUTED, TEXT_WIDTH, figure_style, figure_with_legends
 
 
 def prediction_figure(
@@ -23,25 +22,20 @@ def prediction_figure(
     """Measured error (x) against predicted error (y), one panel a target; on the diagonal the law was right.
 
     predictions: tables/predictions.csv. methods: the method to show by source, where not the first. Bars: intervals.
-    Rows without a measurement (predictions for runs that nobody made) are not drawn. LawError where none is left.
+    Rows without a measurement (predictions for runs that nobody made) are not drawn.
+    Where none is left, since no target has a law, the figure says so.
     """
     known = predictions.dropna(subset=["predicted", "actual"])
     drawn = {target: _of_target(known, *target, methods) for target in targets}
     drawn = {target: rows for target, rows in drawn.items() if len(rows)}
     if not drawn:
-        raise LawError(
-            "tables/predictions: no prediction of a measured run for any target that is asked. "
-            "Without a law there is nothing to predict with; see the column `verdict` of tables/laws."
-        )
+        return _nothing_to_draw()
     marks = marks_for(metrics)
     columns = min(3, len(drawn))
     rows = math.ceil(len(drawn) / columns)
-    legends = study_legends(marks)
-    bottom = legend_height(max(len(handles) for _, handles, _ in legends))
     width, panel_height = (COLUMN_WIDTH, 3.0) if len(drawn) == 1 else (TEXT_WIDTH, 2.3)
     with figure_style():
-        figure = Figure(figsize=(width, rows * panel_height + bottom), layout="constrained")
-        upper, lower = figure.subfigures(2, 1, height_ratios=[rows * panel_height, bottom])
+        figure, upper = figure_with_legends(width, rows * panel_height, study_legends(marks))
         grid = upper.subplots(rows, columns, squeeze=False)
         for axes, ((dataset, metric), frame) in zip(grid.flat, drawn.items(), strict=False):
             _draw(axes, frame, marks)
@@ -52,7 +46,13 @@ def prediction_figure(
             axes.set_axis_off()
         upper.supxlabel("measured error", fontsize=7)
         upper.supylabel("predicted error", fontsize=7)
-        legend_block(lower.add_axes((0, 0, 1, 1)), legends)
+    return figure
+
+
+def _nothing_to_draw() -> Figure:
+    with figure_style():
+        figure = Figure(figsize=(COLUMN_WIDTH, 0.5))
+        figure.text(0.5, 0.5, "No target has a law: there is nothing to predict with.", ha="center", va="center")
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from .marks import Marks, marks_for
 from .names import dataset_title, error_label, short_count
 from .scales import count_log_axis, log_ticks, plain_log_axis
-from .style import COLUMN_WIDTH, INK, TEXT_WIDTH, figure_style, legend_block, legend_height
+from .style import COLUMN_WIDTH, INK, TEXT_WIDTH, LegendGroup, figure_style, figure_with_legends
 from .tables import budgets_of, cells_of, points_of
 
 
@@ -91,17 +91,13 @@ def _draw_intervals(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     axes.errorbar(known["samples_seen"], known["error"], yerr=bars, fmt="none", ecolor=colour, elinewidth=0.7, zorder=2)
 
 
-def _panels(
-    cells: pd.DataFrame, marks: Marks, legends: list[tuple[str, list[Line2D], float]]
-) -> tuple[Figure, dict[str, Axes]]:
+def _panels(cells: pd.DataFrame, marks: Marks, legends: list[LegendGroup]) -> tuple[Figure, dict[str, Axes]]:
     """One axes a model (at most four in a row) above a legend; axes are shared."""
     models = [model for model in marks.shapes if model in set(cells["model"])]
     columns = min(4, len(models))
     rows = math.ceil(len(models) / columns)
-    bottom = legend_height(max(len(handles) for _, handles, _ in legends))
     width = COLUMN_WIDTH if columns == 1 else TEXT_WIDTH
-    figure = Figure(figsize=(width, 2.1 * rows + bottom), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[2.1 * rows, bottom])
+    figure, upper = figure_with_legends(width, 2.1 * rows, legends)
     grid = upper.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(models) :]:
         axes.set_axis_off()
@@ -111,7 +107,6 @@ def _panels(
         axes.set_title(model, loc="left")
         axes.set_title(f"{gmacs:.3g} GMAC per sample", loc="right", fontsize=6, fontweight="normal")
     upper.supxlabel("samples seen", fontsize=7)
-    legend_block(lower.add_axes((0, 0, 1, 1)), legends)
     return figure, panels
 
 

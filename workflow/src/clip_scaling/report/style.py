@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
@@ -29,7 +29,7 @@ PALETTE = ("#e69f00", "#009e73", "#0072b2", "#cc79a7", "#56b4e9", "#d55e00")
 LINE_COLOURS = (INK, "#d55e00", "#cc79a7", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "P", "v", "X", "p")
 
-_RC = {
+_RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 7,
     "axes.titlesize": 7.5,
@@ -85,15 +85,25 @@ def save_figure(figure: Figure, svg: Path, pdf: Path) -> None:
                 figure.savefig(temporary, format=kind, metadata=undated, bbox_inches="tight", pad_inches=0.03)
 
 
-def legend_block(axes: Axes, groups: list[tuple[str, list[Line2D], float]]) -> None:
-    """Fill a legend-only axes with titled legends side by side: (title, handles, left edge as a fraction)."""
+LegendGroup = tuple[str, list[Line2D], float]
+"""Title, entries, left edge as a fraction of the figure's width."""
+
+
+def figure_with_legends(width: float, height: float, groups: list[LegendGroup]) -> tuple[Figure, SubFigure]:
+    """A figure and its upper part, `height` inches, to draw in; legends stand side by side below, off the points."""
+    entries = max(len(handles) for _, handles, _ in groups)
+    below = 0.13 * (entries + 1) + 0.04
+    figure = Figure(figsize=(width, height + below), layout="constrained")
+    grid = figure.add_gridspec(2, 1, height_ratios=[height, below])
+    upper, lower = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
+    axes = lower.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for title, handles, left in groups:
         # Legend, not axes.legend: the latter keeps only one and would draw it twice.
         legend = Legend(
             axes,
             handles,
-            [handle.get_label() for handle in handles],
+            [str(handle.get_label()) for handle in handles],
             title=title,
             loc="upper left",
             bbox_to_anchor=(left, 1.0),
@@ -106,8 +116,4 @@ def legend_block(axes: Axes, groups: list[tuple[str, list[Line2D], float]]) -> N
         )
         legend.get_title().set_fontweight("bold")
         axes.add_artist(legend)
-
-
-def legend_height(entries: int) -> float:
-    """Inches that a titled legend of so many entries takes."""
-    return 0.13 * (entries + 1) + 0.04
+    return figure, upper

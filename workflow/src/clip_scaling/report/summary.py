@@ -1,14 +1,15 @@
-"""What the page says in numbers: the grid, the laws, the cost, the recipes, the data, the versions. All read, none made."""
+"""What the page says in numbers: grid, laws, cost, cells, recipes, versions. All are read from files, none are made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from .names import dataset_title, metric_title, short_count, source_title, supported, with_interval
 from .tables import cells_of, headline_fits, is_law, is_significant
+
 
 def grid_summary(metrics: pd.DataFrame) -> dict[str, Any]:
     """Axes of the grid and what was measured, by source: models, data, budgets, seeds, cells, sets and metrics."""
@@ -97,32 +98,33 @@ def cost_summary(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def cell_table(metrics: pd.DataFrame, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One row a cell, all metrics as columns: {columns: [(label, is_number)], rows: [(text, sort key), ...]}.
+    """One row a cell, all metrics as columns: {columns, rows}.
 
+    columns: (label, is a number), after the model's. rows: {model, values: (text, sort key) by column}.
     A value that is missing has an empty text and no sort key.
     """
     cells = cells_of(metrics)
     trained = {record["cell"]: record for record in records}
     targets = [tuple(pair) for pair in metrics[["dataset", "metric"]].drop_duplicates().to_numpy()]
     values = metrics.set_index(["source", "cell", "dataset", "metric"])["value"].dropna().to_dict()
-    columns = [("model", False), ("data", False), ("samples seen", True), ("seed", True), ("epochs", True)]
-    columns += [("GMAC per sample", True), ("compute, GMAC", True)]
-    columns += [("training loss", True), ("minutes", True), ("samples/s", True)] if trained else []
+    seeds = cells["seed"].nunique() > 1
+    columns = [("data", False), ("samples seen", True), *([("seed", True)] if seeds else []), ("compute, GMAC", True)]
     columns += [(f"{dataset_title(dataset)} {metric_title(metric)}", True) for dataset, metric in targets]
-    several = cells["source"].nunique() > 1
+    columns += [("epochs", True), ("GMAC per sample", True)]
+    columns += [("training loss", True), ("minutes", True), ("samples/s", True)] if trained else []
+    columns += [("cell", False)]
     rows = []
     for cell in cells.itertuples():
         record = trained.get(cell.cell, {})
-        row = [(cell.model, cell.model), (cell.data, cell.data)]
-        row += [(f"{cell.samples_seen:,.0f}", cell.samples_seen), (f"{cell.seed}", cell.seed)]
-        row += [(f"{cell.samples_seen / cell.unique_pairs:.3g}", cell.samples_seen / cell.unique_pairs)]
-        row += [(f"{cell.gmacs_per_sample:.3g}", cell.gmacs_per_sample), (_large(cell.compute_gmacs), cell.compute_gmacs)]
+        row = [(cell.data, cell.data), (f"{cell.samples_seen:,.0f}", cell.samples_seen)]
+        row += [(f"{cell.seed}", cell.seed)] if seeds else []
+        row += [(_large(cell.compute_gmacs), cell.compute_gmacs)]
+        row += [_number(values.get((cell.source, cell.cell, *target)), ".3f") for target in targets]
+        row += [_number(cell.samples_seen / cell.unique_pairs, ".3g"), _number(cell.gmacs_per_sample, ".3g")]
         if trained:
             row += [_number(record.get("final_loss"), ".3f"), _number(record.get("seconds"), ".1f", 1 / 60)]
             row += [_number(record.get("samples_per_second"), ",.0f")]
-        row += [_number(values.get((cell.source, cell.cell, *target)), ".3f") for target in targets]
-        name = f"{source_title(cell.source)}: {cell.cell}" if several else cell.cell
-        rows.append({"cell": name, "values": row})
+        rows.append({"model": cell.model, "values": [*row, (cell.cell, cell.cell)]})
     return {"columns": columns, "rows": rows}
 
 
@@ -177,19 +179,21 @@ def provenance_rows(records: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     if not records:
         return []
     sources = [record["provenance"] for record in records]
-    commits = {
-        f"{about['commit'] or 'no checkout'}{' with uncommitted changes' if about['uncommitted_changes'] else ''}"
-        for about in sources
-    }
-    rows = [("code", ", ".join(sorted(commits)))]
+    edited = {True: " with uncommitted changes", False: ""}
+    commits = [f"{about['commit'] or 'no checkout'}{edited[about['uncommitted_changes']]}" for about in sources]
     names = sorted({name for about in sources for name in about["versions"]})
-    for name in names:
-        rows.append((name, ", ".join(sorted({about["versions"][name] for about in sources if name in about["versions"]}))))
-    rows.append(("platform", ", ".join(sorted({about["platform"] for about in sources}))))
-    rows.append(("devices", ", ".join(sorted({f"{record['device']}, {record['threads']} threads" for record in records}))))
     finished = sorted(about["finished_utc"] for about in sources)
-    rows.append(("trained (UTC)", f"{finished[0]} to {finished[-1]}"))
-    return rows
+    return [
+        ("code", _distinct(commits)),
+        *((name, _distinct(about["versions"].get(name, "absent") for about in sources)) for name in names),
+        ("platform", _distinct(about["platform"] for about in sources)),
+        ("devices", _distinct(f"{record['device']}, threads: {record['threads']}" for record in records)),
+        ("trained (UTC)", f"{finished[0]} to {finished[-1]}"),
+    ]
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return "; ".join(sorted(set(texts)))
 
 
 def _number(value: Any, form: str, factor: float = 1.0) -> tuple[str, float | None]:

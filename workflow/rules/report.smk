@@ -1,0 +1,160 @@
+"""Figures in the manner of the paper, and the page that holds the study."""
+
+MAIN_TARGETS = TARGETS[:9]
+MAIN_LAWS = [f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in MAIN_TARGETS]
+
+
+rule plot_law:
+    input:
+        metrics=f"{STUDY_DIR}/tables/metrics.parquet",
+        law=f"{STUDY_DIR}/laws/{{dataset}}/{{metric}}.json",
+    output:
+        svg=report(
+            f"{STUDY_DIR}/figures/laws/{{dataset}}/{{metric}}.svg",
+            caption="../report/law.rst",
+            category="Laws",
+            labels={"target": "{dataset}", "metric": "{metric}"},
+        ),
+        pdf=f"{STUDY_DIR}/figures/laws/{{dataset}}/{{metric}}.pdf",
+    log:
+        f"results/logs/{STUDY.study}/figures/laws/{{dataset}}/{{metric}}.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/figures/laws/{{dataset}}/{{metric}}.tsv"
+    message:
+        "Draw the law of {wildcards.dataset} {wildcards.metric}"
+    shell:
+        "python scripts/plot_laws.py --metrics {input.metrics} --laws {input.law}"
+        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+
+
+rule plot_laws:
+    input:
+        metrics=f"{STUDY_DIR}/tables/metrics.parquet",
+        laws=MAIN_LAWS,
+    output:
+        svg=report(
+            f"{STUDY_DIR}/figures/laws.svg",
+            caption="../report/laws.rst",
+            category="Laws",
+            labels={"target": "all", "metric": "all"},
+        ),
+        pdf=f"{STUDY_DIR}/figures/laws.pdf",
+    log:
+        f"results/logs/{STUDY.study}/figures/laws.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/figures/laws.tsv"
+    message:
+        f"Draw the laws of {len(MAIN_TARGETS)} targets"
+    shell:
+        "python scripts/plot_laws.py --metrics {input.metrics} --laws {input.laws}"
+        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+
+
+rule plot_predictions:
+    input:
+        metrics=f"{STUDY_DIR}/tables/metrics.parquet",
+        predictions=f"{STUDY_DIR}/tables/predictions.csv",
+    output:
+        svg=report(
+            f"{STUDY_DIR}/figures/predictions.svg",
+            caption="../report/predictions.rst",
+            category="Laws",
+            labels={"target": "all", "metric": "predicted against measured"},
+        ),
+        pdf=f"{STUDY_DIR}/figures/predictions.pdf",
+    params:
+        targets=canonical_json(MAIN_TARGETS),
+    log:
+        f"results/logs/{STUDY.study}/figures/predictions.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/figures/predictions.tsv"
+    message:
+        "Draw predicted against measured error"
+    shell:
+        "python scripts/plot_study.py predictions --metrics {input.metrics} --predictions {input.predictions}"
+        " --targets {params.targets:q} --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+
+
+rule plot_bottleneck:
+    input:
+        metrics=f"{STUDY_DIR}/tables/metrics.parquet",
+    output:
+        svg=report(
+            f"{STUDY_DIR}/figures/bottleneck.svg",
+            caption="../report/bottleneck.rst",
+            category="Training and data scale",
+            labels={"figure": "data bottleneck"},
+        ),
+        pdf=f"{STUDY_DIR}/figures/bottleneck.pdf",
+    log:
+        f"results/logs/{STUDY.study}/figures/bottleneck.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/figures/bottleneck.tsv"
+    message:
+        "Draw held-out error against samples seen by data size"
+    shell:
+        "python scripts/plot_study.py bottleneck --metrics {input.metrics}"
+        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+
+
+rule plot_learning_curves:
+    input:
+        metrics=f"{STUDY_DIR}/tables/metrics.parquet",
+        curves=expand(f"{STUDY_DIR}/train/{{cell}}/curve.jsonl", cell=CELLS),
+    output:
+        svg=report(
+            f"{STUDY_DIR}/figures/learning-curves.svg",
+            caption="../report/learning_curves.rst",
+            category="Training and data scale",
+            labels={"figure": "learning curves"},
+        ),
+        pdf=f"{STUDY_DIR}/figures/learning-curves.pdf",
+    params:
+        folder=f"{STUDY_DIR}/train",
+    log:
+        f"results/logs/{STUDY.study}/figures/learning-curves.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/figures/learning-curves.tsv"
+    message:
+        f"Draw the learning curves of {len(CELLS)} cells"
+    shell:
+        "python scripts/plot_study.py learning-curves --metrics {input.metrics} --runs {params.folder}"
+        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+
+
+rule report:
+    input:
+        metrics=f"{STUDY_DIR}/tables/metrics.parquet",
+        law_table=f"{STUDY_DIR}/tables/laws.csv",
+        laws=[f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in TARGETS],
+        records=expand(f"{STUDY_DIR}/train/{{cell}}/train.json", cell=CELLS),
+        sources=expand("results/data/{source}/manifest.json", source=STUDY.sources),
+        subsets=expand("results/data/{data}/manifest.json", data=STUDY.data),
+        evaluations=expand("results/data/eval-{dataset}/manifest.json", dataset=DATASETS),
+        laws_figure=f"{STUDY_DIR}/figures/laws.svg",
+        predictions_figure=f"{STUDY_DIR}/figures/predictions.svg",
+        bottleneck_figure=f"{STUDY_DIR}/figures/bottleneck.svg",
+        learning_curves_figure=f"{STUDY_DIR}/figures/learning-curves.svg",
+        target_figures=[f"{STUDY_DIR}/figures/laws/{dataset}/{metric}.svg" for dataset, metric in MAIN_TARGETS],
+    output:
+        page=report(f"{STUDY_DIR}/report.html", caption="../report/report.rst", category="Report"),
+    params:
+        study=STUDY.study,
+        title=STUDY.title,
+        folder=f"{STUDY_DIR}/train",
+        # No input: the search for learning rates is asked for by itself (`snakemake sweep`), and shown where it was.
+        learning_rates=f"{STUDY_DIR}/tables/learning_rates.csv",
+    log:
+        f"results/logs/{STUDY.study}/report.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/report.tsv"
+    message:
+        "Write {output.page}, one file that opens offline"
+    shell:
+        "python scripts/write_report.py --study {params.study} --title {params.title:q} --metrics {input.metrics}"
+        " --law-table {input.law_table} --laws {input.laws} --runs {params.folder}"
+        " --manifests {input.sources} {input.subsets} {input.evaluations}"
+        " --learning-rates {params.learning_rates} --laws-figure {input.laws_figure}"
+        " --predictions-figure {input.predictions_figure} --bottleneck-figure {input.bottleneck_figure}"
+        " --learning-curves-figure {input.learning_curves_figure} --target-figures {input.target_figures}"
+        " --output {output.page} 2>&1 | tee {log}"
