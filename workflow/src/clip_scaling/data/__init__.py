@@ -1,0 +1,1 @@
+"""Sources, nested subsets, packed arrays and evaluation sets (docs/data.md)."""

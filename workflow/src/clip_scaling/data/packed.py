@@ -1,0 +1,129 @@
+"""A subset decoded and tokenised once, as two memory-mapped arrays: no decoder stands beside a small model."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import webdataset
+from PIL import Image
+
+from ..errors import DataError
+from ..manifests import atomic_path, describe_file, sha256_file, verify_files, write_json
+from .shards import clear
+from .subset import read_manifest
+from .tokenizer import load_tokenizer
+
+log = logging.getLogger(__name__)
+
+_LOG_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class PackedPairs:
+    """pixels: (n, H, W, 3) uint8. tokens: (n, context) int32. Both mapped read-only; row i of each is a pair."""
+
+    pixels: np.ndarray
+    tokens: np.ndarray
+    manifest: dict[str, Any]
+
+
+def pack(root: Path, data_manifest: Path, merges: Path, image_size: int, context_length: int) -> None:
+    """Write `pixels.npy`, `tokens.npy` and the manifest under root.
+
+    Images of another size are resized as open_clip does (bicubic).
+    ManifestError where a shard differs from its manifest, DataError where an image in it cannot be read.
+    """
+    subset = read_manifest(data_manifest, "subset")
+    home = data_manifest.parent
+    verify_files(subset["shards"], home, f"Delete {data_manifest} and run `snakemake {data_manifest}`.")
+    tokenizer = load_tokenizer(merges, context_length)
+    clear(root)
+    captions: list[str] = []
+    pixels_path, tokens_path = root / "pixels.npy", root / "tokens.npy"
+    shape = (subset["pairs"], image_size, image_size, 3)
+    # Written as a stream, not through a memory map: on a full disk a map dies of SIGBUS without a word.
+    with atomic_path(pixels_path) as temporary, open(temporary, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for image, caption in _read_pairs(home, subset, image_size):
+            file.write(image.tobytes())
+            captions.append(caption)
+    tokens, truncated = tokenize(captions, tokenizer, context_length)
+    with atomic_path(tokens_path) as temporary, open(temporary, "wb") as file:
+        np.save(file, tokens)
+    write_json(
+        root / "manifest.json",
+        {
+            "kind": "packed",
+            "format": 1,
+            "data": subset["name"],
+            "pairs": subset["pairs"],
+            "image_size": image_size,
+            "context_length": context_length,
+            "vocabulary_size": tokenizer.vocab_size,
+            "tokenizer_sha256": sha256_file(merges),
+            "truncated_captions": truncated,
+            "order_digest": subset["order_digest"],
+            "files": [describe_file(path, root) for path in (pixels_path, tokens_path)],
+        },
+    )
+
+
+def tokenize(captions: list[str], tokenizer: Any, context_length: int) -> tuple[np.ndarray, int]:
+    """(n, context_length) int32 tokens, and the number of captions that were cut to fit.
+
+    Every distinct caption is tokenised once.
+    """
+    distinct, inverse = np.unique(np.array(captions, dtype=object), return_inverse=True)
+    table = tokenizer([*distinct]).numpy().astype(np.int32)
+    # A caption that fills its row is cut where it would have needed more room.
+    full = np.flatnonzero(table[:, -1])
+    cut = np.zeros(len(distinct), dtype=bool)
+    cut[full] = [len(tokenizer.encode(distinct[row])) + 2 > context_length for row in full]
+    return table[inverse], int(cut[inverse].sum())
+
+
+def _read_pairs(home: Path, subset: dict[str, Any], image_size: int) -> Iterator[tuple[np.ndarray, str]]:
+    """Pixels and caption of every pair, shard by shard; exactly as many as the manifest says."""
+    done, last = 0, time.monotonic()
+    for entry in subset["shards"]:
+        path, inside = home / entry["path"], 0
+        for sample in webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False):
+            yield _decode(sample, path, image_size), sample["txt"].decode("utf-8")
+            inside += 1
+        if inside != entry["pairs"]:
+            raise DataError(
+                f"{path}: {inside} pairs, the manifest promises {entry['pairs']}. Prepare {home.name} again."
+            )
+        done += inside
+        if time.monotonic() - last > _LOG_SECONDS:
+            log.info("packed=%d/%d", done, subset["pairs"])
+            last = time.monotonic()
+
+
+def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(sample["png"])) as image:
+            rgb = image.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise DataError(
+            f"{shard}: the image of {sample['__key__']} cannot be decoded ({error}). "
+            "Delete the data set's manifest and its source's, and prepare them again."
+        ) from error
+    if rgb.size != (image_size, image_size):
+        rgb = rgb.resize((image_size, image_size), Image.Resampling.BICUBIC)
+    return np.asarray(rgb)
+
+
+def open_packed(manifest_path: Path) -> PackedPairs:
+    """Map a packed data set read-only. ManifestError where an array is missing or has another size."""
+    manifest, home = read_manifest(manifest_path, "packed"), manifest_path.parent
+    verify_files(manifest["files"], home, f"Delete {manifest_path} and run `snakemake {manifest_path}`.", hashes=False)
+    pixels, tokens = (np.load(home / name, mmap_mode="r") for name in ("pixels.npy", "tokens.npy"))
+    return PackedPairs(pixels, tokens, manifest)
