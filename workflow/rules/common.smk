@@ -163,4 +163,6 @@ onstart:
     try:
         fcntl.flock(STUDY_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise WorkflowError(f"Another snakemake is running study {STUDY.study!r} in this folder. Wait for it, or stop it.")
+        raise WorkflowError(
+            f"Another snakemake is running study {STUDY.study!r} in this folder. Wait for it, or stop it."
+        )

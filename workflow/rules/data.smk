@@ -8,12 +8,12 @@ is written last and lists them with size and sha256.
 rule fetch_source:
     output:
         archive="results/data/downloads/iconify-json-{version}.tgz",
-    params:
-        sha256=archive_sha256,
     log:
         "results/logs/data/downloads/iconify-json-{version}.log",
     benchmark:
         "results/benchmarks/data/downloads/iconify-json-{version}.tsv"
+    params:
+        sha256=archive_sha256,
     message:
         "Fetch @iconify/json {wildcards.version} (about 100 MB) with npm"
     shell:
@@ -28,16 +28,16 @@ rule prepare_source:
         manifest="results/data/{source}/manifest.json",
         attribution="results/data/{source}/ATTRIBUTION.md",
         tokenizer="results/data/{source}/tokenizer/merges.txt.gz",
-    params:
-        recipe=source_recipe,
-    threads: 8
-    resources:
-        mem_mb=3000,
-        runtime=60,
     log:
         "results/logs/data/{source}/manifest.log",
     benchmark:
         "results/benchmarks/data/{source}/manifest.tsv"
+    threads: 8
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        recipe=source_recipe,
     message:
         "Prepare source {wildcards.source}: parse, filter, hold out, render, drop duplicates, write shards"
     shell:
@@ -50,15 +50,15 @@ rule prepare_subset:
         source=source_manifest,
     output:
         manifest="results/data/{data}/manifest.json",
-    params:
-        pairs=subset_pairs,
-    resources:
-        mem_mb=1000,
-        runtime=30,
     log:
         "results/logs/data/{data}/manifest.log",
     benchmark:
         "results/benchmarks/data/{data}/manifest.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        pairs=subset_pairs,
     message:
         "Prepare subset {wildcards.data}: the first {params.pairs} pairs of its source in hash order"
     shell:
@@ -72,13 +72,13 @@ rule pack_subset:
         tokenizer=data_tokenizer,
     output:
         manifest="results/data/{data}/packed/{image_size}px-{context_length}tokens/manifest.json",
-    resources:
-        mem_mb=2000,
-        runtime=60,
     log:
         "results/logs/data/{data}/packed/{image_size}px-{context_length}tokens/manifest.log",
     benchmark:
         "results/benchmarks/data/{data}/packed/{image_size}px-{context_length}tokens/manifest.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=60,
     message:
         "Pack {wildcards.data}: decode to {wildcards.image_size} px and tokenise to {wildcards.context_length} tokens, once"
     shell:
@@ -92,12 +92,12 @@ rule prepare_evaluation:
         source=evaluation_source,
     output:
         manifest="results/data/eval-{dataset}/manifest.json",
-    params:
-        held_out=evaluation_set,
     log:
         "results/logs/data/eval-{dataset}/manifest.log",
     benchmark:
         "results/benchmarks/data/eval-{dataset}/manifest.tsv"
+    params:
+        held_out=evaluation_set,
     message:
         "Prepare evaluation set {wildcards.dataset} in clip-benchmark's webdataset layout"
     shell:

@@ -8,16 +8,16 @@ rule evaluate:
         sets=expand("results/data/eval-{dataset}/manifest.json", dataset=DATASETS),
     output:
         metrics=f"{STUDY_DIR}/evaluate/{{cell}}/metrics.json",
-    params:
-        batch_size=STUDY.evaluation.batch_size,
-        loss_batch_size=STUDY.evaluation.loss_batch_size,
-    resources:
-        mem_mb=2000,
-        runtime=30,
     log:
         f"results/logs/{STUDY.study}/evaluate/{{cell}}.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/evaluate/{{cell}}.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        batch_size=STUDY.evaluation.batch_size,
+        loss_batch_size=STUDY.evaluation.loss_batch_size,
     message:
         "Evaluate {wildcards.cell}"
     shell:
@@ -36,13 +36,13 @@ rule collect:
     output:
         csv=f"{STUDY_DIR}/tables/metrics.csv",
         parquet=f"{STUDY_DIR}/tables/metrics.parquet",
-    params:
-        cells=hashlib.sha256("\n".join(CELLS).encode()).hexdigest(),
-        folder=STUDY_DIR,
     log:
         f"results/logs/{STUDY.study}/tables/metrics.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/tables/metrics.tsv"
+    params:
+        cells=hashlib.sha256("\n".join(CELLS).encode()).hexdigest(),
+        folder=STUDY_DIR,
     message:
         f"Collect the metrics of {len(CELLS)} cells into one table"
     shell:

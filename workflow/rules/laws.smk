@@ -6,12 +6,12 @@ rule fit:
         metrics=f"{STUDY_DIR}/tables/metrics.parquet",
     output:
         law=f"{STUDY_DIR}/laws/{{dataset}}/{{metric}}.json",
-    params:
-        methods=canonical_json(STUDY.laws.methods),
     log:
         f"results/logs/{STUDY.study}/laws/{{dataset}}/{{metric}}.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/laws/{{dataset}}/{{metric}}.tsv"
+    params:
+        methods=canonical_json(STUDY.laws.methods),
     message:
         "Fit the laws of {wildcards.dataset} {wildcards.metric}"
     shell:

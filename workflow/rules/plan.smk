@@ -4,12 +4,12 @@
 rule plan:
     output:
         grid=f"{STUDY_DIR}/plan/grid.tsv",
-    params:
-        config=plan_config,
     log:
         f"results/logs/{STUDY.study}/plan/grid.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/plan/grid.tsv"
+    params:
+        config=plan_config,
     message:
         f"Plan: {len(CELLS)} cells"
     shell:

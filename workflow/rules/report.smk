@@ -62,12 +62,12 @@ rule plot_predictions:
             labels={"target": "all", "metric": "predicted against measured"},
         ),
         pdf=f"{STUDY_DIR}/figures/predictions.pdf",
-    params:
-        targets=canonical_json(MAIN_TARGETS),
     log:
         f"results/logs/{STUDY.study}/figures/predictions.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/figures/predictions.tsv"
+    params:
+        targets=canonical_json(MAIN_TARGETS),
     message:
         "Draw predicted against measured error"
     shell:
@@ -109,12 +109,12 @@ rule plot_learning_curves:
             labels={"figure": "learning curves"},
         ),
         pdf=f"{STUDY_DIR}/figures/learning-curves.pdf",
-    params:
-        folder=f"{STUDY_DIR}/train",
     log:
         f"results/logs/{STUDY.study}/figures/learning-curves.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/figures/learning-curves.tsv"
+    params:
+        folder=f"{STUDY_DIR}/train",
     message:
         f"Draw the learning curves of {len(CELLS)} cells"
     shell:
@@ -138,16 +138,16 @@ rule report:
         target_figures=[f"{STUDY_DIR}/figures/laws/{dataset}/{metric}.svg" for dataset, metric in MAIN_TARGETS],
     output:
         page=report(f"{STUDY_DIR}/report.html", caption="../report/report.rst", category="Report"),
+    log:
+        f"results/logs/{STUDY.study}/report.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/report.tsv"
     params:
         study=STUDY.study,
         title=STUDY.title,
         folder=f"{STUDY_DIR}/train",
         # No input: the search for learning rates is asked for by itself (`snakemake sweep`), and shown where it was.
         learning_rates=f"{STUDY_DIR}/tables/learning_rates.csv",
-    log:
-        f"results/logs/{STUDY.study}/report.log",
-    benchmark:
-        f"results/benchmarks/{STUDY.study}/report.tsv"
     message:
         "Write {output.page}, one file that opens offline"
     shell:

@@ -8,18 +8,18 @@ rule train:
         checkpoint=f"{STUDY_DIR}/train/{{cell}}/checkpoint.pt",
         record=f"{STUDY_DIR}/train/{{cell}}/train.json",
         curve=f"{STUDY_DIR}/train/{{cell}}/curve.jsonl",
-    params:
-        recipe=train_recipe,
-    threads: STUDY.resources.train.threads
-    priority: train_priority
-    resources:
-        mem_mb=STUDY.resources.train.mem_mb,
-        runtime=STUDY.resources.train.runtime_minutes,
-        gpus=STUDY.resources.train.gpus,
     log:
         f"results/logs/{STUDY.study}/train/{{cell}}.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/train/{{cell}}.tsv"
+    priority: train_priority
+    threads: STUDY.resources.train.threads
+    resources:
+        mem_mb=STUDY.resources.train.mem_mb,
+        runtime=STUDY.resources.train.runtime_minutes,
+        gpus=STUDY.resources.train.gpus,
+    params:
+        recipe=train_recipe,
     message:
         "Train {wildcards.cell}"
     shell:
@@ -37,17 +37,17 @@ if STUDY.sweep:
             checkpoint=temp(f"{STUDY_DIR}/sweep/{{cell}}/lr-{{learning_rate}}/checkpoint.pt"),
             record=f"{STUDY_DIR}/sweep/{{cell}}/lr-{{learning_rate}}/train.json",
             curve=f"{STUDY_DIR}/sweep/{{cell}}/lr-{{learning_rate}}/curve.jsonl",
-        params:
-            recipe=sweep_recipe,
+        log:
+            f"results/logs/{STUDY.study}/sweep/{{cell}}/lr-{{learning_rate}}.log",
+        benchmark:
+            f"results/benchmarks/{STUDY.study}/sweep/{{cell}}/lr-{{learning_rate}}.tsv"
         threads: STUDY.resources.train.threads
         resources:
             mem_mb=STUDY.resources.train.mem_mb,
             runtime=STUDY.resources.train.runtime_minutes,
             gpus=STUDY.resources.train.gpus,
-        log:
-            f"results/logs/{STUDY.study}/sweep/{{cell}}/lr-{{learning_rate}}.log",
-        benchmark:
-            f"results/benchmarks/{STUDY.study}/sweep/{{cell}}/lr-{{learning_rate}}.tsv"
+        params:
+            recipe=sweep_recipe,
         message:
             "Train {wildcards.cell} at learning rate {wildcards.learning_rate}"
         shell:

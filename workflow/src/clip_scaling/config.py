@@ -43,6 +43,7 @@ class ClassificationHoldOut(Strict):
 
     kind: Literal["zeroshot_classification"]
     sets: list[str] = Field(min_length=1, description="icon sets whose every icon is kept out of training")
+    near_twins: list[str] = Field([], description="icon sets that redraw the held-out ones (forks, older versions): left out altogether")
     classes: int = Field(100, ge=2, description="the most widespread captions become the classes")
     templates: list[str] = Field(["{c}", "{c} icon", "an icon of {c}"], min_length=1, description="prompts; {c} is the class name")
 
@@ -78,7 +79,7 @@ class IconifySource(SourceBase):
     )
     exclude_categories: list[str] = Field(["Logos"], description="iconify categories that are left out")
     include_sets: list[str] | None = Field(None, description="only these sets, for small studies; default: all allowed")
-    max_icons_per_set: int = Field(6000, ge=1, description="cap a set, by hash order: one vendor must not dominate")
+    max_icons_per_set: int = Field(8000, ge=1, description="cap a set, by hash order: one vendor must not dominate")
 
 
 class ProceduralSource(SourceBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,7 +41,9 @@ class Measured:
 
 def open_set(folder: Path, task: str, transform: Callable[[Any], Tensor], batch_size: int) -> tuple[Any, Iterable[Any]]:
     """A set in clip-benchmark's webdataset layout: (dataset with classes and templates, batches)."""
-    dataset = build_dataset(f"wds/{folder.name}", root=str(folder), transform=transform, split="test", task=task)
+    with warnings.catch_warnings():  # clip-benchmark leaves webdataset's shuffle unset, which is what a test set wants
+        warnings.filterwarnings("ignore", message=r"WebDataset\(shardshuffle")
+        dataset = build_dataset(f"wds/{folder.name}", root=str(folder), transform=transform, split="test", task=task)
     return dataset, torch.utils.data.DataLoader(dataset.batched(batch_size), batch_size=None, num_workers=0)
 
 

@@ -1,0 +1,53 @@
+"""What a dry run says: the default study, other studies, single cells, and refusals."""
+
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def project(make_project: Any) -> Any:
+    return make_project()
+
+
+def test_the_default_study_is_planned_without_a_configfile(project: Any) -> None:
+    text = project.snakemake("-n").stdout
+    assert "36" in text.split("Job stats:")[1].split("train")[1].split()[0]
+    assert "Missing output files" in text
+
+
+def test_a_study_given_by_configfile_replaces_the_default_one(project: Any) -> None:
+    jobs = project.planned(project.root / "config" / "offline.yaml")
+    assert jobs["train"] == jobs["evaluate"] == 8
+    assert jobs["prepare_subset"] == 2
+    assert "fetch_source" not in jobs
+
+
+def test_one_cell_is_planned_by_its_path(project: Any) -> None:
+    cell = "results/offline/train/Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0/checkpoint.pt"
+    jobs = project.planned(project.root / "config" / "offline.yaml", cell)
+    assert jobs == {"prepare_source": 1, "prepare_subset": 1, "pack_subset": 1, "train": 1}
+
+
+@pytest.mark.parametrize(
+    "typo",
+    ["Model-ViT-nano8_Data-Scenes-1K_Samples-8K_Seed-0", "Model-ViT-nano-8_Data-Scenes-1K_Samples-9K_Seed-0"],
+)
+def test_a_cell_that_is_not_in_the_grid_is_refused_with_close_matches(project: Any, typo: str) -> None:
+    done = project.snakemake(
+        "-n", "--configfile", project.root / "config" / "offline.yaml", f"results/offline/train/{typo}/checkpoint.pt",
+        check=False,
+    )  # fmt: skip
+    assert done.returncode
+    assert f"'{typo}' is not a cell of study 'offline'" in done.stdout
+    assert "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0" in done.stdout
+
+
+def test_a_bad_study_is_refused_at_the_plan_with_its_file(project: Any) -> None:
+    study = project.study()
+    study["grid"]["models"] = ["ViT-nano8"]
+    done = project.snakemake("-n", "--configfile", project.write(study, "bad.yaml"), check=False)
+    assert done.returncode
+    assert "ConfigError in" in done.stdout and "bad.yaml" in done.stdout
+    assert "'ViT-nano8'" in done.stdout and "ViT-nano-8" in done.stdout
+    assert "Traceback" not in done.stdout
