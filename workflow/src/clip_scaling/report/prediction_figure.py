@@ -60,7 +60,8 @@ def _of_target(predictions: pd.DataFrame, dataset: str, metric: str, methods: Ma
     """Rows of a target as errors, one method a source."""
     rows = predictions[(predictions["target"] == dataset) & (predictions["metric"] == metric)]
     first = rows.groupby("source")["method"].transform("first")
-    rows = rows[rows["method"] == rows["source"].map(methods).fillna(first)]
+    wanted = [methods.get(source, method) for source, method in zip(rows["source"], first, strict=True)]
+    rows = rows[rows["method"] == wanted]
     if is_loss(metric):
         return rows
     return rows.assign(

@@ -80,6 +80,8 @@ def figure_style() -> Iterator[None]:
 def save_figure(figure: Figure, svg: Path, pdf: Path) -> None:
     """Write a figure as SVG and PDF: the same figure gives the same bytes, on any day."""
     with figure_style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out by now; every file would do it again
         for path, kind, undated in ((svg, "svg", {"Date": None}), (pdf, "pdf", {"CreationDate": None})):
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, format=kind, metadata=undated, bbox_inches="tight", pad_inches=0.03)

@@ -1,0 +1,135 @@
+import dataclasses
+from html.parser import HTMLParser
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from clip_scaling.report.page import StudyResults, render_report
+from clip_scaling.report.summary import cell_table, cost_summary, headlines, learning_rate_table, recipe_tables
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.headings: list[int] = []
+        self.tables = self.captions = 0
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        if known.get("id"):
+            self.ids.append(known["id"] or "")
+        self.links += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append(int(tag[1]))
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+SVG = '<svg viewBox="0 0 1 1"><defs><path id="p"/></defs><use xlink:href="#p"/></svg>'
+
+
+@pytest.fixture
+def page(study: StudyResults) -> Page:
+    figures = {kind: SVG for kind in ("laws", "bottleneck", "learning-curves", "predictions")}
+    return Page(render_report(dataclasses.replace(study, figures=figures, target_figures={("icons", "acc1"): SVG})))
+
+
+def test_the_page_asks_nothing_of_any_network(page: Page) -> None:
+    assert not [link for link in page.links if "//" in link]
+
+
+def test_ids_are_unique_and_inner_links_lead_somewhere(page: Page) -> None:
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+
+
+def test_headings_do_not_skip_a_level_and_every_table_has_a_caption(page: Page) -> None:
+    assert page.headings[0] == 1 and page.headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(page.headings, page.headings[1:], strict=False))
+    assert page.tables == page.captions > 4
+
+
+def test_the_first_screen_answers_what_which_how_sure_and_at_what_cost(study: StudyResults) -> None:
+    text = render_report(study)
+    first = " ".join("".join(Page(text[: text.index("<nav")]).text).split())
+    assert "12 cells" in first
+    assert "E = 2 C−0.250" in first
+    assert "[−0.271, −0.229]" in first
+    assert "Of 2 fits 1 are laws, 0 not significant, 1 no law." in first
+    assert "2 CPU core-hours" in first  # 12 cells x 300 s x 2 threads
+
+
+def test_text_from_outside_is_escaped(study: StudyResults) -> None:
+    assert "A &lt;tiny&gt; study" in render_report(study)
+
+
+def test_the_same_study_gives_the_same_page(study: StudyResults) -> None:
+    assert render_report(study) == render_report(study)
+
+
+def test_a_study_that_trained_nothing_has_a_page_without_training(study: StudyResults) -> None:
+    text = render_report(dataclasses.replace(study, records=(), manifests=()))
+    assert "no training" in text
+    assert 'id="recipes"' not in text and 'id="data"' not in text and 'id="provenance"' not in text
+
+
+def test_fates_of_pairs_are_shown_with_their_share(study: StudyResults) -> None:
+    text = "|".join(part.strip() for part in Page(render_report(study)).text if part.strip())
+    assert "dropped: duplicate pixels|100|10.0 %" in text
+
+
+def test_no_law_means_no_numbers(no_law: dict[str, Any]) -> None:
+    (row,) = headlines([no_law], {})
+    assert (row["alpha"], row["beta"], row["tenfold"], row["law"]) == ("", "", None, False)
+
+
+def test_hours_count_threads_on_a_cpu_and_jobs_elsewhere(records: list[dict[str, Any]]) -> None:
+    records[0] |= {"device": "cuda:0", "threads": 8, "seconds": 7200.0}
+    cost = cost_summary(records)
+    assert cost is not None
+    assert cost["hours"] == pytest.approx({"cuda": 2.0, "cpu": 11 * 300 * 2 / 3600})
+
+
+def test_a_value_that_was_not_measured_is_empty_and_never_zero(metrics: pd.DataFrame) -> None:
+    metrics.loc[0, "value"] = float("nan")
+    table = cell_table(metrics, [])
+    place = [label for label, _ in table["columns"]].index("icons top-1 accuracy")
+    assert table["rows"][0]["values"][place] == ("", None)
+    assert table["rows"][1]["values"][place][0] == "0.100"
+
+
+def test_recipes_are_split_into_what_is_shared_and_what_differs(records: list[dict[str, Any]]) -> None:
+    tables = recipe_tables(records)
+    assert tables is not None
+    assert tables["shared"] == {"global_batch_size": "256", "gradient_clip": "none"}
+    assert tables["columns"][-1] == "learning_rate"
+    assert [row[-1] for row in tables["rows"]] == ["0.002", "0.001"]
+
+
+def test_the_chosen_learning_rate_is_marked() -> None:
+    sweep = pd.DataFrame(
+        {
+            "model": ["a", "a", "b"],
+            "data": "Many",
+            "samples_seen": 100_000,
+            "global_batch_size": 256,
+            "learning_rate": [1e-3, 2e-3, 2e-3],
+            "final_loss": [3.0, 2.5, 2.0],
+            "chosen": [False, True, True],
+        }
+    )
+    table = learning_rate_table(sweep)
+    assert table is not None
+    assert table["rates"] == ["0.001", "0.002"]
+    assert table["rows"][0]["cells"] == [("3.000", False), ("2.500", True)]
+    assert table["rows"][1]["cells"] == [("", False), ("2.000", True)]
