@@ -92,7 +92,7 @@ def test_a_killed_study_continues_by_the_same_command_to_the_same_numbers(make_p
         command, cwd=project.root, env=project.environment(), start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    packed = project.root / "results" / "data" / "Scenes-1K" / "packed" / "32px-16tokens" / "manifest.json"
+    packed = project.root / "results" / "data" / "Scenes-1K" / "packed" / "32px-10tokens" / "manifest.json"
     deadline = time.monotonic() + 120
     while not packed.exists() and time.monotonic() < deadline:
         time.sleep(0.1)

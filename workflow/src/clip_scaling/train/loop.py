@@ -86,7 +86,7 @@ def train(
         lr=recipe.learning_rate,
         betas=(recipe.beta1, recipe.beta2),
         eps=recipe.eps,
-        foreach=True,
+        fused=True,
     )
     clip_loss = ClipLoss()
     every = max(1, steps // 100)
