@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from clip_scaling.data.holdout import classification_set, drop_repeats, retrieval_set, widespread_captions
@@ -55,7 +57,7 @@ def test_retrieval_shows_no_image_twice_and_none_of_another_set() -> None:
 
 def test_training_keeps_the_first_of_equal_pixels_and_none_of_an_evaluation_set() -> None:
     pool = [pair("ant:x", "x", "1"), pair("ant:y", "y", "1"), pair("bee:z", "z", "2")]
-    dropped: dict[str, int] = {}
-    kept = drop_repeats(pool, {"icons": {b"2"}}, dropped)
+    dropped: Counter[str] = Counter()
+    kept = list(drop_repeats(pool, {"icons": {b"2"}}, dropped))
     assert [p.identity for p in kept] == ["ant:x"]
     assert dropped == {"duplicate_pixels": 1, "pixels_in_icons": 1}

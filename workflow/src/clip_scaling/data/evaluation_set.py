@@ -6,8 +6,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..manifests import describe_file, verify_files, write_json, write_text
-from .shards import clear, link_or_copy
-from .subset import read_manifest
+from .shards import clear, link_or_copy, read_manifest
 
 
 def write_evaluation_set(root: Path, dataset: str, source_manifest: Path, held_out: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ..errors import DataError
 from .pairs import HeldOutSet, Pair, hash_order
@@ -91,23 +91,19 @@ def retrieval_set(
 
 
 def drop_repeats(
-    pool: Iterable[Pair], evaluation: Mapping[str, Collection[bytes]], dropped: dict[str, int]
-) -> list[Pair]:
-    """Training pairs whose pixels are nowhere else: not in an evaluation set, not earlier in the pool.
+    pool: Iterable[Pair], evaluation: Mapping[str, Collection[bytes]], dropped: Counter[str]
+) -> Iterator[Pair]:
+    """Yield the pairs whose pixels are nowhere else: not in an evaluation set, not earlier in the pool.
 
-    evaluation: pixels of every set. dropped: counts by reason, added to.
+    evaluation: pixels of every set. dropped: counts by reason, added to as pairs are left out.
     """
     shown = {pixels: name for name in sorted(evaluation, reverse=True) for pixels in evaluation[name]}
     seen: set[bytes] = set()
-    kept = []
     for pair in pool:
         if pair.pixels in shown:
-            reason = f"pixels_in_{shown[pair.pixels]}"
+            dropped[f"pixels_in_{shown[pair.pixels]}"] += 1
         elif pair.pixels in seen:
-            reason = "duplicate_pixels"
+            dropped["duplicate_pixels"] += 1
         else:
             seen.add(pair.pixels)
-            kept.append(pair)
-            continue
-        dropped[reason] = dropped.get(reason, 0) + 1
-    return kept
+            yield pair

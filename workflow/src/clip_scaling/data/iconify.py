@@ -75,7 +75,7 @@ def build(archive: Path, recipe: IconifySource, workers: int) -> SourceContent:
             held_out[name], captions = retrieval_set(name, training, wanted.pairs, reserved, taken)
             training = [pair for pair in training if pair.caption not in captions]
     evaluation = {name: {pair.pixels for pair in held.pairs} for name, held in held_out.items()}
-    training = drop_repeats(training, evaluation, dropped)
+    training = list(drop_repeats(training, evaluation, dropped))
     used = [*training, *(pair for held in held_out.values() for pair in held.pairs)]
     return SourceContent(training, held_out, package.parsed, dict(dropped), _attribution(package, used, recipe.version))
 

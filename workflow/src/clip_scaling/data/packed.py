@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +14,9 @@ from PIL import Image
 
 from ..errors import DataError
 from ..manifests import atomic_path, describe_file, sha256_file, verify_files, write_json
-from .shards import clear
-from .subset import read_manifest
+from .progress import Progress
+from .shards import clear, read_manifest
 from .tokenizer import load_tokenizer
-
-log = logging.getLogger(__name__)
-
-_LOG_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,7 @@ def tokenize(captions: list[str], tokenizer: Any, context_length: int) -> tuple[
 
 def _read_pairs(home: Path, subset: dict[str, Any], image_size: int) -> Iterator[tuple[np.ndarray, str]]:
     """Pixels and caption of every pair, shard by shard; exactly as many as the manifest says."""
-    done, last = 0, time.monotonic()
+    progress = Progress("packed", subset["pairs"])
     for entry in subset["shards"]:
         path, inside = home / entry["path"], 0
         for sample in webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False):
@@ -101,10 +95,7 @@ def _read_pairs(home: Path, subset: dict[str, Any], image_size: int) -> Iterator
             raise DataError(
                 f"{path}: {inside} pairs, the manifest promises {entry['pairs']}. Prepare {home.name} again."
             )
-        done += inside
-        if time.monotonic() - last > _LOG_SECONDS:
-            log.info("packed=%d/%d", done, subset["pairs"])
-            last = time.monotonic()
+        progress.add(inside)
 
 
 def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:

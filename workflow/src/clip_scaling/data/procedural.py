@@ -15,6 +15,7 @@ from ..config import ClassificationHoldOut, ProceduralSource
 from ..errors import DataError
 from .holdout import drop_repeats
 from .pairs import HeldOutSet, Pair, SourceContent, hash_order
+from .progress import Progress
 from .raster import encode
 
 COLOURS = {
@@ -105,10 +106,11 @@ def build(recipe: ProceduralSource) -> SourceContent:
     dropped: Counter[str] = Counter()
     evaluation = {name: {pair.pixels for pair in held.pairs} for name, held in held_out.items()}
     training: list[Pair] = []
-    draws = _draws("scene", recipe, refusal, dropped)
-    while len(training) < recipe.pairs:
-        fresh = list(itertools.islice(draws, recipe.pairs - len(training)))
-        training = drop_repeats([*training, *fresh], evaluation, dropped)
+    progress = Progress("drawn", recipe.pairs)
+    fresh = drop_repeats(_draws("scene", recipe, refusal, dropped), evaluation, dropped)
+    for pair in itertools.islice(fresh, recipe.pairs):
+        training.append(pair)
+        progress.add(1)
     training.sort(key=lambda pair: hash_order(pair.identity))
     parsed = len(training) + sum(dropped.values()) + sum(held.kept_from_training for held in held_out.values())
     return SourceContent(training, held_out, parsed, dict(dropped), _ATTRIBUTION)

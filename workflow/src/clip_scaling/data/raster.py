@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import multiprocessing
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,10 +13,9 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-log = logging.getLogger(__name__)
+from .progress import Progress
 
 _CHUNK = 512
-_LOG_SECONDS = 5
 
 
 class Raster(NamedTuple):
@@ -65,13 +62,10 @@ def render_all(svgs: Sequence[str], size: int, workers: int) -> list[Raster]:
         return _gather(pool.imap(work, chunks), len(svgs))
 
 
-def _gather(results: Iterator[list[Raster]], total: int) -> list[Raster]:
+def _gather(results: Iterable[list[Raster]], total: int) -> list[Raster]:
     rasters: list[Raster] = []
-    started = last = time.monotonic()
+    progress = Progress("rendered", total)
     for chunk in results:
         rasters.extend(chunk)
-        now = time.monotonic()
-        if now - last > _LOG_SECONDS or len(rasters) == total:
-            log.info("rendered=%d/%d icons/s=%.0f", len(rasters), total, len(rasters) / max(now - started, 1e-9))
-            last = now
+        progress.add(len(chunk))
     return rasters

@@ -1,4 +1,4 @@
-"""Webdataset tars with deterministic bytes, and the offset index that goes with them."""
+"""The files of a data set: webdataset tars with deterministic bytes, their offset index, the manifest."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..manifests import atomic_path, describe_file
+from ..errors import DataError
+from ..manifests import atomic_path, describe_file, read_json
 from .pairs import Pair
+from .progress import Progress
 
 INDEX_DTYPE = np.dtype([("shard", "<u4"), ("offset", "<u8"), ("size", "<u8")])
 """One row a pair: its shard, the offset of its first tar header, the bytes of all its members."""
@@ -47,6 +49,7 @@ def members(pair: Pair) -> Members:
 def write_shards(root: Path, pairs: Sequence[Pair], shard_size: int) -> list[dict[str, Any]]:
     """Write `shards/00000.tar`, ... and `index.npy` under root; returns the manifest's list of shards."""
     shards = []
+    progress = Progress("written", len(pairs))
     index = np.empty(len(pairs), INDEX_DTYPE)
     for number, start in enumerate(range(0, len(pairs), shard_size)):
         part = pairs[start : start + shard_size]
@@ -56,6 +59,7 @@ def write_shards(root: Path, pairs: Sequence[Pair], shard_size: int) -> list[dic
         index["offset"][start : start + len(part)] = [offset for offset, _ in spans]
         index["size"][start : start + len(part)] = [size for _, size in spans]
         shards.append({**describe_file(path, root), "pairs": len(part)})
+        progress.add(len(part))
     write_index(root / "index.npy", index)
     return shards
 
@@ -69,6 +73,14 @@ def write_index(path: Path, index: np.ndarray) -> None:
     """Write an index array (INDEX_DTYPE) atomically."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.save(file, index)
+
+
+def read_manifest(path: Path, kind: str) -> dict[str, Any]:
+    """A manifest of the given kind ("source", "subset", ...). ManifestError or DataError names the file."""
+    manifest = read_json(path)
+    if manifest.get("kind") != kind or manifest.get("format") != 1:
+        raise DataError(f"{path}: not a manifest of kind {kind!r}, format 1. Delete it and run `snakemake {path}`.")
+    return manifest
 
 
 def link_or_copy(source: Path, target: Path) -> None:

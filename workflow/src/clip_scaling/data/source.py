@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config import SourceBase
 from ..manifests import describe_file, write_json, write_text
-from .pairs import SourceContent, order_digest
+from .pairs import HeldOutSet, Pair, SourceContent, order_digest
 from .shards import clear, members, write_shards, write_tar
 from .tokenizer import train_merges, write_merges
 
@@ -34,11 +34,7 @@ def write_source(root: Path, name: str, recipe: SourceBase, content: SourceConte
     held_out: dict[str, Any] = {}
     for key, held in sorted(content.held_out.items()):
         path = f"held_out/{key}.tar"
-        label = {caption: str(number).encode() for number, caption in enumerate(held.classes)}
-        write_tar(
-            root / path,
-            ((pair.key, {**members(pair), **({"cls": label[pair.caption]} if label else {})}) for pair in held.pairs),
-        )
+        write_tar(root / path, ((pair.key, {**members(pair), **_label(held, pair)}) for pair in held.pairs))
         files.append(path)
         held_out[key] = {
             "kind": held.kind,
@@ -64,3 +60,7 @@ def write_source(root: Path, name: str, recipe: SourceBase, content: SourceConte
         },
     )
     log.info("source=%s pairs=%d shards=%d", name, len(content.training), len(shards))
+
+
+def _label(held: HeldOutSet, pair: Pair) -> dict[str, bytes]:
+    return {"cls": str(held.label(pair)).encode()} if held.classes else {}

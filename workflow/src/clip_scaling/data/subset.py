@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
-from ..manifests import describe_file, read_json, verify_files, write_json
+from ..manifests import describe_file, verify_files, write_json
 from .pairs import order_digest
-from .shards import clear, copy_prefix, link_or_copy, shard_name, write_index
-
-
-def read_manifest(path: Path, kind: str) -> dict[str, Any]:
-    """A manifest of the given kind ("source", "subset", ...). ManifestError or DataError names the file."""
-    manifest = read_json(path)
-    if manifest.get("kind") != kind or manifest.get("format") != 1:
-        raise DataError(f"{path}: not a manifest of kind {kind!r}, format 1. Delete it and run `snakemake {path}`.")
-    return manifest
+from .shards import clear, copy_prefix, link_or_copy, read_manifest, shard_name, write_index
 
 
 def write_subset(root: Path, name: str, source_manifest: Path, pairs: int) -> None:

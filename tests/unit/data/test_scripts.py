@@ -1,0 +1,39 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SHAPES = {
+    "kind": "procedural",
+    "pairs": 30,
+    "shard_size": 10,
+    "held_out": {"captions": {"kind": "zeroshot_retrieval", "pairs": 10}},
+}
+
+
+def run(repository: Path, script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, repository / "scripts" / script, *arguments],
+        env={"PYTHONPATH": str(repository / "workflow/src")},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_source_and_its_subset_are_made_from_the_command_line(repository: Path, tmp_path: Path) -> None:
+    source, data = tmp_path / "shapes/manifest.json", tmp_path / "Shapes-20/manifest.json"
+    made = run(repository, "prepare_source.py", "--name", "shapes", "--recipe", json.dumps(SHAPES), "--output", source)
+    assert made.returncode == 0, made.stderr
+    assert "INFO drawn=30/30" in made.stderr
+    subset = ("--name", "Shapes-20", "--source", source, "--pairs", "20", "--output", data)
+    made = run(repository, "prepare_subset.py", *subset)
+    assert made.returncode == 0, made.stderr
+    assert json.loads(data.read_text())["pairs"] == 20
+
+
+def test_an_error_is_one_line_and_exit_code_1(repository: Path, tmp_path: Path) -> None:
+    recipe = json.dumps({"kind": "iconify", "held_out": SHAPES["held_out"]})
+    output = tmp_path / "x/manifest.json"
+    failed = run(repository, "prepare_source.py", "--name", "x", "--recipe", recipe, "--output", output)
+    assert failed.returncode == 1
+    assert failed.stderr == "DataError: source x: an iconify source needs --archive, the fetched tarball.\n"
