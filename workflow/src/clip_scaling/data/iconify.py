@@ -18,7 +18,7 @@ from ..errors import DataError
 from .captions import caption_of, country_names, flag_caption, is_flag_set
 from .holdout import classification_set, drop_repeats, retrieval_set, widespread_captions
 from .pairs import HeldOutSet, Pair, SourceContent, hash_order
-from .raster import render_all
+from .raster import Raster, render_all
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +60,32 @@ def build(archive: Path, recipe: IconifySource, workers: int) -> SourceContent:
     # Of the held-out vendors only drawings of captions that training knows can become test images.
     candidates = [icon for icons in vendors.values() for icon in icons if icon.caption in spread]
     drawn = _draw([*pool, *candidates], recipe, workers)
-    training = _drawn_pairs(pool, drawn, dropped)
+    training, held_out = _hold_out(_drawn_pairs(pool, drawn, dropped), vendors, spread, drawn, recipe)
+    evaluation = {name: {pair.pixels for pair in held.pairs} for name, held in held_out.items()}
+    training = list(drop_repeats(training, evaluation, dropped))
+    used = [*training, *(pair for held in held_out.values() for pair in held.pairs)]
+    return SourceContent(training, held_out, package.parsed, dict(dropped), _attribution(package, used, recipe.version))
+
+
+def _hold_out(
+    training: list[Pair],
+    vendors: dict[str, list[Icon]],
+    spread: dict[str, int],
+    drawn: dict[str, Raster],
+    recipe: IconifySource,
+) -> tuple[list[Pair], dict[str, HeldOutSet]]:
+    """The training pairs that are left, and every evaluation set: classes first, then captions that name none."""
     held_out: dict[str, HeldOutSet] = {}
     for name, wanted in sorted(recipe.held_out.items()):
         if isinstance(wanted, ClassificationHoldOut):
-            pairs = _drawn_pairs([icon for icon in vendors[name] if icon.identity in drawn], drawn, Counter())
+            shown = [icon for icon in vendors[name] if icon.identity in drawn]
             held_out[name] = classification_set(
-                name, pairs, spread, wanted.classes, wanted.templates, len(vendors[name])
+                name,
+                _drawn_pairs(shown, drawn, Counter()),
+                spread,
+                wanted.classes,
+                wanted.templates,
+                len(vendors[name]),
             )
     for name, wanted in sorted(recipe.held_out.items()):
         if not isinstance(wanted, ClassificationHoldOut):
@@ -74,10 +93,7 @@ def build(archive: Path, recipe: IconifySource, workers: int) -> SourceContent:
             taken = {pair.pixels for held in held_out.values() for pair in held.pairs}
             held_out[name], captions = retrieval_set(name, training, wanted.pairs, reserved, taken)
             training = [pair for pair in training if pair.caption not in captions]
-    evaluation = {name: {pair.pixels for pair in held.pairs} for name, held in held_out.items()}
-    training = list(drop_repeats(training, evaluation, dropped))
-    used = [*training, *(pair for held in held_out.values() for pair in held.pairs)]
-    return SourceContent(training, held_out, package.parsed, dict(dropped), _attribution(package, used, recipe.version))
+    return training, held_out
 
 
 def check_sha256(archive: Path, expected: str) -> None:
@@ -218,12 +234,12 @@ def _cap_sets(pool: list[Icon], limit: int, dropped: Counter[str]) -> list[Icon]
     return kept
 
 
-def _draw(icons: list[Icon], recipe: IconifySource, workers: int) -> dict[str, Any]:
+def _draw(icons: list[Icon], recipe: IconifySource, workers: int) -> dict[str, Raster]:
     rasters = render_all([icon.svg for icon in icons], recipe.image_size, workers)
     return {icon.identity: raster for icon, raster in zip(icons, rasters, strict=True)}
 
 
-def _drawn_pairs(icons: list[Icon], drawn: dict[str, Any], dropped: Counter[str]) -> list[Pair]:
+def _drawn_pairs(icons: list[Icon], drawn: dict[str, Raster], dropped: Counter[str]) -> list[Pair]:
     pairs = []
     for icon in icons:
         raster = drawn[icon.identity]
