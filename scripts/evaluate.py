@@ -17,7 +17,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", required=True, type=Path)
     parser.add_argument("--sets", required=True, type=Path, nargs="+", help="manifests of the evaluation sets")
-    parser.add_argument("--tokenizer", required=True, type=Path, help="merges.txt.gz that the checkpoint was trained with")
+    parser.add_argument(
+        "--tokenizer", required=True, type=Path, help="merges.txt.gz that the checkpoint was trained with"
+    )
     parser.add_argument("--batch-size", type=int, default=256, help="images or captions a forward pass")
     parser.add_argument("--loss-batch-size", type=int, default=250, help="fixed batch of the held-out contrastive loss")
     parser.add_argument("--output", required=True, type=Path, help="metrics.json")

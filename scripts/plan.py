@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.study import load_study, plan_rows
 from clip_scaling.manifests import write_text
+from clip_scaling.study import load_study, plan_rows
 
 
 def main() -> None:

@@ -22,7 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cell", required=True, type=Cell.parse, help="Model-..._Data-..._Samples-..._Seed-...")
     parser.add_argument("--packed", required=True, type=Path, help="manifest of the packed subset")
-    parser.add_argument("--recipe", required=True, type=json.loads, help='JSON: {"recipe", "model_config", "recipe_version"}')
+    parser.add_argument(
+        "--recipe", required=True, type=json.loads, help='JSON: {"recipe", "model_config", "recipe_version"}'
+    )
     parser.add_argument("--checkpoint", required=True, type=Path, help="written last: weights")
     parser.add_argument("--record", required=True, type=Path, help="train.json")
     parser.add_argument("--curve", required=True, type=Path, help="curve.jsonl")

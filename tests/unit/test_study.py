@@ -63,7 +63,9 @@ def test_a_later_override_wins(raw: dict[str, Any], repository: Path) -> None:
         {"model": "ViT-nano-8", "samples_seen": "8K", "recipe": {"learning_rate": 0.25}},
     ]
     study = load(raw, repository)
-    rates = {cell.samples_seen: study.recipe(cell).learning_rate for cell in study.cells.values() if "nano" in cell.model}
+    rates = {
+        cell.samples_seen: study.recipe(cell).learning_rate for cell in study.cells.values() if "nano" in cell.model
+    }
     assert rates == {8_000: 0.25, 32_000: 0.5}
 
 
@@ -91,9 +93,17 @@ def change(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("grid/data", ["Scenes-9K"], r"grid\.data: 'Scenes-9K'.*Scenes-8K"),
         ("grid/samples_seen", ["8k"], r"grid\.samples_seen\.0: '8k' is not a count"),
         ("grid/epochs", [1], r"exactly one of samples_seen and epochs"),
-        ("recipe/defaults/warmup_steps", 5_000, r"Samples-8K_Seed-0: warmup_steps 5000 is not shorter than the run of 63"),
+        (
+            "recipe/defaults/warmup_steps",
+            5_000,
+            r"Samples-8K_Seed-0: warmup_steps 5000 is not shorter than the run of 63",
+        ),
         ("recipe/defaults/warmup_fraction", 1.0, r"warmup_fraction.*less than 1"),
-        ("recipe/defaults/global_batch_size", 2_000, r"global_batch_size 2000 is more than the 1000 pairs of 'Scenes-1K'"),
+        (
+            "recipe/defaults/global_batch_size",
+            2_000,
+            r"global_batch_size 2000 is more than the 1000 pairs of 'Scenes-1K'",
+        ),
         ("data/Scenes-8K/pairs", "80K", r"data\.Scenes-8K\.pairs: 80K asked, but sources\.scenes\.pairs draws 10K"),
         ("data/Scenes-8K/source", "scnes", r"'scnes' is not one of sources.*scenes"),
         ("data/scenes", {"source": "scenes", "pairs": "1K"}, r"same name"),
@@ -102,7 +112,11 @@ def change(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("evaluation/suite", "laptop", r"'iconify-icons' is not held out by any source.*scenes-captions"),
         ("evaluation/loss_batch_size", 501, r"loss_batch_size: 501 is more than the 500 pairs"),
         ("sources/scenes/vocabulary_size", 5_000, r"token table has 4096 rows.*5000"),
-        ("recipe/overrides", [{"model": "ViT-nano", "recipe": {"learning_rate": 1}}], r"overrides\.0\.model: 'ViT-nano'.*ViT-nano-8"),
+        (
+            "recipe/overrides",
+            [{"model": "ViT-nano", "recipe": {"learning_rate": 1}}],
+            r"overrides\.0\.model: 'ViT-nano'.*ViT-nano-8",
+        ),
         ("recipe/overrides", [{"recipe": {"learning_rte": 1}}], r"recipe\.learning_rte: unknown key.*learning_rate"),
         ("grid/exclude", [{"seed": 0}], r"no cell is left"),
     ],

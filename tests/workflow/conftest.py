@@ -47,7 +47,9 @@ class Project:
             text=True,
         )
         if check and done.returncode:
-            pytest.fail(f"snakemake {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stdout[-6000:]}")
+            pytest.fail(
+                f"snakemake {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stdout[-6000:]}"
+            )
         return done
 
     def environment(self) -> dict[str, str]:

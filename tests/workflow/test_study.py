@@ -101,7 +101,9 @@ def test_a_killed_study_continues_by_the_same_command_to_the_same_numbers(make_p
     driver.wait()
     project.snakemake("--configfile", study)
     for cell in (CELL, CELL.replace("nano", "micro")):
-        records = [json.loads((p.root / "results/tiny/train" / cell / "train.json").read_text()) for p in (project, finished)]
+        records = [
+            json.loads((p.root / "results/tiny/train" / cell / "train.json").read_text()) for p in (project, finished)
+        ]
         assert records[0]["weights_sha256"] == records[1]["weights_sha256"]
 
 

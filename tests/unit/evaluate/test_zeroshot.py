@@ -106,7 +106,10 @@ def test_outputs_that_are_not_finite_are_refused(tmp_path: Path) -> None:
             return super().encode_image(images) * float("nan")
 
     folder = write_set(
-        tmp_path / "eval-v", [0], {"cls": ["0"]}, {"classnames.txt": "word0\nword1", "zeroshot_classification_templates.txt": "{c}"}
+        tmp_path / "eval-v",
+        [0],
+        {"cls": ["0"]},
+        {"classnames.txt": "word0\nword1", "zeroshot_classification_templates.txt": "{c}"},
     )
     dataset, batches = open_set(folder, "zeroshot_classification", transform, 4)
     with pytest.raises(EvaluationError, match="not finite"):

@@ -21,7 +21,9 @@ def gmacs_per_sample(model: dict[str, Any]) -> dict[str, float]:
     """
     vision, text = model["vision_cfg"], model["text_cfg"]
     if "timm_model_name" in vision or not isinstance(vision.get("layers", 12), int) or "hf_model_name" in text:
-        raise ConfigError("GMACs are known for open_clip's own vision and text transformers only, not for ResNet, timm or HF towers")
+        raise ConfigError(
+            "GMACs are known for open_clip's own vision and text transformers only, not for ResNet, timm or HF towers"
+        )
     embed = model["embed_dim"]
     patch = vision.get("patch_size", 16)
     side = vision.get("image_size", 224)

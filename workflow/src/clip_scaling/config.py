@@ -42,10 +42,17 @@ class ClassificationHoldOut(Strict):
     """Zero-shot classification on drawings of vendors (icon sets) that training never sees."""
 
     kind: Literal["zeroshot_classification"]
-    sets: list[str] = Field(min_length=1, description="icon sets whose every icon is kept out of training")
-    near_twins: list[str] = Field([], description="icon sets that redraw the held-out ones (forks, older versions): left out altogether")
+    sets: list[str] = Field(
+        min_length=1,
+        description="icon sets whose every icon is kept out of training; `[colour-shape]` in a procedural source",
+    )
+    near_twins: list[str] = Field(
+        [], description="icon sets that redraw the held-out ones (forks, older versions): left out altogether"
+    )
     classes: int = Field(100, ge=2, description="the most widespread captions become the classes")
-    templates: list[str] = Field(["{c}", "{c} icon", "an icon of {c}"], min_length=1, description="prompts; {c} is the class name")
+    templates: list[str] = Field(
+        ["{c}", "{c} icon", "an icon of {c}"], min_length=1, description="prompts; {c} is the class name"
+    )
 
 
 class RetrievalHoldOut(Strict):
@@ -61,8 +68,12 @@ HoldOut = Annotated[ClassificationHoldOut | RetrievalHoldOut, Field(discriminato
 class SourceBase(Strict):
     image_size: int = Field(32, ge=8, description="side of the stored images, pixels")
     shard_size: int = Field(2000, ge=10, description="pairs a shard (tar file)")
-    vocabulary_size: int = Field(4096, ge=600, le=49408, description="rows of the token table built from the training captions")
-    held_out: dict[Name, HoldOut] = Field(min_length=1, description="evaluation sets kept out of training; dataset name = {source}-{key}")
+    vocabulary_size: int = Field(
+        4096, ge=600, le=49408, description="rows of the token table built from the training captions"
+    )
+    held_out: dict[Name, HoldOut] = Field(
+        min_length=1, description="evaluation sets kept out of training; dataset name = {source}-{key}"
+    )
 
 
 class IconifySource(SourceBase):
@@ -70,10 +81,25 @@ class IconifySource(SourceBase):
 
     kind: Literal["iconify"]
     version: str = Field("2.2.535", description="version of the npm package @iconify/json")
-    sha256: str = Field("1a545f86fa224d6531d8fb101dcbe83aac2b28689a21cbed6fc68318a5af4d91", pattern="^[0-9a-f]{64}$", description="of the package's tarball")
+    sha256: str = Field(
+        "1a545f86fa224d6531d8fb101dcbe83aac2b28689a21cbed6fc68318a5af4d91",
+        pattern="^[0-9a-f]{64}$",
+        description="of the package's tarball",
+    )
     path: str | None = Field(None, description="an already downloaded tarball; default: fetched by the npm client")
     licences: list[str] = Field(
-        ["MIT", "Apache-2.0", "CC0-1.0", "ISC", "BSD-3-Clause", "Unlicense", "CC-BY-4.0", "CC-BY-3.0", "OFL-1.1", "MPL-2.0"],
+        [
+            "MIT",
+            "Apache-2.0",
+            "CC0-1.0",
+            "ISC",
+            "BSD-3-Clause",
+            "Unlicense",
+            "CC-BY-4.0",
+            "CC-BY-3.0",
+            "OFL-1.1",
+            "MPL-2.0",
+        ],
         min_length=1,
         description="SPDX ids that are allowed; sets under any other licence are left out",
     )
@@ -135,7 +161,9 @@ class Grid(Strict):
     models: list[str] = Field(min_length=1, description="open_clip model names, or files in config/models/")
     data: list[str] = Field(min_length=1, description="keys of `data`")
     samples_seen: list[Count] | None = Field(None, min_length=1, description="budgets in samples, e.g. [10K, 100K]")
-    epochs: list[int] | None = Field(None, min_length=1, description="budgets in epochs over the unique pairs, instead of samples_seen")
+    epochs: list[int] | None = Field(
+        None, min_length=1, description="budgets in epochs over the unique pairs, instead of samples_seen"
+    )
     seeds: list[int] = Field([0], min_length=1)
     exclude: list[Selector] = Field([], description="cells to leave out")
     include: list[GridCell] = Field([], description="cells to add")
@@ -177,7 +205,9 @@ class Recipes(Strict):
 class Sweep(Strict):
     """The recorded search behind the learning rates: `snakemake sweep` trains each model at each rate."""
 
-    data: str = Field(description="key of `data`; larger than samples_seen, so that the training loss is that of unseen pairs")
+    data: str = Field(
+        description="key of `data`; larger than samples_seen, so that the training loss is that of unseen pairs"
+    )
     samples_seen: Count
     learning_rates: list[float] = Field(min_length=2)
     seed: int = 1000

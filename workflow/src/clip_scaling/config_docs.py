@@ -29,7 +29,9 @@ def option_table() -> str:
         about = (model.__doc__ or "").strip().splitlines()
         lines += [f"### {title}", "", *(about[:1] or []), "", "| key | type | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
-            lines.append(f"| `{name}` | {_type_name(field.annotation)} | {_default(field)} | {field.description or ''} |")
+            lines.append(
+                f"| `{name}` | {_type_name(field.annotation)} | {_default(field)} | {field.description or ''} |"
+            )
         lines.append("")
     return "\n".join(lines)
 

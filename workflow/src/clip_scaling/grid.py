@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from .config import Study
 
 SEPARATORS = ("Model-", "_Data-", "_Samples-", "_Seed-")
-_CELL = re.compile(rf"Model-(?P<model>.+?)_Data-(?P<data>.+?)_Samples-(?P<samples>{COUNT_PATTERN})_Seed-(?P<seed>[0-9]+)")
+_CELL = re.compile(
+    rf"Model-(?P<model>.+?)_Data-(?P<data>.+?)_Samples-(?P<samples>{COUNT_PATTERN})_Seed-(?P<seed>[0-9]+)"
+)
 
 
 @dataclass(frozen=True, order=True)

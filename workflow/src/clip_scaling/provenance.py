@@ -26,7 +26,9 @@ def provenance(*packages: str) -> dict[str, Any]:
 def _git(*arguments: str) -> str | None:
     """Output of a git command in the project, or None where there is no git or no checkout."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

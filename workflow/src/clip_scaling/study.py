@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from .compute import gmacs_per_sample
-from .config import METRICS, ProceduralSource, Recipe, RecipeOverride, RetrievalHoldOut, Strict, Study, Suite
+from .config import METRICS, ProceduralSource, Recipe, RecipeOverride, RetrievalHoldOut, Selector, Strict, Study, Suite
 from .counts import format_count
 from .errors import ConfigError
 from .grid import Cell, expand, steps_for
@@ -107,14 +107,18 @@ def model_config(name: str, root: Path) -> dict[str, Any]:
     """The open_clip config of a model: `config/models/{name}.json`, else open_clip's own of that name."""
     found = _model_files(root)
     if name not in found:
-        raise ConfigError(f"not an open_clip model, and config/models/{name}.json does not exist.{close_matches(name, found)}")
+        raise ConfigError(
+            f"not an open_clip model, and config/models/{name}.json does not exist.{close_matches(name, found)}"
+        )
     return json.loads(found[name].read_text(encoding="utf-8"))
 
 
 def _model_files(root: Path) -> dict[str, Path]:
     """Model configs by name. open_clip is located, not imported: planning must not load torch."""
     spec = find_spec("open_clip")
-    folders = [Path(spec.submodule_search_locations[0]) / "model_configs"] if spec and spec.submodule_search_locations else []
+    folders = (
+        [Path(spec.submodule_search_locations[0]) / "model_configs"] if spec and spec.submodule_search_locations else []
+    )
     folders.append(root / "config" / "models")
     return {file.stem: file for folder in folders for file in sorted(folder.glob("*.json"))}
 
@@ -156,23 +160,33 @@ def _check_names(study: Study) -> list[str]:
     problems = []
     for data, subset in study.data.items():
         if subset.source not in study.sources:
-            problems.append(f"data.{data}.source: {subset.source!r} is not one of sources.{close_matches(subset.source, study.sources)}")
+            problems.append(
+                f"data.{data}.source: {subset.source!r} is not one of sources."
+                + close_matches(subset.source, study.sources)
+            )
     for name in dict.fromkeys([*study.grid.data, *(extra.data for extra in study.grid.include)]):
         if name not in study.data:
             problems.append(f"grid.data: {name!r} is not a key of data.{close_matches(name, study.data)}")
     if study.sweep and study.sweep.data not in study.data:
-        problems.append(f"sweep.data: {study.sweep.data!r} is not a key of data.{close_matches(study.sweep.data, study.data)}")
+        problems.append(
+            f"sweep.data: {study.sweep.data!r} is not a key of data." + close_matches(study.sweep.data, study.data)
+        )
     for name in set(study.sources) & set(study.data):
-        problems.append(f"data.{name}: a source has the same name, and both would be written to results/data/{name}. Rename one")
+        problems.append(
+            f"data.{name}: a source has the same name, and both would be written to results/data/{name}. Rename one"
+        )
     for name in [*study.sources, *study.data]:
         if name.startswith("eval-") or name == "downloads":
-            problems.append(f"{name!r}: 'downloads' and names that begin with 'eval-' are taken in results/data. Rename it")
+            problems.append(
+                f"{name!r}: 'downloads' and names that begin with 'eval-' are taken in results/data. Rename it"
+            )
     for name, source in study.sources.items():
         if isinstance(source, ProceduralSource):
             for data, subset in study.data.items():
                 if subset.source == name and subset.pairs > source.pairs:
                     problems.append(
-                        f"data.{data}.pairs: {format_count(subset.pairs)} asked, but sources.{name}.pairs draws {format_count(source.pairs)}"
+                        f"data.{data}.pairs: {format_count(subset.pairs)} asked, but "
+                        f"sources.{name}.pairs draws {format_count(source.pairs)}"
                     )
     return problems
 
@@ -186,14 +200,18 @@ def _check_selectors(study: Study) -> list[str]:
         "samples_seen": [*budgets, *(extra.samples_seen for extra in study.grid.include)] if budgets else [],
     }
     problems = []
-    places = [(f"recipe.overrides.{i}", selector) for i, selector in enumerate(study.recipe.overrides)]
+    places: list[tuple[str, Selector]] = [
+        (f"recipe.overrides.{i}", selector) for i, selector in enumerate(study.recipe.overrides)
+    ]
     places += [(f"grid.exclude.{i}", selector) for i, selector in enumerate(study.grid.exclude)]
     for place, selector in places:
         for key, valid in known.items():
             wanted = getattr(selector, key)
             for value in [] if wanted is None else wanted if isinstance(wanted, list) else [wanted]:
                 if valid and value not in valid:
-                    problems.append(f"{place}.{key}: {value!r} is not in the grid.{close_matches(str(value), map(str, valid))}")
+                    problems.append(
+                        f"{place}.{key}: {value!r} is not in the grid.{close_matches(str(value), map(str, valid))}"
+                    )
         if isinstance(selector, RecipeOverride):
             for key in selector.recipe.keys() - Recipe.model_fields.keys():
                 problems.append(f"{place}.recipe.{key}: unknown key.{close_matches(key, Recipe.model_fields)}")
@@ -213,10 +231,15 @@ def _check_suite(study: Study, suite: Suite) -> list[str]:
         task = study.sources[source].held_out[key].kind
         for metric in entry.metrics:
             if metric not in METRICS[task]:
-                problems.append(f"{place}: metric {metric!r} is not measured in {task}.{close_matches(metric, METRICS[task])}")
+                problems.append(
+                    f"{place}: metric {metric!r} is not measured in {task}.{close_matches(metric, METRICS[task])}"
+                )
         held_out = study.sources[source].held_out[key]
         if isinstance(held_out, RetrievalHoldOut) and study.evaluation.loss_batch_size > held_out.pairs:
-            problems.append(f"evaluation.loss_batch_size: {study.evaluation.loss_batch_size} is more than the {held_out.pairs} pairs of {entry.dataset!r}")
+            problems.append(
+                f"evaluation.loss_batch_size: {study.evaluation.loss_batch_size} is more than "
+                f"the {held_out.pairs} pairs of {entry.dataset!r}"
+            )
     return problems
 
 
@@ -233,17 +256,20 @@ def _check_cells(study: ResolvedStudy) -> list[str]:
         if recipe.warmup_steps is not None and recipe.warmup_steps >= steps:
             problems.append(
                 f"{cell.name}: warmup_steps {recipe.warmup_steps} is not shorter than the run of {steps} steps "
-                f"({format_count(cell.samples_seen)} samples at batch {recipe.global_batch_size}). Lower it, or give warmup_fraction"
+                f"({format_count(cell.samples_seen)} samples at batch {recipe.global_batch_size}). "
+                "Lower it, or give warmup_fraction"
             )
         if recipe.global_batch_size > study.config.data[cell.data].pairs:
             problems.append(
-                f"{cell.name}: global_batch_size {recipe.global_batch_size} is more than the {study.config.data[cell.data].pairs} pairs of {cell.data!r}"
+                f"{cell.name}: global_batch_size {recipe.global_batch_size} is more than "
+                f"the {study.config.data[cell.data].pairs} pairs of {cell.data!r}"
             )
         source = study.config.sources[study.source_of(cell.data)]
         rows = study.models[cell.model]["text_cfg"].get("vocab_size", 49408)
         if rows < source.vocabulary_size:
             problems.append(
-                f"{cell.name}: the model's token table has {rows} rows, but sources.{study.source_of(cell.data)}.vocabulary_size is {source.vocabulary_size}"
+                f"{cell.name}: the model's token table has {rows} rows, but "
+                f"sources.{study.source_of(cell.data)}.vocabulary_size is {source.vocabulary_size}"
             )
     return list(dict.fromkeys(problems))
 

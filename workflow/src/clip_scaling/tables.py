@@ -35,7 +35,7 @@ def collect_metrics(grid: pd.DataFrame, folder: Path, source: str) -> pd.DataFra
     """Tidy table of every metric of every cell, in the grid's order.
 
     grid: the plan's table. folder: results/{study}. source: name of the training distribution.
-    Samples seen and compute are what training recorded. ManifestError where a cell's metrics are of another checkpoint's cell.
+    Samples seen and compute are what training recorded. ManifestError where a file is of another cell.
     """
     rows: list[dict[str, Any]] = []
     for cell in grid["cell"]:
@@ -43,7 +43,9 @@ def collect_metrics(grid: pd.DataFrame, folder: Path, source: str) -> pd.DataFra
         evaluated = read_json(folder / "evaluate" / cell / "metrics.json")
         for name, found in (("train.json", trained["cell"]), ("metrics.json", evaluated["cell"])):
             if found != cell:
-                raise ManifestError(f"{folder}: {name} of {cell} says it is of {found}. Delete it and run snakemake again.")
+                raise ManifestError(
+                    f"{folder}: {name} of {cell} says it is of {found}. Delete it and run snakemake again."
+                )
         about = {key: trained[key] for key in COLUMNS[:8]}
         rows += [about | metric | {"source": source} for metric in evaluated["metrics"]]
     return pd.DataFrame(rows, columns=COLUMNS)

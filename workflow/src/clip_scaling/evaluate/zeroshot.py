@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from clip_benchmark.datasets.builder import build_dataset
 from clip_benchmark.metrics import zeroshot_classification, zeroshot_retrieval
+from open_clip.model import CLIP, CustomTextCLIP
 from sklearn.metrics import balanced_accuracy_score
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import EvaluationError
 from .intervals import mean_interval, recall_interval, wilson
@@ -47,7 +48,9 @@ def open_set(folder: Path, task: str, transform: Callable[[Any], Tensor], batch_
     return dataset, torch.utils.data.DataLoader(dataset.batched(batch_size), batch_size=None, num_workers=0)
 
 
-def classification(name: str, model: nn.Module, tokenizer: Tokenizer, dataset: Any, batches: Iterable[Any], device: str) -> list[Measured]:
+def classification(
+    name: str, model: CLIP | CustomTextCLIP, tokenizer: Tokenizer, dataset: Any, batches: Iterable[Any], device: str
+) -> list[Measured]:
     """acc1, acc5 and mean per-class recall, fp32, as clip-benchmark computes them."""
     weights = zeroshot_classification.zero_shot_classifier(
         model, tokenizer, dataset.classes, dataset.templates, device, amp=False
@@ -66,7 +69,9 @@ def classification(name: str, model: nn.Module, tokenizer: Tokenizer, dataset: A
     return [*rows, Measured(name, task, "mean_per_class_recall", recall, *interval, n)]
 
 
-def retrieval(name: str, model: nn.Module, tokenizer: Tokenizer, batches: Iterable[Any], device: str) -> list[Measured]:
+def retrieval(
+    name: str, model: CLIP | CustomTextCLIP, tokenizer: Tokenizer, batches: Iterable[Any], device: str
+) -> list[Measured]:
     """Recall@1, 5, 10 in both directions, fp32, as clip-benchmark computes them."""
     counted = _Counted(batches)
     metrics = zeroshot_retrieval.evaluate(model, counted, tokenizer, device, amp=False, recall_k_list=list(RECALL_AT))
@@ -79,7 +84,7 @@ def retrieval(name: str, model: nn.Module, tokenizer: Tokenizer, batches: Iterab
 
 
 def contrastive_loss(
-    name: str, model: nn.Module, tokenizer: Tokenizer, batches: Iterable[Any], batch_size: int, device: str
+    name: str, model: CLIP | CustomTextCLIP, tokenizer: Tokenizer, batches: Iterable[Any], batch_size: int, device: str
 ) -> Measured:
     """Mean InfoNCE over the set's (image, first caption) pairs in fixed batches, nats.
 
@@ -93,21 +98,30 @@ def contrastive_loss(
         image, text = torch.cat(images), torch.cat(texts)
         whole = len(image) // batch_size * batch_size
         if not whole:
-            raise EvaluationError(f"{name}: {len(image)} pairs, fewer than evaluation.loss_batch_size {batch_size}. Lower it.")
+            raise EvaluationError(
+                f"{name}: {len(image)} pairs, fewer than evaluation.loss_batch_size {batch_size}. Lower it."
+            )
         scale = model.logit_scale.exp()
         losses = []
         for start in range(0, whole, batch_size):
             logits = scale * image[start : start + batch_size] @ text[start : start + batch_size].T
             pair = torch.arange(batch_size, device=logits.device)
-            losses.append((F.cross_entropy(logits, pair, reduction="none") + F.cross_entropy(logits.T, pair, reduction="none")) / 2)
+            losses.append(
+                (F.cross_entropy(logits, pair, reduction="none") + F.cross_entropy(logits.T, pair, reduction="none"))
+                / 2
+            )
     values = torch.cat(losses).double().cpu().numpy()
     _require_finite(name, torch.from_numpy(values))
-    return Measured(name, "zeroshot_retrieval", "contrastive_loss", float(values.mean()), *mean_interval(values), len(values))
+    return Measured(
+        name, "zeroshot_retrieval", "contrastive_loss", float(values.mean()), *mean_interval(values), len(values)
+    )
 
 
 def _require_finite(name: str, values: Tensor) -> None:
     if not bool(torch.isfinite(values).all()):
-        raise EvaluationError(f"{name}: the model's outputs are not finite. Its training diverged: see the cell's curve.jsonl.")
+        raise EvaluationError(
+            f"{name}: the model's outputs are not finite. Its training diverged: see the cell's curve.jsonl."
+        )
 
 
 class _Counted:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from open_clip.loss import ClipLoss
+from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
 from ..config import Recipe
@@ -44,7 +45,7 @@ class Progress:
 class Trained:
     """A trained model and what was measured on the way."""
 
-    model: nn.Module
+    model: CLIP | CustomTextCLIP
     steps: int
     samples_seen: int
     final_loss: float

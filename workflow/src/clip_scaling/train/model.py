@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP, CustomTextCLIP
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import EvaluationError
 from ..manifests import atomic_path, canonical_json
@@ -20,7 +20,7 @@ PREPROCESS = {"mean": list(OPENAI_DATASET_MEAN), "std": list(OPENAI_DATASET_STD)
 """Image preprocessing of training and of evaluation, in open_clip's terms."""
 
 
-def build_model(config: dict[str, Any]) -> nn.Module:
+def build_model(config: dict[str, Any]) -> CLIP | CustomTextCLIP:
     """A model with fresh weights from an open_clip config (`embed_dim`, `vision_cfg`, `text_cfg`)."""
     arguments = dict(config)
     model_class = CustomTextCLIP if arguments.pop("custom_text", False) else CLIP
@@ -39,11 +39,11 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else tensor.detach().cpu().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def save_checkpoint(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, model: CLIP | CustomTextCLIP, about: dict[str, Any]) -> None:
     """Write weights and what is needed to use them, atomically and with the same bytes for the same weights.
 
     about: plain JSON values: model_config, tokenizer_sha256, cell, recipe, ...
@@ -55,7 +55,7 @@ def save_checkpoint(path: Path, model: nn.Module, about: dict[str, Any]) -> None
         temporary.write_bytes(buffer.getvalue())
 
 
-def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_checkpoint(path: Path) -> tuple[CLIP | CustomTextCLIP, dict[str, Any]]:
     """The trained model, in eval mode on the CPU, and its `about`. EvaluationError where weights do not fit."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -64,9 +64,13 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     except FileNotFoundError:
         raise EvaluationError(f"{path}: no such checkpoint. Run `snakemake {path}`.") from None
     except (KeyError, RuntimeError, ValueError, EOFError, TypeError) as error:
-        raise EvaluationError(f"{path}: not a checkpoint of this workflow ({error}). Delete it and train the cell again.") from None
+        raise EvaluationError(
+            f"{path}: not a checkpoint of this workflow ({error}). Delete it and train the cell again."
+        ) from None
     if about["preprocess"] != PREPROCESS:
-        raise EvaluationError(f"{path}: trained with preprocessing {about['preprocess']}, evaluation knows {PREPROCESS}.")
+        raise EvaluationError(
+            f"{path}: trained with preprocessing {about['preprocess']}, evaluation knows {PREPROCESS}."
+        )
     model = build_model(about["model_config"])
     try:
         model.load_state_dict(state, strict=True)

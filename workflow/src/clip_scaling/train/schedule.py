@@ -15,12 +15,15 @@ def warmup_steps(recipe: Recipe, steps: int) -> int:
     else:
         warmup = round((recipe.warmup_fraction or 0.0) * steps)
     if warmup >= steps:
-        raise TrainingError(f"warm-up of {warmup} steps is not shorter than the run of {steps} steps. Lower warmup_steps or warmup_fraction.")
+        raise TrainingError(
+            f"warm-up of {warmup} steps is not shorter than the run of {steps} steps. "
+            "Lower warmup_steps or warmup_fraction."
+        )
     return warmup
 
 
 def cosine(step: int, steps: int, warmup: int, peak: float) -> float:
-    """Rate at a step (from 0): linear to `peak` over `warmup` steps, then half a cosine to 0 (open_clip's cosine_lr)."""
+    """Rate at a step (from 0): linear to `peak` over `warmup` steps, then half a cosine to 0, as open_clip's."""
     if step < warmup:
         return peak * (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) * peak
