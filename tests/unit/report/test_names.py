@@ -1,6 +1,6 @@
 import pytest
 
-from clip_scaling.report.names import error_label, metric_title, short_count, supported, with_interval
+from clip_scaling.report.names import error_label, gmacs_text, metric_title, short_count, supported, with_interval
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,11 @@ def test_a_count_that_is_not_positive_is_refused() -> None:
 )
 def test_digits_stop_where_the_interval_does(low: float | None, high: float | None, text: str) -> None:
     assert with_interval(-0.11139, low, high) == text
+
+
+def test_compute_is_written_in_the_unit_that_keeps_it_readable() -> None:
+    assert gmacs_text(0.000561344) == "0.561 MMAC"
+    assert gmacs_text(87.73) == "87.7 GMAC"
 
 
 def test_a_number_alone_has_the_digits_of_its_interval() -> None:

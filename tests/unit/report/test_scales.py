@@ -1,7 +1,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from clip_scaling.report.scales import log_ticks, plain_log_axis, power_text
+from clip_scaling.report.scales import log_ticks, plain_log_axis, power_log_axis, power_text
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,15 @@ def test_a_narrow_axis_still_has_labels() -> None:
 def test_an_axis_without_extent_is_refused() -> None:
     with pytest.raises(ValueError, match="0 < low < high"):
         log_ticks(1.0, 1.0)
+
+
+def test_compute_below_ten_thousand_is_labelled_plainly() -> None:
+    axes = Figure().subplots()
+    axes.set_xscale("log")
+    axes.set_xlim(4, 120)
+    power_log_axis(axes.xaxis, 4, 120)
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert [label for label in labels if label in ("5", "10", "20", "50", "100")] == ["5", "10", "20", "50", "100"]
 
 
 def test_powers_of_ten_are_written_as_such() -> None:

@@ -54,6 +54,11 @@ def short_count(value: float) -> str:
     return f"{rounded:g}"
 
 
+def gmacs_text(gmacs: float) -> str:
+    """Compute in the unit that keeps it readable: 0.00056 -> `0.56 MMAC`, 7.4 -> `7.4 GMAC`."""
+    return f"{gmacs * 1000:.3g} MMAC" if gmacs < 0.1 else f"{gmacs:.3g} GMAC"
+
+
 def with_interval(value: float, low: float | None, high: float | None) -> str:
     """A number and its interval, to the digits that the interval supports.
 

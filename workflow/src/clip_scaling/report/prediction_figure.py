@@ -82,5 +82,5 @@ def _draw(axes: Axes, frame: pd.DataFrame, marks: Marks) -> None:
     marks.draw(axes, frame.assign(compute_gmacs=frame["actual"], error=frame["predicted"]))
     axes.set_xlim(limits)
     axes.set_ylim(limits)
-    plain_log_axis(axes.xaxis, *limits)
-    plain_log_axis(axes.yaxis, *limits)
+    plain_log_axis(axes.xaxis, *limits, wanted=3)
+    plain_log_axis(axes.yaxis, *limits, wanted=3)

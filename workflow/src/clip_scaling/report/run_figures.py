@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .marks import Marks, marks_for
-from .names import dataset_title, error_label, short_count
+from .names import dataset_title, error_label, gmacs_text, short_count
 from .scales import count_log_axis, log_ticks, plain_log_axis
 from .style import COLUMN_WIDTH, INK, TEXT_WIDTH, LegendGroup, figure_style, figure_with_legends
 from .tables import budgets_of, cells_of, points_of
@@ -105,7 +105,7 @@ def _panels(cells: pd.DataFrame, marks: Marks, legends: list[LegendGroup]) -> tu
     for model, axes in panels.items():
         gmacs = cells.loc[cells["model"] == model, "gmacs_per_sample"].iloc[0]
         axes.set_title(model, loc="left")
-        axes.set_title(f"{gmacs:.3g} GMAC per sample", loc="right", fontsize=6, fontweight="normal")
+        axes.set_title(f"{gmacs_text(gmacs)} per sample", loc="right", fontsize=6, fontweight="normal")
     upper.supxlabel("samples seen", fontsize=7)
     return figure, panels
 

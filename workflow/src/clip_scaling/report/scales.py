@@ -41,9 +41,9 @@ def log_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     return found
 
 
-def plain_log_axis(axis: Axis, low: float, high: float) -> None:
-    """Label a log axis with plain numbers (errors, losses), four or more of them. low, high: the axis' limits."""
-    ticks = log_ticks(low, high)
+def plain_log_axis(axis: Axis, low: float, high: float, wanted: int = 4) -> None:
+    """Label a log axis with plain numbers (errors, losses), `wanted` or more of them. low, high: the axis' limits."""
+    ticks = log_ticks(low, high, wanted)
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
     axis.set_minor_formatter(NullFormatter())
@@ -51,11 +51,12 @@ def plain_log_axis(axis: Axis, low: float, high: float) -> None:
 
 
 def power_log_axis(axis: Axis, low: float, high: float) -> None:
-    """Label a log axis with powers of ten (compute); below two decades also with 2 and 5 times each."""
+    """Label a log axis with powers of ten (compute), plain where all is small; 2 and 5 times each below two decades."""
     decades = math.log10(high / low)
     subs = (1.0,) if decades > 2 else (1.0, 2.0, 5.0)
     axis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: power_text(value)))
+    small = low >= 1e-2 and high < 1e4
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if small else power_text(value)))
     axis.set_minor_locator(LogLocator(10, subs=tuple(range(2, 10)), numticks=12))
     axis.set_minor_formatter(NullFormatter())
 
