@@ -26,18 +26,21 @@ def main() -> None:
     parser.add_argument("--learning-rates", type=Path, help="tables/learning_rates.csv, where it exists")
     for kind in FIGURES:
         parser.add_argument(f"--{kind}-figure", type=Path, help="SVG")
-    parser.add_argument("--target-figures", type=Path, nargs="*", default=[], help="SVG of single laws")
+    parser.add_argument(
+        "--target-figures", type=Path, nargs="*", default=[], help="SVG of single laws, .../TARGET/METRIC.svg"
+    )
     parser.add_argument("--output", required=True, type=Path, help="report.html")
     args = parser.parse_args()
     drawn = {kind: getattr(args, f"{kind.replace('-', '_')}_figure") for kind in FIGURES}
     metrics = pd.read_parquet(args.metrics)
+    laws = [read_json(path) for path in args.laws]
     page = render_report(
         StudyResults(
             name=args.study,
             title=args.title,
             metrics=metrics,
             law_table=pd.read_csv(args.law_table),
-            laws=[read_json(path) for path in args.laws],
+            laws=laws,
             methods=args.methods,
             records=[read_json(args.runs / cell / "train.json") for cell in metrics["cell"].unique()]
             if args.runs
@@ -45,7 +48,12 @@ def main() -> None:
             manifests=[read_json(path) for path in args.manifests],
             sweep=pd.read_csv(args.learning_rates) if args.learning_rates and args.learning_rates.exists() else None,
             figures={kind: path.read_text(encoding="utf-8") for kind, path in drawn.items() if path},
-            target_figures={(p.parent.name, p.stem): p.read_text(encoding="utf-8") for p in args.target_figures},
+            target_figures={
+                (law["target"], law["metric"]): path.read_text(encoding="utf-8")
+                for law in laws
+                for path in args.target_figures
+                if path.as_posix().endswith(f"/{law['target']}/{law['metric']}.svg")
+            },
         )
     )
     write_text(args.output, page)

@@ -65,7 +65,7 @@ def test_the_first_screen_answers_what_which_how_sure_and_at_what_cost(study: St
     assert "12 cells" in first
     assert "E = 2 C−0.250" in first
     assert "[−0.271, −0.229]" in first
-    assert "Of 2 fits 1 are laws, 0 not significant, 1 no law." in first
+    assert "Of 2 fits 1 are laws, 0 with a reservation, 1 no law." in first
     assert "2 CPU core-hours" in first  # 12 cells x 300 s x 2 threads
 
 

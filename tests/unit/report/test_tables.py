@@ -3,7 +3,7 @@ import pytest
 from conftest import make_fit, make_metrics
 
 from clip_scaling.errors import LawError
-from clip_scaling.report.tables import budgets_of, cells_of, headline_fits, names_by_size, points_of
+from clip_scaling.report.tables import budgets_of, cells_of, headline_fits, names_by_size, points_of, reservation
 
 
 def test_errors_are_complements_of_accuracies_and_losses_themselves(metrics: pd.DataFrame) -> None:
@@ -40,6 +40,11 @@ def test_the_headline_is_the_first_method_of_each_source_unless_another_is_named
     assert shown == [("a", "first"), ("b", "second")]
 
 
+def test_a_reservation_is_the_word_between_law_and_its_reason() -> None:
+    assert reservation(make_fit("law, not identifiable: floor")) == "not identifiable"
+    assert reservation(make_fit("law")) == reservation(make_fit("no law: flat")) == ""
+
+
 def test_a_law_of_more_than_compute_is_no_headline() -> None:
-    fits = [make_fit(method="loglinear") | {"curve": []}, make_fit(method="ols-all")]
+    fits = [make_fit(method="loglinear") | {"curve": [], "alpha": None}, make_fit(method="ols-all")]
     assert [fit["method"] for fit in headline_fits({"fits": fits}, {})] == ["ols-all"]

@@ -14,7 +14,7 @@ from .marks import Marks, marks_for, study_legends
 from .names import dataset_title, error_label, minus, source_title, supported
 from .scales import plain_log_axis, power_log_axis
 from .style import COLUMN_WIDTH, MUTED, TEXT_WIDTH, figure_style, figure_with_legends
-from .tables import headline_fits, is_law, is_significant, points_of
+from .tables import headline_fits, is_law, points_of, reservation
 
 _COMPUTE = "total compute (GMAC per sample × samples seen)"
 
@@ -81,7 +81,7 @@ def _draw_fit(axes: Axes, fit: dict[str, Any], points: pd.DataFrame, colour: str
         band = curve.dropna(subset=["low", "high"])
         axes.fill_between(band["compute_gmacs"], band["low"].astype(float), band["high"].astype(float),
                           color=colour, alpha=0.12, linewidth=0, zorder=1)  # fmt: skip
-    return equation(fit) + ("" if is_significant(fit) else "  (not significant)")
+    return equation(fit) + (f"  ({reservation(fit)})" if reservation(fit) else "")
 
 
 def equation(fit: dict[str, Any]) -> str:

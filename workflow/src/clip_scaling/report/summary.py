@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .names import dataset_title, metric_title, short_count, source_title, supported, with_interval
-from .tables import cells_of, headline_fits, is_law, is_significant
+from .tables import cells_of, headline_fits, is_law, reservation
 
 
 def grid_summary(metrics: pd.DataFrame) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def headlines(laws: Sequence[dict[str, Any]], methods: Mapping[str, str]) -> lis
             "source": source_title(fit["source"]),
             "method": fit["method"],
             "law": is_law(fit),
-            "significant": is_significant(fit),
+            "plain": is_law(fit) and not reservation(fit),
             "exponent": supported(fit["alpha"], fit["alpha_low"], fit["alpha_high"]) if is_law(fit) else "",
             "alpha": with_interval(fit["alpha"], fit["alpha_low"], fit["alpha_high"]) if is_law(fit) else "",
             "beta": f"{fit['beta']:.3g}" if is_law(fit) else "",

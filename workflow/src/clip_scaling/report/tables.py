@@ -48,13 +48,13 @@ def budgets_of(samples_seen: pd.Series) -> list[float]:
 
 
 def is_law(fit: dict[str, Any]) -> bool:
-    """Whether a fit's verdict lets its line be drawn: `law` or `law, not significant: ...`."""
+    """Whether a fit's verdict lets its line be drawn: `law`, or `law, RESERVATION: why`."""
     return str(fit["verdict"]).startswith("law")
 
 
-def is_significant(fit: dict[str, Any]) -> bool:
-    """Whether the verdict is `law` without a reservation."""
-    return str(fit["verdict"]) == "law"
+def reservation(fit: dict[str, Any]) -> str:
+    """`law, not significant: ...` -> `not significant`; empty for a plain `law` and for no law."""
+    return str(fit["verdict"]).partition(":")[0].removeprefix("law").removeprefix(", ") if is_law(fit) else ""
 
 
 def headline_fits(law: dict[str, Any], methods: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -65,6 +65,12 @@ def headline_fits(law: dict[str, Any], methods: Mapping[str, str]) -> list[dict[
     first: dict[str, dict[str, Any]] = {}
     for fit in law["fits"]:
         named = methods.get(fit["source"])
-        if (fit["method"] == named) if named else (fit["curve"] or not is_law(fit)):
-            first.setdefault(fit["source"], fit)
+        if fit["method"] != named if named else not _is_of_compute(fit):
+            continue
+        first.setdefault(fit["source"], fit)
     return list(first.values())
+
+
+def _is_of_compute(fit: dict[str, Any]) -> bool:
+    """A law with one exponent, of compute, or no law at all."""
+    return not is_law(fit) or (fit["alpha"] is not None and bool(fit["curve"]))
