@@ -22,11 +22,14 @@ def main() -> None:
     parser.add_argument("--metric", required=True, help="metric, as in the table")
     parser.add_argument("--methods", type=json.loads, required=True, help="JSON list of method names")
     parser.add_argument("--scenarios", type=Path, help="CSV of cells to predict: model, data, gmacs_per_sample, ...")
+    parser.add_argument("--leave-out", type=json.loads, default=[], help="JSON list of models to predict unseen")
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws")
     parser.add_argument("--output", type=Path, required=True, help="law file (JSON)")
     args = parser.parse_args()
     scenarios = pd.read_csv(args.scenarios) if args.scenarios else None
     table = pd.read_parquet(args.metrics)
-    write_json(args.output, fit_target(table, args.target, args.metric, args.methods, scenarios))
+    law = fit_target(table, args.target, args.metric, args.methods, scenarios, args.leave_out, args.draws)
+    write_json(args.output, law)
 
 
 if __name__ == "__main__":

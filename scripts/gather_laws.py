@@ -1,4 +1,4 @@
-"""Gather law files into one table of laws and one of predictions.
+"""Gather law files into a study's tables.
 
 python scripts/gather_laws.py results/laptop/laws/*/*.json --laws results/laptop/tables/laws.csv \
     --predictions results/laptop/tables/predictions.csv
@@ -8,20 +8,31 @@ import argparse
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.laws.records import laws_table, predictions_table
+from clip_scaling.laws import tables
 from clip_scaling.manifests import atomic_path, read_json
+
+TABLES = {
+    "laws": (tables.laws_table, "one row a (target, metric, source, method)"),
+    "predictions": (tables.predictions_table, "one row a prediction"),
+    "methods": (tables.methods_table, "hold-out error of each method, and the one it chooses"),
+    "comparisons": (tables.comparisons_table, "one row a pair of sources"),
+    "sensitivity": (tables.sensitivity_table, "the exponent over all defensible choices"),
+    "leave-out": (tables.leave_out_table, "what each method predicts for the models left out"),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("law", type=Path, nargs="+", help="law files (JSON)")
-    parser.add_argument("--laws", type=Path, required=True, help="CSV, one row a (target, metric, source, method)")
-    parser.add_argument("--predictions", type=Path, required=True, help="CSV, one row a prediction")
+    for name, (_, text) in TABLES.items():
+        parser.add_argument(f"--{name}", type=Path, help=f"CSV to write: {text}")
     args = parser.parse_args()
     laws = [read_json(path) for path in args.law]
-    for path, table in ((args.laws, laws_table(laws)), (args.predictions, predictions_table(laws))):
-        with atomic_path(path) as temporary:
-            table.to_csv(temporary, index=False)
+    for name, (build, _) in TABLES.items():
+        path = getattr(args, name.replace("-", "_"))
+        if path is not None:
+            with atomic_path(path) as temporary:
+                build(laws).to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,34 @@
 """Laws of every target, gathered into tables."""
 
+LEAVE_OUT = getattr(STUDY, "leave_out", None)  # Only a published study leaves models out, and predicts scenarios.
+SCENARIOS = f"{STUDY_DIR}/tables/scenarios.csv" if hasattr(STUDY, "tables") else []
+
+
+def left_out_models(wildcards):
+    """Models that every method is fitted without, and then predicts, on this target."""
+    return canonical_json(LEAVE_OUT.models if LEAVE_OUT and wildcards.dataset in LEAVE_OUT.datasets else [])
+
 
 rule fit:
     input:
         metrics=f"{STUDY_DIR}/tables/metrics.parquet",
+        scenarios=SCENARIOS,
     output:
         law=f"{STUDY_DIR}/laws/{{dataset}}/{{metric}}.json",
+    params:
+        methods=canonical_json(STUDY.laws.methods),
+        leave_out=left_out_models,
+        scenarios=f"--scenarios {SCENARIOS}" if SCENARIOS else "",
     log:
         f"results/logs/{STUDY.study}/laws/{{dataset}}/{{metric}}.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/laws/{{dataset}}/{{metric}}.tsv"
-    params:
-        methods=canonical_json(STUDY.laws.methods),
     message:
         "Fit the laws of {wildcards.dataset} {wildcards.metric}"
     shell:
-        "python scripts/fit_law.py --metrics {input.metrics} --target {wildcards.dataset} --metric {wildcards.metric}"
-        " --methods {params.methods:q} --output {output.law} 2>&1 | tee {log}"
+        "python scripts/fit_law.py --metrics {input.metrics} --target {wildcards.dataset:q} --metric {wildcards.metric:q}"
+        " --methods {params.methods:q} --leave-out {params.leave_out:q} {params.scenarios} --output {output.law:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule gather_laws:
@@ -25,6 +37,10 @@ rule gather_laws:
     output:
         laws=f"{STUDY_DIR}/tables/laws.csv",
         predictions=f"{STUDY_DIR}/tables/predictions.csv",
+        methods=f"{STUDY_DIR}/tables/methods.csv",
+        comparisons=f"{STUDY_DIR}/tables/comparisons.csv",
+        sensitivity=f"{STUDY_DIR}/tables/sensitivity.csv",
+        leave_out=f"{STUDY_DIR}/tables/leave_out.csv",
     log:
         f"results/logs/{STUDY.study}/tables/laws.log",
     benchmark:
@@ -32,5 +48,6 @@ rule gather_laws:
     message:
         "Gather the laws into {output.laws}"
     shell:
-        "python scripts/gather_laws.py {input.laws} --laws {output.laws} --predictions {output.predictions}"
-        " 2>&1 | tee {log}"
+        "python scripts/gather_laws.py {input.laws:q} --laws {output.laws} --predictions {output.predictions}"
+        " --methods {output.methods} --comparisons {output.comparisons} --sensitivity {output.sensitivity}"
+        " --leave-out {output.leave_out} 2>&1 | tee {log}"

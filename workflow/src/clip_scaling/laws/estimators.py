@@ -16,7 +16,9 @@ from .forms import Columns, Form, LogLinear
 from .scales import Scale
 
 HUBER_DELTA = 1e-3  # Of ln E, as Chinchilla's: almost all residuals are on the linear side.
-AGREEMENT = 1e-6  # Two starts agree when their costs do, relative to the best.
+AGREEMENT = 1e-6  # Two starts agree when their costs do, relative to the best,
+HUBER_AGREEMENT = 1e-3  # A kinked cost is not met to more digits.
+EXACT = 1e-15  # or when both are those of exact points.
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def least_squares(form: Form, scale: Scale, points: Points, starts: np.ndarray |
     theta, cost = levenberg_marquardt(form, scale, spread, begin, low, high)
     best = cost.argmin(axis=-1)[..., None]
     least = np.take_along_axis(cost, best, axis=-1)
-    agree = (cost <= least * (1 + AGREEMENT)).mean()
+    agree = (cost <= least * (1 + AGREEMENT) + EXACT).mean()
     return Solution(
         np.take_along_axis(theta, best[..., None], axis=-2)[..., 0, :],
         least[..., 0],
@@ -136,7 +138,9 @@ def sum_huber(
     """
     low, high = form.bounds(points.columns, points.log_error)
     if starts is None:
-        starts = np.vstack([least_squares(form, scale, points).theta, form.starts(points.columns, points.log_error)])
+        starts = least_squares(form, scale, points).theta[None]
+        if not isinstance(form, LogLinear):
+            starts = np.vstack([starts, form.starts(points.columns, points.log_error)])
     value = scale.value(points.log_error)
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -153,10 +157,10 @@ def sum_huber(
     found = [minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options) for start in starts]
     costs = np.array([result.fun for result in found])
     best = found[int(costs.argmin())]
-    report = {
+    report: dict[str, float | int | str] = {
         "name": "L-BFGS-B",
         "starts": len(found),
-        "agreement": float((costs <= best.fun * (1 + 1e-3)).mean()),
+        "agreement": float((costs <= best.fun * (1 + HUBER_AGREEMENT)).mean()),
         "message": str(best.message),
     }
     return Solution(np.asarray(best.x), np.asarray(best.fun * delta), report)

@@ -17,6 +17,7 @@ from .table import Runs, UnfitPoints, select_runs
 from .verdicts import judge
 
 DRAWS = 1000
+FEWEST_FOR_BOOTSTRAP = 10  # Draws from fewer runs repeat the same few points; Student's t is wider, and honest.
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Fit:
 
     parameters: the law's own (E a fraction or nats, compute in GMAC), with `intervals` at 95 %.
     theta, covariance (p, p), scatter and degrees of freedom are for predictions; scatter is a run's standard deviation
-    about the law on the scale's axis. draws (b, p): theta of each bootstrap draw, empty where there was none.
+    about the law on the scale's axis. interval: t, profile or bootstrap. draws (b, p): theta of each bootstrap draw.
     """
 
     target: str
@@ -43,6 +44,7 @@ class Fit:
     covariance: np.ndarray | None = None
     degrees: int = 0
     scatter: float = float("nan")
+    interval: str = ""
     draws: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     optimiser: dict[str, Any] = field(default_factory=dict)
 
@@ -98,7 +100,8 @@ def fit(
 def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, intervals: bool = True) -> Fit:
     """The same on runs that were already selected.
 
-    draws: of the bootstrap, where the method's intervals need one. intervals False: predictions only, and faster.
+    draws: of the bootstrap, where the method's intervals need one. intervals False: predictions only, and faster;
+    with draws=0 also without a bootstrap, by the information matrix.
     """
     prepared, variance = method.axis.prepare(runs)
     used, variance_used = choose_points(prepared, variance, method)
@@ -114,13 +117,17 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
     covariance = unit * _inverse_information(method, points, theta)
     scatter = float(np.sqrt(unit if not variance.any() else extra + np.median(variance_used)))
     sample = np.empty((0, len(theta)))
-    if method.interval == "bootstrap":
+    few = len(prepared) < FEWEST_FOR_BOOTSTRAP
+    interval = method.interval_of_all if few else method.interval
+    if interval == "bootstrap" and draws:
         weights = np.ones(len(prepared)) if not variance.any() else 1 / (variance + extra)
         # The reference is the fit's, so that draws and theta mean the same.
         sample = bootstrap(prepared, weights, method, reference, theta, draws, np.random.default_rng(seed))
         covariance = np.atleast_2d(np.cov(sample, rowvar=False))
     parameters = {name: float(value) for name, value in form.natural(theta, reference).items()}
-    found = _intervals(method, points, solution, covariance, squares, degrees, sample, reference) if intervals else {}
+    found = {}
+    if intervals:
+        found = _intervals(interval, method, points, solution, covariance, squares, degrees, sample, reference)
     verdict, unknown = judge(runs, parameters, found, len(used))
     spread = scale.value(points.log_error) - np.average(scale.value(points.log_error), weights=points.weights)
     return Fit(
@@ -139,6 +146,7 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
         covariance=covariance,
         degrees=degrees,
         scatter=scatter,
+        interval=interval,
         draws=sample,
         optimiser=dict(solution.report),
     )
@@ -198,7 +206,7 @@ def _solve(method: Method, points: Points, variance: np.ndarray) -> tuple[Soluti
 
 
 def _extra_variance(squares: np.ndarray, variance: np.ndarray, degrees: int) -> float:
-    """The extra >= 0 at which sum of squares / (variance + extra) equals the degrees of freedom; 0 where it is below."""
+    """The extra >= 0 at which sum of squares / (variance + extra) equals the degrees of freedom, or 0."""
 
     def excess(extra: float) -> float:
         return float((squares / (variance + extra)).sum()) - degrees
@@ -221,6 +229,7 @@ def _inverse_information(method: Method, points: Points, theta: np.ndarray) -> n
 
 
 def _intervals(
+    interval: str,
     method: Method,
     points: Points,
     solution: Solution,
@@ -233,11 +242,17 @@ def _intervals(
     """95 % intervals of exponents, floor and worth of repeats; a prefactor's alone says little and is left out."""
     names = [(i, name) for i, name in enumerate(method.law.parameters) if not name.startswith("beta")]
     errors = np.sqrt(np.diag(covariance))
-    if method.interval == "bootstrap":
+    if interval == "bootstrap":
         values = method.law.natural(sample, reference)
-        ends = {name: np.quantile(values[name], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) for _, name in names}
-        return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
-    if method.interval == "t":
+        least = method.law.bounds(points.columns, points.log_error)[0]
+        found = {}
+        for i, name in names:
+            low, high = np.quantile(values[name], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            # A logarithm that a draw in forty sends to its bound is a zero that the data do not exclude.
+            vanishes = not name.startswith("alpha") and np.quantile(sample[:, i], (1 - LEVEL) / 2) < least[i] + 1
+            found[name] = (-np.inf if vanishes else float(low), float(high))
+        return found
+    if interval == "t":
         return {name: t_interval(float(solution.theta[i]), float(errors[i]), degrees) for i, name in names}
     found = {}
     for i, name in names:

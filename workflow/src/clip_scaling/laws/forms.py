@@ -161,7 +161,7 @@ class Additive:
     def starts(self, columns: Columns, log_error: np.ndarray) -> np.ndarray:
         least, mean = np.exp(log_error.min()), np.exp(log_error.mean())
         rows = []
-        for share, *exponents in itertools.product((0.02, 0.5, 0.9), *[(-0.1, -0.3, -0.8)] * len(self.factors)):
+        for share, *exponents in itertools.product((0.02, 0.5, 0.9), *[(-0.1, -0.5)] * len(self.factors)):
             level = np.log((mean - share * least) / len(self.factors))
             rows.append([value for exponent in exponents for value in (level, exponent)] + [np.log(share * least)])
         return np.array(rows)

@@ -6,8 +6,6 @@ predicted and actual: a law says what can be reached at a compute, and every met
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -54,12 +52,17 @@ def rolling_holdout(runs: Runs, method: Method, draws: int = DRAWS) -> pd.DataFr
     for threshold in thresholds(runs):
         below, above = runs.compute < threshold, cells[runs.compute[cells] >= threshold]
         try:
-            law = fit_runs(runs.take(below), method, draws=draws, intervals=False)
+            law = fit_runs(runs.take(below), method, draws=draws_for(method, draws), intervals=False)
         except UnfitPoints:
             continue
         parts.append(predict_runs(law, runs.take(above)).assign(threshold_gmacs=threshold, n_fitted=law.n_points))
         parts[-1]["beyond"] = parts[-1]["compute_gmacs"] / runs.compute[below].max()
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def draws_for(method: Method, draws: int = DRAWS) -> int:
+    """Bootstrap draws for a prediction interval: none for Huber's estimator, whose every draw is a search."""
+    return 0 if method.estimator == "huber" else draws
 
 
 def predict_runs(law: Fit, runs: Runs) -> pd.DataFrame:
@@ -80,16 +83,15 @@ def interval_held(rows: pd.DataFrame) -> float:
     return float(((rows["low"] <= rows["actual"]) & (rows["actual"] <= rows["high"])).mean()) if len(rows) else np.nan
 
 
-def choose_method(holdouts: Mapping[str, Sequence[pd.DataFrame]]) -> str | None:
-    """The method of least hold-out error, over the targets' hold-outs of each.
+def least_relative_error(errors: pd.DataFrame, cells: pd.DataFrame) -> str | None:
+    """The method of least hold-out error over targets; None without any.
 
-    Only methods that predicted every cell that any method did can be chosen. A target's errors count relative to the
-    median method's on it, so that a target on which all predict badly decides no more than another.
+    errors: mean absolute hold-out error, a row a method, a column a target, NaN where there is none; cells: how many
+    held-out predictions each is the mean of. Methods are compared on the targets that all of them predict, and only one
+    that predicted as many cells there as any can be chosen. A target's errors count relative to the median method's on
+    it, so that one on which all predict badly decides no more than another.
     """
-    sizes = {name: sum(map(len, parts)) for name, parts in holdouts.items()}
-    full = [name for name, size in sizes.items() if size == max(sizes.values()) and size > 0]
-    if not full:
-        return None
-    errors = np.array([[mean_absolute_error(part) for part in holdouts[name]] for name in full])
-    errors = errors[:, np.isfinite(errors).all(axis=0)]
-    return full[int((errors / np.median(errors, axis=0)).mean(axis=1).argmin())]
+    errors = errors.dropna(how="all").dropna(axis="columns")
+    cells = cells.loc[errors.index, errors.columns]
+    full = errors[(cells == cells.max()).all(axis=1)]
+    return None if full.empty else str((full / full.median()).mean(axis=1).idxmin())

@@ -49,8 +49,11 @@ class Method:
 
         Chosen points are order statistics and Huber's loss no sum of squares: both need the bootstrap.
         """
-        if self.points != "all" or self.estimator == "huber":
-            return "bootstrap"
+        return "bootstrap" if self.points != "all" or self.estimator == "huber" else self.interval_of_all
+
+    @property
+    def interval_of_all(self) -> str:
+        """The same, had the points not been chosen."""
         return "t" if isinstance(self.law, LogLinear) and self.scale != "logit" else "profile"
 
 
@@ -65,7 +68,6 @@ METHODS = {
         Method("loglinear", form="loglinear"),
         Method("loglinear-logit", form="loglinear", scale="logit"),
         Method("power-floor", form="power-floor"),
-        Method("frontier-power-floor", points="frontier", form="power-floor"),
         Method("shifted", form="shifted"),
         Method("shifted-floor", form="shifted-floor"),
         Method("additive", form="additive"),
@@ -80,7 +82,7 @@ def find_method(name: str) -> Method:
     if name in METHODS:
         return METHODS[name]
     parts = name.split("/")
-    known = (POINTS, FORMS, SCALES, ESTIMATORS)
+    known = (list(POINTS), list(FORMS), list(SCALES), list(ESTIMATORS))
     if len(parts) != len(known):
         close = difflib.get_close_matches(name, METHODS, n=3) or list(METHODS)
         raise LawError(

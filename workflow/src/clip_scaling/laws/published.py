@@ -15,24 +15,36 @@ from ..errors import DataError
 METRICS = ("acc1", "image_retrieval_recall@5", "text_retrieval_recall@5", "mean_average_precision")
 # The released row `vtab` is 1.1 to 1.9 points below the mean of its 19 sets, for no known reason.
 UNUSED_TARGETS = ("vtab",)
-UNIQUE_PAIRS = {  # One epoch of each data set: run configurations, and the paper for LAION-2B and WIT.
+UNIQUE_PAIRS = {  # One epoch of each data set: run configurations, and the papers for LAION-2B and WIT.
     "LAION-80M": 80_000_415,
     "LAION-400M": 407_332_084,
     "LAION-2B": 2_320_000_000,
     "CLIP-WIT": 400_000_000,
 }
+# Radford et al. 2021, tables 19 and 20.
+OPENAI_RECIPE = {"global_batch_size": 32_768, "warmup_steps": 2000}
+OPENAI_LEARNING_RATE = {"ViT-B-32": 5e-4, "ViT-B-16": 5e-4, "ViT-L-14": 4e-4}
+# The paper's nominal samples (released notebook): 84 epochs of LAION-400M, and twice that.
+NOMINAL_SAMPLES = {"34B": 407_332_084 * 84, "68B": 2 * 407_332_084 * 84}
+PREDICTED_MODELS = ("ViT-H-14", "ViT-g-14", "ViT-G-14")
+PROBED = {"imagenet1k-unverified": "imagenet1k", "cifar100": "cifar100"}
+SHOTS = {10: "10-shot", 25: "25-shot", -1: "full"}
+
+
+def read_published(folder: Path) -> pd.DataFrame:
+    """Zero-shot and linear-probe results, tidy. Targets of linear probes begin with `linear_probe/`."""
+    return pd.concat([read_zeroshot(folder), read_linear_probes(folder)], ignore_index=True)
 
 
 def read_zeroshot(folder: Path) -> pd.DataFrame:
-    """Tidy zero-shot results: 29 OpenCLIP runs and 3 of OpenAI on 40 targets."""
+    """Tidy zero-shot results: 29 OpenCLIP runs and 3 of OpenAI on 40 targets, with the recipes they were trained by."""
     released = pd.read_csv(_existing(folder / "zeroshot_results.csv"))
     rows = released[~released["downstream_dataset"].isin(UNUSED_TARGETS)]
     openai = rows["name"] == "openai"
-    # The three OpenAI runs share a name; what tells them apart is the architecture.
-    cells = rows["name"].str.removesuffix(".pt").where(~openai, "openai_" + rows["arch"])
     common = pd.DataFrame(
         {
-            "cell": cells,
+            # The three OpenAI runs share a name; what tells them apart is the architecture.
+            "cell": rows["name"].str.removesuffix(".pt").where(~openai, "openai_" + rows["arch"]),
             "model": rows["arch"],
             "data": rows["upstream_dataset"],
             "unique_pairs": rows["upstream_dataset"].map(UNIQUE_PAIRS),
@@ -45,12 +57,89 @@ def read_zeroshot(folder: Path) -> pd.DataFrame:
             "task": rows["task"],
             "source": openai.map({True: "openai", False: "openclip"}),
         }
-    )
-    long = [common.assign(metric=metric, value=rows[metric]) for metric in METRICS]
+    ).merge(_recipes(folder), on="cell", how="left")
+    values = rows.reset_index(drop=True)
+    long = [common.assign(metric=metric, value=values[metric]) for metric in METRICS]
     return pd.concat(long).dropna(subset="value").reset_index(drop=True)
+
+
+def read_linear_probes(folder: Path) -> pd.DataFrame:
+    """Tidy linear probes: ImageNet and CIFAR-100 at 10 and 25 shots and full, and the mean of VTAB's 19 sets.
+
+    As the released code does: the best of each sweep, and the best run of each (model, samples, data); compute of
+    ViT-B-32 on LAION-2B is the released one, of 39.3B samples where the zero-shot table has 34.7B.
+    """
+    sweeps = pd.read_json(_existing(folder / "linear_probe" / "scaling_experiment_data2.json"))
+    vtab = pd.read_json(_existing(folder / "linear_probe" / "scaling_experiment_data_vtab.json"))
+    probes = sweeps[sweeps["dataset"].isin(PROBED)]
+    probes = probes.assign(
+        dataset="linear_probe/" + probes["dataset"].map(PROBED) + "-" + probes["fewshot_k"].map(SHOTS)
+    )
+    rows = pd.concat([probes, vtab.assign(dataset="linear_probe/vtab")], ignore_index=True)
+    run = ["dataset", "model", "samples_seen_pretty", "upstream_dataset"]
+    rows = rows.loc[rows.groupby(run, sort=False)["lp_acc1"].idxmax()]
+    openai = rows["upstream_dataset"] == "CLIP-WIT"
+    samples = sweeps.groupby(["model", "pretrained"])["samples_seen"].first()
+    seen = samples.reindex(pd.MultiIndex.from_frame(rows[["model", "pretrained"]])).to_numpy()
+    return pd.DataFrame(
+        {
+            "cell": rows["model"] + "_" + rows["pretrained"],
+            "model": rows["model"],
+            "data": rows["upstream_dataset"],
+            "unique_pairs": rows["upstream_dataset"].map(UNIQUE_PAIRS),
+            "samples_seen": seen,
+            "seed": 0,
+            "gmacs_per_sample": rows["gmacs_total"] / seen,
+            "compute_gmacs": rows["gmacs_total"],
+            "dataset": rows["dataset"],
+            "task": "linear_probe",
+            "source": openai.map({True: "openai", False: "openclip"}),
+            "metric": "acc1",
+            "value": rows["lp_acc1"],
+        }
+    ).reset_index(drop=True)
+
+
+def read_scenarios(folder: Path) -> pd.DataFrame:
+    """Cells that the paper predicts: H/14, g/14, G/14 at 34B and 68B nominal samples, for either source's data."""
+    gmacs = pd.read_csv(_existing(folder / "arch_info.csv")).set_index("model")["gmacs"]
+    rows = [
+        {"source": source, "model": model, "data": data, "samples_seen": samples}
+        for source, data in (("openclip", "LAION-2B"), ("openai", "CLIP-WIT"))
+        for model in PREDICTED_MODELS
+        for samples in NOMINAL_SAMPLES.values()
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(gmacs_per_sample=table["model"].map(gmacs), unique_pairs=table["data"].map(UNIQUE_PAIRS))
+
+
+def targets(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """The (dataset, metric) pairs of a tidy table, in its order."""
+    pairs = table[["dataset", "metric"]].drop_duplicates()
+    return list(zip(pairs["dataset"], pairs["metric"], strict=True))
+
+
+def _recipes(folder: Path) -> pd.DataFrame:
+    """global_batch_size, learning_rate and warmup_steps of each cell."""
+    info = pd.read_csv(_existing(folder / "trained_models_info.csv"))
+    ours = pd.DataFrame(
+        {
+            "cell": info["name"].str.removesuffix(".pt"),
+            "global_batch_size": info["gpus"] * info["local_bs"],
+            "learning_rate": info["lr"],
+            "warmup_steps": info["warmup"],
+        }
+    )
+    theirs = [
+        {"cell": f"openai_{model}", "learning_rate": rate, **OPENAI_RECIPE}
+        for model, rate in OPENAI_LEARNING_RATE.items()
+    ]
+    return pd.concat([ours, pd.DataFrame(theirs)], ignore_index=True)
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise DataError(f"{path}: no such file. Run `snakemake retrieve_published`, or name a folder that holds it.")
+        raise DataError(
+            f"{path}: no such file. Run `snakemake retrieve_published`, or name a folder that holds the tables."
+        )
     return path

@@ -1,9 +1,8 @@
-"""Law files and the tables gathered from them."""
+"""A fit, its curve and its predictions as a law file holds them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,16 @@ import pandas as pd
 
 from .fits import Fit
 from .forms import FACTORS
+from .holdout import BUDGET_RATIO, interval_held, mean_absolute_error
 from .table import Runs, from_error
 
-LAW_COLUMNS = (
-    "target metric source method form n_points alpha alpha_low alpha_high beta floor r2 holdout_mae_pp verdict"
-).split()
-PREDICTION_COLUMNS = (
-    "target metric source method model samples_seen data compute_gmacs predicted low high actual"
-).split()
-BUDGET_TOLERANCE = 1.1  # Samples seen within 10 % are one budget: the paper's "34B" is 32.0B to 34.7B.
 
+def fit_record(fit: Fit, holdout: pd.DataFrame | None = None) -> dict[str, Any]:
+    """A fit as the law file holds it; null where the data support no number.
 
-def fit_record(fit: Fit) -> dict[str, Any]:
-    """A fit as the law file holds it; null where the data support no number."""
+    holdout: rows of `rolling_holdout`.
+    """
+    holdout = pd.DataFrame() if holdout is None or not fit.is_law else holdout
     low, high = fit.intervals.get("alpha", (None, None)) if fit.is_law else (None, None)
     return {
         "source": fit.source,
@@ -39,14 +35,16 @@ def fit_record(fit: Fit) -> dict[str, Any]:
         "beta": _number(fit.beta),
         "floor": _number(fit.floor),
         "r2": _number(fit.r2),
-        "holdout_mae_pp": None,
+        "holdout_mae_pp": _number(mean_absolute_error(holdout)),
+        "holdout_interval_held": _number(interval_held(holdout)),
         "verdict": fit.verdict,
         "parameters": {name: _number(value) for name, value in fit.parameters.items()},
         "intervals": {name: [_number(a), _number(b)] for name, (a, b) in fit.intervals.items()},
         "points_used": fit.points_used.to_dict("records"),
         "curve": curve(fit),
         "optimiser": fit.optimiser,
-        "holdout": [],
+        "holdout": plain_records(holdout),
+        "interval": fit.interval,
     }
 
 
@@ -66,11 +64,12 @@ def curve(fit: Fit, places: int = 60, beyond: float = 4.0) -> list[dict[str, flo
 def prediction_records(fit: Fit, runs: Runs, scenarios: pd.DataFrame | None = None) -> list[dict[str, Any]]:
     """What a law predicts, with its 90 % interval, for every run and for scenarios without one.
 
-    scenarios: columns model, data, gmacs_per_sample, samples_seen, unique_pairs. `actual` of a scenario is that of a
-    run of the same model, data and budget where there is one.
+    scenarios: columns model, data, gmacs_per_sample, samples_seen, unique_pairs (, source). `actual` of a
+    scenario is that of a run of the same model, data and budget where there is one.
     """
     if not fit.is_law:
         return []
+    assert fit.reference is not None
     rows = pd.DataFrame(
         {
             "model": runs.model,
@@ -84,7 +83,8 @@ def prediction_records(fit: Fit, runs: Runs, scenarios: pd.DataFrame | None = No
     )
     if scenarios is not None:
         names = {"gmacs_per_sample": "gmacs", "samples_seen": "samples", "unique_pairs": "unique"}
-        extra = scenarios.rename(columns=names)[["model", "data", "gmacs", "samples", "unique"]]
+        mine = scenarios[scenarios["source"] == fit.source] if "source" in scenarios else scenarios
+        extra = mine.rename(columns=names)[["model", "data", "gmacs", "samples", "unique"]]
         extra = extra.assign(compute=extra["gmacs"] * extra["samples"])
         extra["actual"] = [_measured(rows, row) for row in extra.itertuples()]
         rows = pd.concat([rows, extra], ignore_index=True)
@@ -111,20 +111,16 @@ def prediction_records(fit: Fit, runs: Runs, scenarios: pd.DataFrame | None = No
 def _measured(rows: pd.DataFrame, scenario: Any) -> float:
     ratio = rows["samples"] / scenario.samples
     same = (rows["model"] == scenario.model) & (rows["data"] == scenario.data)
-    same &= (ratio < BUDGET_TOLERANCE) & (ratio > 1 / BUDGET_TOLERANCE)
+    same &= (ratio < BUDGET_RATIO) & (ratio > 1 / BUDGET_RATIO)
     return float(rows.loc[same, "actual"].iloc[0]) if same.any() else math.nan
 
 
-def laws_table(laws: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One row a (target, metric, source, method) of these law files."""
-    rows = [{**fit, "target": law["target"], "metric": law["metric"]} for law in laws for fit in law["fits"]]
-    return pd.DataFrame(rows, columns=LAW_COLUMNS)
-
-
-def predictions_table(laws: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One row a prediction of these law files."""
-    rows = [{**row, "target": law["target"], "metric": law["metric"]} for law in laws for row in law["predictions"]]
-    return pd.DataFrame(rows, columns=PREDICTION_COLUMNS)
+def plain_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dictionaries that JSON can hold: NaN becomes null."""
+    return [
+        {name: _number(value) if isinstance(value, float) else value for name, value in row.items()}
+        for row in rows.to_dict("records")
+    ]
 
 
 def _number(value: float | None) -> float | None:

@@ -64,8 +64,8 @@ class Binomial(Scale):
     def prepare(self, runs: Runs) -> tuple[Runs, np.ndarray]:
         if is_loss(runs.metric) or not np.isfinite(runs.tests).all():
             raise UnfitPoints(
-                f"{runs.target} {runs.metric}: binomial noise needs an accuracy or recall and the size of the evaluation "
-                "set (column `n`) in every row. Add it, or choose the log scale."
+                f"{runs.target} {runs.metric}: binomial noise needs an accuracy or recall, and the size of the "
+                "evaluation set (column `n`) in every row. Add it, or choose the log scale."
             )
         return runs, (1 - runs.error) / (runs.error * runs.tests)
 

@@ -1,16 +1,24 @@
-"""All laws of one target: every source with every method, as one law file."""
+"""All that is fitted to one target: every source by every method, as one law file."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from .fits import Fit, fit_runs
-from .methods import Method, find_method
-from .records import fit_record, prediction_records
+from .compare import compare
+from .fits import DRAWS, Fit, fit_runs
+from .holdout import draws_for, mean_absolute_error, predict_runs, rolling_holdout
+from .methods import METHODS, Method, find_method
+from .records import fit_record, plain_records, prediction_records
+from .sensitivity import sensitivity
 from .table import Runs, UnfitPoints, select_runs, sources
+
+COMPARE_BEYOND = (1.0, 10.0)  # Which source is better is said at the greatest common compute and ten times that.
 
 
 def fit_target(
@@ -19,31 +27,78 @@ def fit_target(
     metric: str,
     methods: Sequence[str],
     scenarios: pd.DataFrame | None = None,
+    leave_out: Sequence[str] = (),
+    draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """The law file of one (target, metric): fits and predictions of each source by each method.
+    """The law file of one (target, metric).
 
-    Points that carry no law of a method's form give a fit without numbers, whose verdict says why; a table that is
-    not sound raises LawError.
+    fits and predictions of each source by each method, with their rolling hold-out; comparisons of sources;
+    the sensitivity of the exponent; and for the models of `leave_out`, what every known method fitted without them
+    predicts for them. Points that carry no law of a method's form give a fit without numbers, whose verdict says why;
+    a table that is not sound raises LawError.
     """
     chosen = [find_method(name) for name in methods]
-    fits: list[dict[str, Any]] = []
-    predictions: list[dict[str, Any]] = []
-    for source in sources(table, target, metric) or [None]:
+    law: dict[str, Any] = {"target": target, "metric": metric}
+    law |= {name: [] for name in ("fits", "predictions", "comparisons", "sensitivity", "leave_out")}
+    fits: list[Fit] = []
+    for source in sources(table, target, metric):
         try:
             runs = select_runs(table, target, metric, source)
         except UnfitPoints as reason:
-            fits += [fit_record(_unfit(target, metric, source or "", method, reason)) for method in chosen]
+            law["fits"] += [fit_record(_unfit(target, metric, source, method, reason)) for method in chosen]
             continue
         for method in chosen:
-            law = _fit_or_say_why(runs, method)
-            fits.append(fit_record(law))
-            predictions += prediction_records(law, runs, scenarios)
-    return {"target": target, "metric": metric, "fits": fits, "predictions": predictions}
+            fit = _fit_or_say_why(runs, method, draws)
+            fits.append(fit)
+            holdout = rolling_holdout(runs, method) if fit.theta is not None else pd.DataFrame()
+            law["fits"].append(fit_record(fit, holdout))
+            law["predictions"] += prediction_records(fit, runs, scenarios)
+        law["sensitivity"] += [{"source": source, **row} for row in sensitivity(runs)]
+        law["leave_out"] += leave_models_out(runs, leave_out) if leave_out else []
+    law["comparisons"] = _comparisons(fits, table)
+    return law
 
 
-def _fit_or_say_why(runs: Runs, method: Method) -> Fit:
+def leave_models_out(
+    runs: Runs, models: Sequence[str], methods: Sequence[Method] = tuple(METHODS.values())
+) -> list[dict[str, Any]]:
+    """What each method, fitted without these models, predicts for them; [] where there are none.
+
+    Rows: source, method, holdout_mae_pp (over the fitted runs alone), cell, compute_gmacs, actual, predicted, low, high
+    (errors, 90 % prediction interval), holdout (rows of `rolling_holdout`).
+    """
+    out = np.isin(runs.model.astype(str), list(models))
+    rows: list[dict[str, Any]] = []
+    for method in methods if out.any() else ():
+        kept = runs.take(~out)
+        try:
+            fit = fit_runs(kept, method, draws=draws_for(method), intervals=False)
+        except UnfitPoints:
+            continue
+        holdout = rolling_holdout(kept, method)
+        known = {
+            "source": runs.source,
+            "method": method.name,
+            "holdout_mae_pp": mean_absolute_error(holdout),
+            "cells": len(holdout),
+        }
+        rows += [known | row for row in plain_records(predict_runs(fit, runs.take(out)))]
+    return [{k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in rows]
+
+
+def _comparisons(fits: Sequence[Fit], table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    for first, second in itertools.combinations(fits, 2):
+        powers = all(fit.is_law and fit.method.form == "power" and fit.degrees > 0 for fit in (first, second))
+        if first.method == second.method and powers:
+            reach = min(fit.points_used["compute_gmacs"].max() for fit in (first, second))
+            rows.append(asdict(compare(first, second, [reach * by for by in COMPARE_BEYOND], recipes=table)))
+    return rows
+
+
+def _fit_or_say_why(runs: Runs, method: Method, draws: int) -> Fit:
     try:
-        return fit_runs(runs, method)
+        return fit_runs(runs, method, draws=draws)
     except UnfitPoints as reason:
         return _unfit(runs.target, runs.metric, runs.source, method, reason)
 
