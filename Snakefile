@@ -4,6 +4,7 @@
   snakemake -n                                           what would run, and why
   snakemake --cores all --configfile config/smoke.yaml   another study
   snakemake --cores all results/laptop/train/CELL/checkpoint.pt      one cell
+  snakemake --cores all sweep                            the search behind the learning rates
 
 Path grammar (CELL = Model-{model}_Data-{data}_Samples-{count}_Seed-{seed}):
   results/data/{source|data|eval-dataset}/manifest.json
@@ -24,10 +25,21 @@ if not workflow.configfiles:  # a study given by --configfile replaces the defau
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/plan.smk"
-include: "workflow/rules/data.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/evaluate.smk"
+
+
+if IS_TRAINED:
+
+    include: "workflow/rules/cells.smk"
+    include: "workflow/rules/plan.smk"
+    include: "workflow/rules/data.smk"
+    include: "workflow/rules/train.smk"
+    include: "workflow/rules/evaluate.smk"
+
+else:
+
+    include: "workflow/rules/published.smk"
+
+
 include: "workflow/rules/laws.smk"
 include: "workflow/rules/report.smk"
 
@@ -36,12 +48,7 @@ rule all:
     default_target: True
     input:
         f"{STUDY_DIR}/report.html",
+        f"{STUDY_DIR}/tables/laws.csv",
+        f"{STUDY_DIR}/tables/predictions.csv",
     message:
-        f"Study {STUDY.study} is complete: open {{input}}"
-
-
-rule sweep:
-    input:
-        f"{STUDY_DIR}/tables/learning_rates.csv",
-    message:
-        "The search for learning rates is complete: see {input}"
+        f"Study {STUDY.study} is complete: open {{input[0]}}"

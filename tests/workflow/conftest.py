@@ -58,7 +58,7 @@ class Project:
 
     def planned(self, study: Path, *arguments: str) -> dict[str, int]:
         """Jobs by rule of a dry run; without `all`."""
-        text = self.snakemake("-n", "--quiet", "rules", "--configfile", study, *arguments).stdout
+        text = self.snakemake(*arguments, "-n", "--quiet", "rules", "--configfile", study).stdout
         jobs: dict[str, int] = {}
         if "job stats" not in text.lower():
             assert "Nothing to be done" in text, text

@@ -34,10 +34,8 @@ def test_one_cell_is_planned_by_its_path(project: Any) -> None:
     ["Model-ViT-nano8_Data-Scenes-1K_Samples-8K_Seed-0", "Model-ViT-nano-8_Data-Scenes-1K_Samples-9K_Seed-0"],
 )
 def test_a_cell_that_is_not_in_the_grid_is_refused_with_close_matches(project: Any, typo: str) -> None:
-    done = project.snakemake(
-        "-n", "--configfile", project.root / "config" / "offline.yaml", f"results/offline/train/{typo}/checkpoint.pt",
-        check=False,
-    )  # fmt: skip
+    target = f"results/offline/train/{typo}/checkpoint.pt"
+    done = project.snakemake(target, "-n", "--configfile", project.root / "config" / "offline.yaml", check=False)
     assert done.returncode
     assert f"'{typo}' is not a cell of study 'offline'" in done.stdout
     assert "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0" in done.stdout

@@ -15,14 +15,14 @@ rule fit:
         scenarios=SCENARIOS,
     output:
         law=f"{STUDY_DIR}/laws/{{dataset}}/{{metric}}.json",
-    params:
-        methods=canonical_json(STUDY.laws.methods),
-        leave_out=left_out_models,
-        scenarios=f"--scenarios {SCENARIOS}" if SCENARIOS else "",
     log:
         f"results/logs/{STUDY.study}/laws/{{dataset}}/{{metric}}.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/laws/{{dataset}}/{{metric}}.tsv"
+    params:
+        methods=canonical_json(STUDY.laws.methods),
+        leave_out=left_out_models,
+        scenarios=f"--scenarios {SCENARIOS}" if SCENARIOS else "",
     message:
         "Fit the laws of {wildcards.dataset} {wildcards.metric}"
     shell:

@@ -4,14 +4,14 @@
 rule retrieve_published:
     output:
         manifest="results/data/published/manifest.json",
-    params:
-        files=canonical_json([table.model_dump() for table in STUDY.tables]),
-        # Where the tables come from does not change what they are: their sha256 are in `files`.
-        folder=f"--folder {STUDY.published}" if STUDY.published else "",
     log:
         "results/logs/data/published.log",
     benchmark:
         "results/benchmarks/data/published.tsv"
+    params:
+        files=canonical_json([table.model_dump() for table in STUDY.tables]),
+        # Where the tables come from does not change what they are: their sha256 are in `files`.
+        folder=f"--folder {STUDY.published}" if STUDY.published else "",
     message:
         "Retrieve the released tables"
     shell:

@@ -1,7 +1,28 @@
 """Figures in the manner of the paper, and the page that holds the study."""
 
-MAIN_TARGETS = TARGETS[:9]
+MAIN_TARGETS = TARGETS[:7]
 MAIN_LAWS = [f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in MAIN_TARGETS]
+LEARNING_CURVES = f"{STUDY_DIR}/figures/learning-curves.svg" if IS_TRAINED else []
+RECORDS = expand(f"{STUDY_DIR}/train/{{cell}}/train.json", cell=CELLS) if IS_TRAINED else []
+MANIFESTS = (
+    expand("results/data/{name}/manifest.json", name=[*STUDY.sources, *STUDY.data])
+    + expand("results/data/eval-{dataset}/manifest.json", dataset=DATASETS)
+    if IS_TRAINED
+    else []
+)
+
+
+def headline_methods(wildcards):
+    """{source: method} that figures and page show first; by a function, for its braces."""
+    return canonical_json(STUDY.laws.headline)
+
+
+def run_arguments(wildcards):
+    """What only a trained study can show: its runs, and the search for learning rates where it was made."""
+    if not IS_TRAINED:
+        return ""
+    # No input: the search is asked for by itself (`snakemake sweep`), and shown where it was.
+    return f"--runs {STUDY_DIR}/train --learning-rates {STUDY_DIR}/tables/learning_rates.csv"
 
 
 rule plot_law:
@@ -20,11 +41,13 @@ rule plot_law:
         f"results/logs/{STUDY.study}/figures/laws/{{dataset}}/{{metric}}.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/figures/laws/{{dataset}}/{{metric}}.tsv"
+    params:
+        methods=headline_methods,
     message:
         "Draw the law of {wildcards.dataset} {wildcards.metric}"
     shell:
-        "python scripts/plot_laws.py --metrics {input.metrics} --laws {input.law}"
-        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+        "python scripts/plot_laws.py --metrics {input.metrics} --laws {input.law:q} --methods {params.methods:q}"
+        " --svg {output.svg:q} --pdf {output.pdf:q} 2>&1 | tee {log:q}"
 
 
 rule plot_laws:
@@ -43,10 +66,12 @@ rule plot_laws:
         f"results/logs/{STUDY.study}/figures/laws.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/figures/laws.tsv"
+    params:
+        methods=headline_methods,
     message:
         f"Draw the laws of {len(MAIN_TARGETS)} targets"
     shell:
-        "python scripts/plot_laws.py --metrics {input.metrics} --laws {input.laws}"
+        "python scripts/plot_laws.py --metrics {input.metrics} --laws {input.laws:q} --methods {params.methods:q}"
         " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
 
 
@@ -68,11 +93,12 @@ rule plot_predictions:
         f"results/benchmarks/{STUDY.study}/figures/predictions.tsv"
     params:
         targets=canonical_json(MAIN_TARGETS),
+        methods=headline_methods,
     message:
         "Draw predicted against measured error"
     shell:
         "python scripts/plot_study.py predictions --metrics {input.metrics} --predictions {input.predictions}"
-        " --targets {params.targets:q} --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+        " --targets {params.targets:q} --methods {params.methods:q} --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
 
 
 rule plot_bottleneck:
@@ -86,6 +112,9 @@ rule plot_bottleneck:
             labels={"figure": "data bottleneck"},
         ),
         pdf=f"{STUDY_DIR}/figures/bottleneck.pdf",
+    params:
+        # A trained study shows its held-out loss, the smoothest of its metrics.
+        target="" if IS_TRAINED else "--target {} {}".format(*TARGETS[0]),
     log:
         f"results/logs/{STUDY.study}/figures/bottleneck.log",
     benchmark:
@@ -93,33 +122,35 @@ rule plot_bottleneck:
     message:
         "Draw held-out error against samples seen by data size"
     shell:
-        "python scripts/plot_study.py bottleneck --metrics {input.metrics}"
+        "python scripts/plot_study.py bottleneck --metrics {input.metrics} {params.target}"
         " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
 
 
-rule plot_learning_curves:
-    input:
-        metrics=f"{STUDY_DIR}/tables/metrics.parquet",
-        curves=expand(f"{STUDY_DIR}/train/{{cell}}/curve.jsonl", cell=CELLS),
-    output:
-        svg=report(
-            f"{STUDY_DIR}/figures/learning-curves.svg",
-            caption="../report/learning_curves.rst",
-            category="Training and data scale",
-            labels={"figure": "learning curves"},
-        ),
-        pdf=f"{STUDY_DIR}/figures/learning-curves.pdf",
-    log:
-        f"results/logs/{STUDY.study}/figures/learning-curves.log",
-    benchmark:
-        f"results/benchmarks/{STUDY.study}/figures/learning-curves.tsv"
-    params:
-        folder=f"{STUDY_DIR}/train",
-    message:
-        f"Draw the learning curves of {len(CELLS)} cells"
-    shell:
-        "python scripts/plot_study.py learning-curves --metrics {input.metrics} --runs {params.folder}"
-        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+if IS_TRAINED:
+
+    rule plot_learning_curves:
+        input:
+            metrics=f"{STUDY_DIR}/tables/metrics.parquet",
+            curves=expand(f"{STUDY_DIR}/train/{{cell}}/curve.jsonl", cell=CELLS),
+        output:
+            svg=report(
+                f"{STUDY_DIR}/figures/learning-curves.svg",
+                caption="../report/learning_curves.rst",
+                category="Training and data scale",
+                labels={"figure": "learning curves"},
+            ),
+            pdf=f"{STUDY_DIR}/figures/learning-curves.pdf",
+        log:
+            f"results/logs/{STUDY.study}/figures/learning-curves.log",
+        benchmark:
+            f"results/benchmarks/{STUDY.study}/figures/learning-curves.tsv"
+        params:
+            folder=f"{STUDY_DIR}/train",
+        message:
+            f"Draw the learning curves of {len(CELLS)} cells"
+        shell:
+            "python scripts/plot_study.py learning-curves --metrics {input.metrics} --runs {params.folder}"
+            " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
 
 
 rule report:
@@ -127,14 +158,12 @@ rule report:
         metrics=f"{STUDY_DIR}/tables/metrics.parquet",
         law_table=f"{STUDY_DIR}/tables/laws.csv",
         laws=[f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in TARGETS],
-        records=expand(f"{STUDY_DIR}/train/{{cell}}/train.json", cell=CELLS),
-        sources=expand("results/data/{source}/manifest.json", source=STUDY.sources),
-        subsets=expand("results/data/{data}/manifest.json", data=STUDY.data),
-        evaluations=expand("results/data/eval-{dataset}/manifest.json", dataset=DATASETS),
+        records=RECORDS,
+        manifests=MANIFESTS,
         laws_figure=f"{STUDY_DIR}/figures/laws.svg",
         predictions_figure=f"{STUDY_DIR}/figures/predictions.svg",
         bottleneck_figure=f"{STUDY_DIR}/figures/bottleneck.svg",
-        learning_curves_figure=f"{STUDY_DIR}/figures/learning-curves.svg",
+        learning_curves_figure=LEARNING_CURVES,
         target_figures=[f"{STUDY_DIR}/figures/laws/{dataset}/{metric}.svg" for dataset, metric in MAIN_TARGETS],
     output:
         page=report(f"{STUDY_DIR}/report.html", caption="../report/report.rst", category="Report"),
@@ -145,16 +174,14 @@ rule report:
     params:
         study=STUDY.study,
         title=STUDY.title,
-        folder=f"{STUDY_DIR}/train",
-        # No input: the search for learning rates is asked for by itself (`snakemake sweep`), and shown where it was.
-        learning_rates=f"{STUDY_DIR}/tables/learning_rates.csv",
+        methods=headline_methods,
+        runs=run_arguments,
+        learning_curves=f"--learning-curves-figure {LEARNING_CURVES}" if IS_TRAINED else "",
     message:
         "Write {output.page}, one file that opens offline"
     shell:
         "python scripts/write_report.py --study {params.study} --title {params.title:q} --metrics {input.metrics}"
-        " --law-table {input.law_table} --laws {input.laws} --runs {params.folder}"
-        " --manifests {input.sources} {input.subsets} {input.evaluations}"
-        " --learning-rates {params.learning_rates} --laws-figure {input.laws_figure}"
-        " --predictions-figure {input.predictions_figure} --bottleneck-figure {input.bottleneck_figure}"
-        " --learning-curves-figure {input.learning_curves_figure} --target-figures {input.target_figures}"
-        " --output {output.page} 2>&1 | tee {log}"
+        " --law-table {input.law_table} --laws {input.laws:q} --methods {params.methods:q} {params.runs}"
+        " --manifests {input.manifests} --laws-figure {input.laws_figure} --bottleneck-figure {input.bottleneck_figure}"
+        " --predictions-figure {input.predictions_figure} {params.learning_curves}"
+        " --target-figures {input.target_figures:q} --output {output.page} 2>&1 | tee {log}"

@@ -72,3 +72,9 @@ if STUDY.sweep:
             "Gather {output.table}: the final training loss of each model at each learning rate"
         shell:
             "python scripts/gather_learning_rates.py {input.records} --output {output.table} 2>&1 | tee {log}"
+
+    rule sweep:
+        input:
+            rules.gather_learning_rates.output.table,
+        message:
+            "The search for learning rates is complete: see {input}"

@@ -246,6 +246,9 @@ METRICS = {
 
 class Laws(Strict):
     methods: list[str] = Field(["binned-min-5", "ols-all"], min_length=1, description="how to fit; see docs/laws.md")
+    headline: dict[str, str] = Field(
+        {}, description="method drawn and told first, by source; default: the first of methods"
+    )
 
 
 class TrainResources(Strict):
@@ -274,6 +277,41 @@ class Study(Strict):
     evaluation: Evaluation
     laws: Laws = Laws()
     resources: Resources = Resources()
+
+
+# ---------------------------------------------------------------- a study of published results
+
+
+class PublishedTable(Strict):
+    """A released file, at a fixed commit."""
+
+    path: str = Field(description="its place in the folder of tables")
+    url: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Target(Strict):
+    dataset: str = Field(description="as in the released table")
+    metrics: list[str] = Field(min_length=1)
+
+
+class LeaveOut(Strict):
+    """Models that every method is fitted without and then predicts."""
+
+    models: list[str] = Field(min_length=1)
+    datasets: list[str] = Field(min_length=1)
+
+
+class PublishedStudy(Strict):
+    """Laws of results that others published: no data, no training."""
+
+    study: Name = Field(description="name of the study; results go to results/{study}/")
+    title: str = ""
+    published: str | None = Field(None, description="a folder that holds the tables; default: fetched from their URLs")
+    tables: list[PublishedTable] = Field(min_length=1)
+    targets: list[Target] = Field(min_length=1)
+    laws: Laws = Laws()
+    leave_out: LeaveOut | None = None
 
 
 RECIPE_VERSION = 1

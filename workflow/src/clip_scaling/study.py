@@ -17,7 +17,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from .compute import gmacs_per_sample
-from .config import METRICS, ProceduralSource, Recipe, RecipeOverride, RetrievalHoldOut, Selector, Strict, Study, Suite
+from .config import (
+    METRICS,
+    ProceduralSource,
+    PublishedStudy,
+    Recipe,
+    RecipeOverride,
+    RetrievalHoldOut,
+    Selector,
+    Strict,
+    Study,
+    Suite,
+)
 from .counts import format_count
 from .errors import ConfigError
 from .grid import Cell, expand, steps_for
@@ -57,6 +68,24 @@ class ResolvedStudy:
     def hold_out(self, dataset: str) -> tuple[str, str]:
         """`iconify-icons` -> ("iconify", "icons"): the source and the set held out of it."""
         return held_out_sets(self.config)[dataset]
+
+
+@dataclass(frozen=True)
+class ResolvedPublishedStudy:
+    """A validated study of published results."""
+
+    config: PublishedStudy
+
+    def targets(self) -> list[tuple[str, str]]:
+        """(dataset, metric) of every law."""
+        return [(target.dataset, metric) for target in self.config.targets for metric in target.metrics]
+
+
+def load_any_study(raw: dict[str, Any], root: Path) -> ResolvedStudy | ResolvedPublishedStudy:
+    """A study of published results where the file has `tables`, else one that is trained."""
+    if "tables" in raw:
+        return ResolvedPublishedStudy(_validate(PublishedStudy, raw))
+    return load_study(raw, root)
 
 
 def held_out_sets(study: Study) -> dict[str, tuple[str, str]]:
