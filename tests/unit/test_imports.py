@@ -11,7 +11,6 @@ SLOW = HEAVY | {"numpy", "pandas", "scipy", "matplotlib", "altair", "snakemake"}
 FORBIDDEN = {
     "laws": HEAVY | {"snakemake"},
     "report": HEAVY | {"snakemake"},
-    "plan": HEAVY | {"snakemake"},
     "data": {"snakemake", "submitit"},
     "train": {"snakemake", "submitit"},
     "evaluate": {"snakemake", "submitit"},
