@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from clip_scaling.errors import ConfigError
-from clip_scaling.study import load_study, plan_rows
+from clip_scaling.study import load_any_study, load_study, plan_rows
 
 
 @pytest.fixture
@@ -24,6 +24,16 @@ def load(raw: dict[str, Any], repository: Path) -> Any:
 def test_every_study_of_the_project_is_valid(name: str, repository: Path) -> None:
     study = load(yaml.safe_load((repository / "config" / f"{name}.yaml").read_text()), repository)
     assert study.config.study == name
+
+
+def test_a_file_with_tables_is_a_study_of_published_results(repository: Path) -> None:
+    raw = yaml.safe_load((repository / "config" / "published.yaml").read_text())
+    study = load_any_study(raw, repository)
+    assert ("imagenet1k", "acc1") in study.targets()
+    assert not any(dataset == "vtab" for dataset, _ in study.targets())
+    raw["tables"][0]["sha256"] = "short"
+    with pytest.raises(ConfigError, match=r"tables\.0\.sha256"):
+        load_any_study(raw, repository)
 
 
 def test_the_laptop_grid_is_as_large_as_promised(repository: Path) -> None:
