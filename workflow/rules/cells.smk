@@ -120,10 +120,20 @@ def sweep_recipe(wildcards):
     return recipe_params(SWEEP_CELLS[wildcards.cell], learning_rate=float(wildcards.learning_rate))
 
 
+def cell_compute(name):
+    """Compute of a cell in GMACs."""
+    cell = RESOLVED.cells[name]
+    return gmacs_per_sample(RESOLVED.models[cell.model])["total"] * cell.samples_seen
+
+
+# Longest cells first: the last job to start should be a short one. Data before any cell, or the cells that need the
+# largest set would come last.
+TRAIN_PRIORITY = {name: rank for rank, name in enumerate(sorted(CELLS, key=cell_compute), start=1)}
+DATA_PRIORITY = len(CELLS) + 1
+
+
 def train_priority(wildcards):
-    """Longest cells first: the last job to start should be a short one. Compute in MMACs."""
-    cell = study_cell(wildcards.cell)
-    return int(gmacs_per_sample(RESOLVED.models[cell.model])["total"] * cell.samples_seen * 1000)
+    return TRAIN_PRIORITY[study_cell(wildcards.cell).name]
 
 
 def evaluate_tokenizer(wildcards):

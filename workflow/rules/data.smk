@@ -32,6 +32,7 @@ rule prepare_source:
         "results/logs/data/{source}/manifest.log",
     benchmark:
         "results/benchmarks/data/{source}/manifest.tsv"
+    priority: DATA_PRIORITY
     threads: 8
     resources:
         mem_mb=3000,
@@ -54,6 +55,7 @@ rule prepare_subset:
         "results/logs/data/{data}/manifest.log",
     benchmark:
         "results/benchmarks/data/{data}/manifest.tsv"
+    priority: DATA_PRIORITY
     resources:
         mem_mb=1000,
         runtime=30,
@@ -76,6 +78,7 @@ rule pack_subset:
         "results/logs/data/{data}/packed/{image_size}px-{context_length}tokens/manifest.log",
     benchmark:
         "results/benchmarks/data/{data}/packed/{image_size}px-{context_length}tokens/manifest.tsv"
+    priority: DATA_PRIORITY
     resources:
         mem_mb=2000,
         runtime=60,
@@ -96,6 +99,7 @@ rule prepare_evaluation:
         "results/logs/data/eval-{dataset}/manifest.log",
     benchmark:
         "results/benchmarks/data/eval-{dataset}/manifest.tsv"
+    priority: DATA_PRIORITY
     params:
         held_out=evaluation_set,
     message:

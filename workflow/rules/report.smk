@@ -112,13 +112,13 @@ rule plot_bottleneck:
             labels={"figure": "data bottleneck"},
         ),
         pdf=f"{STUDY_DIR}/figures/bottleneck.pdf",
-    params:
-        # A trained study shows its held-out loss, the smoothest of its metrics.
-        target="" if IS_TRAINED else "--target {} {}".format(*TARGETS[0]),
     log:
         f"results/logs/{STUDY.study}/figures/bottleneck.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/figures/bottleneck.tsv"
+    params:
+        # A trained study shows its held-out loss, the smoothest of its metrics.
+        target="" if IS_TRAINED else "--target {} {}".format(*TARGETS[0]),
     message:
         "Draw held-out error against samples seen by data size"
     shell:
