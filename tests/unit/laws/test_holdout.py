@@ -45,9 +45,11 @@ def test_a_hold_out_fits_below_each_threshold_and_predicts_above():
         assert (part["n_fitted"] == (runs.compute < threshold).sum()).all()
 
 
-def test_the_default_method_has_the_least_relative_error_among_those_that_predict_all():
-    # Target 2 is ten times harder; a counts 0.5 and 1 of the median, b 1.5 and 1, c predicts fewer cells.
-    errors = pd.DataFrame({"t1": [0.5, 1.5, 0.1], "t2": [10.0, 10.0, 1.0], "t3": [np.nan, 0.0, 0.0]}, index=list("abc"))
-    cells = pd.DataFrame({"t1": [4, 4, 2], "t2": [4, 4, 2], "t3": [4, 4, 2]}, index=list("abc"))
+def test_the_default_method_has_the_least_relative_error_where_all_predict_alike():
+    # t2 is ten times harder than t1. Relative to the median: a 0.5 and 1, b 1.5 and 1. On t3 b predicts fewer cells;
+    # c predicts on one target of three only.
+    targets = ["t1", "t2", "t3"]
+    errors = pd.DataFrame([[0.5, 10.0, 9.0], [1.5, 10.0, 0.0], [0.1, np.nan, np.nan]], list("abc"), targets)
+    cells = pd.DataFrame([[4, 4, 4], [4, 4, 2], [4, np.nan, np.nan]], list("abc"), targets)
     assert least_relative_error(errors, cells) == "a"
     assert least_relative_error(errors.iloc[:0], cells.iloc[:0]) is None

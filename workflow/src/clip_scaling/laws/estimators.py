@@ -82,8 +82,8 @@ def levenberg_marquardt(
     theta: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
-    steps: int = 200,
-    tolerance: float = 1e-12,
+    steps: int = 100,
+    tolerance: float = 1e-10,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise the weighted sum of squares from every theta (..., p) within [low, high] (each (..., p) or (p,)).
 
@@ -122,7 +122,7 @@ def levenberg_marquardt(
         done |= cost[active] <= 1e-28
         theta[active[better]] = tried[better]
         cost[active[better]] = new_cost[better]
-        damping[active] *= np.where(better, 0.2, 5.0)
+        damping[active] *= np.where(better, 0.1, 10.0)
         active = active[~done]
         if not len(active):
             break

@@ -84,14 +84,15 @@ def interval_held(rows: pd.DataFrame) -> float:
 
 
 def least_relative_error(errors: pd.DataFrame, cells: pd.DataFrame) -> str | None:
-    """The method of least hold-out error over targets; None without any.
+    """The method of least hold-out error over targets; None where none can be compared.
 
     errors: mean absolute hold-out error, a row a method, a column a target, NaN where there is none; cells: how many
-    held-out predictions each is the mean of. Methods are compared on the targets that all of them predict, and only one
-    that predicted as many cells there as any can be chosen. A target's errors count relative to the median method's on
-    it, so that one on which all predict badly decides no more than another.
+    held-out predictions each is the mean of. Compared are the methods that predict on more than half of the targets, on
+    those targets where all of them predict equally many cells. A target's errors count relative to the median method's
+    on it, so that one on which all predict badly decides no more than another.
     """
-    errors = errors.dropna(how="all").dropna(axis="columns")
-    cells = cells.loc[errors.index, errors.columns]
-    full = errors[(cells == cells.max()).all(axis=1)]
-    return None if full.empty else str((full / full.median()).mean(axis=1).idxmin())
+    able = errors.notna().mean(axis=1) > 0.5
+    errors, cells = errors[able], cells[able]
+    alike = errors.notna().all() & (cells.nunique() == 1)
+    shared = errors.loc[:, alike]
+    return None if shared.empty else str((shared / shared.median()).mean(axis=1).idxmin())

@@ -11,12 +11,12 @@ from .methods import Method
 from .table import Runs
 
 LEVEL = 0.95
-_WALK = np.geomspace(0.05, 80.0, 44)  # Standard errors away from the estimate where a profile is looked at.
+_WALK = np.geomspace(0.1, 80.0, 32)  # Standard errors away from the estimate where a profile is looked at.
 
 
 def t_interval(estimate: float, error: float, degrees: int, level: float = LEVEL) -> tuple[float, float]:
     """Student's interval of one linear parameter."""
-    reach = stats.t.ppf((1 + level) / 2, degrees) * error
+    reach = float(stats.t.ppf((1 + level) / 2, degrees)) * error
     return estimate - reach, estimate + reach
 
 
@@ -34,7 +34,7 @@ def profile_interval(
     allowed = stats.f.ppf(level, 1, degrees)
     unit = error if np.isfinite(error) and 0 < error < 2 else 0.2
     others = form.starts(points.columns, points.log_error)
-    starts = np.vstack([theta, others[:: max(1, len(others) // 9)]])
+    starts = np.vstack([theta, others[:: max(1, len(others) // 3)]])
     ends = []
     for side in (-1.0, 1.0):
         stop = low[index] if side < 0 else high[index]
