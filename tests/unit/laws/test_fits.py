@@ -88,6 +88,24 @@ def test_the_flat_tasks_of_the_paper_have_no_law_by_any_method(published_table, 
         assert record["alpha"] is record["alpha_low"] is record["beta"] is None and record["curve"] == []
 
 
+def test_a_task_that_falls_on_the_most_data_is_not_flat_because_it_rises_on_little(make_table):
+    # On 10 pairs the error rises with compute, on 1,000 it falls nearly as C^-0.5.
+    compute = [1e2, 1e3, 1e4, 1.1e2, 1.1e3, 1.1e4, 1.1e5]
+    rising = [0.05, 0.5, 1.0]
+    falls = make_table(compute, [*rising, 0.9, 0.29, 0.088, 0.029]).assign(unique_pairs=[10] * 3 + [1000] * 4)
+    assert not fit(falls, target="target", metric="acc1", method="binned-min-5").verdict.startswith("no law")
+    flat = make_table(compute, [*rising, 0.9, 0.89, 0.91, 0.9]).assign(unique_pairs=[10] * 3 + [1000] * 4)
+    assert fit(flat, target="target", metric="acc1", method="binned-min-5").verdict.startswith(
+        "no law: over all 7 runs"
+    )
+
+
+def test_an_accuracy_of_zero_is_a_point_like_any_other(make_table):
+    # Errors 1, 0.1, 0.01 at 1, 10, 100: exactly C^-1.
+    law = fit(make_table([1.0, 10.0, 100.0], [1.0, 0.1, 0.01]), target="target", metric="acc1", method="ols-all")
+    assert law.alpha == pytest.approx(-1.0)
+
+
 def test_points_that_carry_no_law_get_a_verdict_in_the_law_file(make_table):
     law = fit_target(make_table([1e3, 1e3, 1e3], [0.5, 0.4, 0.3]), "target", "acc1", ["ols-all"])
     assert law["fits"][0]["verdict"].startswith("no law: target acc1: all 3 runs have the same compute")
@@ -99,7 +117,7 @@ def test_points_that_carry_no_law_get_a_verdict_in_the_law_file(make_table):
     [
         ([1e3], [0.5], "1 point"),
         ([1e3, 1e4, 1e5], [0.5, 0.5, 0.5], "same error"),
-        ([1e3, 1e4, 1e5], [0.5, 1.2, 0.3], r"outside \(0, 1\)"),
+        ([1e3, 1e4, 1e5], [0.5, 1.2, 0.3], r"outside \(0, 1\]"),
         ([1e3, 1e4, 1e5], [0.5, -54.2, 0.3], "percentage"),
         ([1e3, 1e4, 1e5], [0.5, 0.0, 0.3], "no place on a log axis"),
     ],

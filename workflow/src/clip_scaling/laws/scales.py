@@ -52,6 +52,8 @@ class Logit(Scale):
     def prepare(self, runs: Runs) -> tuple[Runs, np.ndarray]:
         if is_loss(runs.metric):
             raise UnfitPoints(f"{runs.target} {runs.metric}: a loss has no logit. Choose the log scale.")
+        if (runs.error >= 1).any():
+            raise UnfitPoints(f"{runs.target} {runs.metric}: an error of 1 has no logit. Choose the log scale.")
         return runs, np.zeros(len(runs))
 
 
@@ -67,7 +69,8 @@ class Binomial(Scale):
                 f"{runs.target} {runs.metric}: binomial noise needs an accuracy or recall, and the size of the "
                 "evaluation set (column `n`) in every row. Add it, or choose the log scale."
             )
-        return runs, (1 - runs.error) / (runs.error * runs.tests)
+        right = np.maximum(1 - runs.error, 0.5 / runs.tests)  # none right of n is not known without noise
+        return runs, right / (runs.error * runs.tests)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class UnfitPoints(LawError):
 class Runs:
     """What was measured on one target by one source. All arrays are (n,), sorted by compute, then cell.
 
-    compute: GMAC (forward, both towers, over all samples seen); error: fraction in (0, 1), or nats for a loss.
+    compute: GMAC (forward, both towers, over all samples seen); error: fraction in (0, 1], or nats for a loss.
     gmacs: GMAC per sample; samples: samples seen; unique: distinct pairs. NaN where the table has no such column.
     tests: size of the evaluation set, NaN where it is not given.
     """
@@ -141,13 +141,13 @@ def _check(rows: pd.DataFrame, metric: str, place: str) -> None:
         )
     error = to_error(metric, rows["value"].to_numpy(float))
     top = np.inf if is_loss(metric) else 1.0
-    bad = ~((error > 0) & (error < top))
+    bad = ~((error > 0) & (error <= top) & np.isfinite(error))  # an accuracy of 0 is an error of 1: its log is 0
     if bad.any():
         value = rows["value"].iloc[bad.argmax()]
         looks_like_percent = not is_loss(metric) and value > 1
         raise UnfitPoints(
             f"{place}: error {error[bad.argmax()]:g} (value {value:g}) of {rows['cell'].iloc[bad.argmax()]} is outside "
-            f"(0, {'inf' if is_loss(metric) else '1'}) and has no place on a log axis. "
+            f"(0, {'inf)' if is_loss(metric) else '1]'} and has no place on a log axis. "
             + ("It looks like a percentage; divide by 100." if looks_like_percent else "Correct or drop the row.")
         )
 

@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from scipy import stats
 
 from .table import Runs
 
 FLAT_EXPONENT = -0.01  # Of all runs: above it a task is flat or rises, and no method's slope is a law.
+
+
+def most_data(runs: Runs) -> np.ndarray:
+    """Mask of the runs on the most unique pairs; none where that is not known."""
+    return runs.unique == np.max(runs.unique, initial=-np.inf)
+
+
+def _falls_significantly(runs: Runs) -> bool:
+    """Whether the exponent is below the flat one and the upper end of its 95 % t interval below 0."""
+    if len(np.unique(runs.compute)) < 3:
+        return False
+    line = stats.linregress(runs.log_compute, runs.log_error)
+    upper = line.slope + stats.t.ppf(0.975, len(runs) - 2) * line.stderr
+    return bool(line.slope < FLAT_EXPONENT and upper < 0)
 
 
 def judge(
@@ -16,12 +31,14 @@ def judge(
 ) -> tuple[str, list[str]]:
     """The verdict, and the parameters that the data do not identify.
 
-    The flatness of a task is judged over all runs, whatever points a method chooses: the frontier of noise falls.
+    The flatness of a task is judged over all runs, whatever points a method chooses: the frontier of noise falls. But on
+    little data the error of any task may rise with compute, so a task is not flat either where the error falls
+    significantly over the runs on the most unique data.
     """
     slope = float(np.polyfit(runs.log_compute, runs.log_error, 1)[0])
-    if slope > 0:
-        return f"no law: over all {len(runs)} runs the error does not fall with compute (exponent {slope:+.4f})", []
-    if slope > FLAT_EXPONENT:
+    if slope > FLAT_EXPONENT and not _falls_significantly(runs.take(most_data(runs))):
+        if slope > 0:
+            return f"no law: over all {len(runs)} runs the error does not fall with compute (exponent {slope:+.4f})", []
         return f"no law: flat, over all {len(runs)} runs the exponent is {slope:+.4f}, within 0.01 of zero", []
     alpha = parameters.get("alpha", -np.inf)
     if alpha > FLAT_EXPONENT:
