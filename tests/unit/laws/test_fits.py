@@ -152,3 +152,12 @@ def test_a_missing_column_and_an_unknown_target_are_named(make_table):
 def test_a_missing_measurement_is_left_out(make_table):
     table = make_table([*COMPUTE, 1e7], [2 * c**-0.15 for c in COMPUTE] + [np.nan])
     assert fit(table, target="target", metric="acc1", method="ols-all").n_points == 4
+
+
+def test_chosen_points_of_equal_error_are_no_law(make_table):
+    # The best of each bin has error 0.2, the others are worse at small compute, so that all runs fall.
+    compute = np.repeat(np.geomspace(1e3, 1e7, 5), 3)
+    error = np.where(np.arange(15) % 3 == 0, 0.2, np.repeat([0.9, 0.8, 0.7, 0.6, 0.5], 3))
+    law = fit(make_table(compute.tolist(), error.tolist()), target="target", metric="acc1", method="binned-min-5")
+    assert law.verdict.startswith("no law: the exponent of the 5 chosen points is ")
+    assert law.alpha is None

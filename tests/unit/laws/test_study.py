@@ -64,3 +64,17 @@ def test_models_left_out_are_predicted_by_every_method_that_never_saw_them():
     table = tables.leave_out_table([{"target": "t", "metric": "acc1", "leave_out": rows}])
     assert set(table.loc[table["chosen"], "method"]) == {"loglinear"}
     assert table.loc[table["chosen"], "difference_pp"].abs().max() < 1e-9
+
+
+def test_a_study_without_any_law_still_has_its_tables(make_table):
+    law = fit_target(make_table([1e3, 1e4], [0.5, 0.4]), "target", "acc1", ["binned-min-5", "loglinear"])
+    assert [fit["verdict"].startswith("no law: ") for fit in law["fits"]] == [True, True]
+    for build in (
+        tables.laws_table,
+        tables.predictions_table,
+        tables.methods_table,
+        tables.comparisons_table,
+        tables.sensitivity_table,
+        tables.leave_out_table,
+    ):
+        assert len(build([law])) == (2 if build is tables.laws_table else 0)

@@ -130,6 +130,7 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
         found = _intervals(interval, method, points, solution, covariance, squares, degrees, sample, reference)
     verdict, unknown = judge(runs, parameters, found, len(used))
     spread = scale.value(points.log_error) - np.average(scale.value(points.log_error), weights=points.weights)
+    total = float(points.weights @ spread**2)
     return Fit(
         runs.target,
         runs.metric,
@@ -139,7 +140,7 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
         verdict=verdict,
         parameters={name: value for name, value in parameters.items() if name not in unknown},
         intervals={name: ends for name, ends in found.items() if name not in unknown},
-        r2=1 - squares / float(points.weights @ spread**2),
+        r2=1 - squares / total if total > 0 else None,
         points_used=pd.DataFrame({"cell": used.cell, "compute_gmacs": used.compute, "error": used.error}),
         reference=reference,
         theta=theta,
