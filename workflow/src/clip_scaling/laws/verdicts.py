@@ -31,9 +31,9 @@ def judge(
 ) -> tuple[str, list[str]]:
     """The verdict, and the parameters that the data do not identify.
 
-    The flatness of a task is judged over all runs, whatever points a method chooses: the frontier of noise falls. But on little
-    data the error of any task may rise with compute, so a task is not flat either where the error falls significantly
-    over the runs on the most unique data.
+    The flatness of a task is judged over all runs, whatever points a method chooses: the frontier of noise falls. But
+    on little data the error of any task may rise with compute, so a task is not flat either where the error falls
+    significantly over the runs on the most unique data.
     """
     slope = float(np.polyfit(runs.log_compute, runs.log_error, 1)[0])
     if slope > FLAT_EXPONENT and not _falls_significantly(runs.take(most_data(runs))):
