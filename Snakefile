@@ -50,5 +50,6 @@ rule all:
         f"{STUDY_DIR}/report.html",
         f"{STUDY_DIR}/tables/laws.csv",
         f"{STUDY_DIR}/tables/predictions.csv",
+        f"{STUDY_DIR}/plan/grid.tsv" if IS_TRAINED else [],
     message:
         f"Study {STUDY.study} is complete: open {{input[0]}}"

@@ -64,10 +64,17 @@ def test_extending_the_grid_leaves_trained_cells_alone(finished: Any, axis: str,
     assert "prepare_source" not in jobs
 
 
+def test_another_method_refits_the_laws_at_once_and_retrains_nothing(finished: Any) -> None:
+    study = finished.study(laws={"methods": ["ols-all"]})
+    jobs = finished.planned(finished.write(study, "methods.yaml"))
+    assert jobs["fit"] == 4 and jobs["gather_laws"] == jobs["report"] == 1
+    assert not {"plan", "train", "evaluate", "collect"} & set(jobs)
+
+
 def test_resources_and_titles_retrain_nothing(finished: Any) -> None:
     study = finished.study(title="Another title", resources={"train": {"mem_mb": 3000, "runtime_minutes": 5}})
     jobs = finished.planned(finished.write(study, "resources.yaml"))
-    assert set(jobs) <= {"plan", "report"}
+    assert jobs == {"report": 1}
 
 
 def test_a_failed_cell_leaves_the_others_and_its_reason(make_project: Any) -> None:

@@ -32,9 +32,14 @@ def sweep_cell(model):
 SWEEP_CELLS = {sweep_cell(model).name: sweep_cell(model) for model in STUDY.grid.models} if STUDY.sweep else {}
 
 
-def plan_config(wildcards):
-    """The study as JSON, by a function: Snakemake would take the braces of a plain string for wildcards."""
-    return canonical_json(STUDY.model_dump(mode="json"))
+def cells_config(wildcards):
+    """What the cells follow from, as JSON: the file's laws, title and resources change no table of cells.
+
+    By a function: Snakemake would take the braces of a plain string for wildcards.
+    """
+    return canonical_json(
+        STUDY.model_dump(mode="json", include={"study", "sources", "data", "grid", "recipe", "evaluation"})
+    )
 
 
 # ---------------------------------------------------------------- data

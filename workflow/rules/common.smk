@@ -1,7 +1,6 @@
 """The validated study, the names that all rules share, and the lock of a study."""
 
 import fcntl
-import hashlib
 import re
 from pathlib import Path
 

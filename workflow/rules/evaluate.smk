@@ -29,8 +29,6 @@ rule evaluate:
 
 rule collect:
     input:
-        # Ancient: the plan is rewritten at any change of the study file; params.cells tells a change of the grid.
-        grid=ancient(f"{STUDY_DIR}/plan/grid.tsv"),
         trained=expand(f"{STUDY_DIR}/train/{{cell}}/train.json", cell=CELLS),
         evaluated=expand(f"{STUDY_DIR}/evaluate/{{cell}}/metrics.json", cell=CELLS),
     output:
@@ -41,10 +39,10 @@ rule collect:
     benchmark:
         f"results/benchmarks/{STUDY.study}/tables/metrics.tsv"
     params:
-        cells=hashlib.sha256("\n".join(CELLS).encode()).hexdigest(),
+        config=cells_config,
         folder=STUDY_DIR,
     message:
         f"Collect the metrics of {len(CELLS)} cells into one table"
     shell:
-        "python scripts/collect.py --grid {input.grid} --study-folder {params.folder}"
+        "python scripts/collect.py --config {params.config:q} --study-folder {params.folder}"
         " --csv {output.csv} --parquet {output.parquet} 2>&1 | tee {log}"

@@ -1,4 +1,7 @@
-"""The study's cells as a table, for people and for the rules that gather."""
+"""The study's cells as a table, for people.
+
+No rule takes it for input: Snakemake plans what follows a rerun job without looking at changed params or new cells.
+"""
 
 
 rule plan:
@@ -9,7 +12,7 @@ rule plan:
     benchmark:
         f"results/benchmarks/{STUDY.study}/plan/grid.tsv"
     params:
-        config=plan_config,
+        config=cells_config,
     message:
         f"Plan: {len(CELLS)} cells"
     shell:

@@ -31,14 +31,14 @@ COLUMNS = [
 """Of tables/metrics: docs/design.md says what each means."""
 
 
-def collect_metrics(grid: pd.DataFrame, folder: Path, source: str) -> pd.DataFrame:
-    """Tidy table of every metric of every cell, in the grid's order.
+def collect_metrics(cells: list[str], folder: Path, source: str) -> pd.DataFrame:
+    """Tidy table of every metric of every cell, in the order of `cells`.
 
-    grid: the plan's table. folder: results/{study}. source: name of the training distribution.
+    cells: names. folder: results/{study}. source: name of the training distribution.
     Samples seen and compute are what training recorded. ManifestError where a file is of another cell.
     """
     rows: list[dict[str, Any]] = []
-    for cell in grid["cell"]:
+    for cell in cells:
         trained = read_json(folder / "train" / cell / "train.json")
         evaluated = read_json(folder / "evaluate" / cell / "metrics.json")
         for name, found in (("train.json", trained["cell"]), ("metrics.json", evaluated["cell"])):
