@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..errors import LawError
 from .fits import fit_runs
 from .intervals import bootstrap
 from .methods import Method
+from .student import slope_and_error, t_reach
 from .table import Runs, UnfitPoints
 
 _GRID = 2001  # Model sizes tried for a budget; a parabola through the best three refines the minimum.
@@ -123,6 +123,6 @@ def isoflop_exponent(minima: pd.DataFrame, level: float = 0.95) -> tuple[float, 
             f"isoFLOP: {len(minima)} compute levels have a parabola with its minimum inside; an exponent with an "
             "interval needs three. Train at least three model sizes at each of three computes."
         )
-    line = stats.linregress(np.log(minima["compute_gmacs"]), np.log(minima["gmacs"]))
-    reach = stats.t.ppf((1 + level) / 2, len(minima) - 2) * line.stderr
-    return float(line.slope), float(line.slope - reach), float(line.slope + reach)
+    slope, error = slope_and_error(np.log(minima["compute_gmacs"].to_numpy()), np.log(minima["gmacs"].to_numpy()))
+    reach = t_reach(level, len(minima) - 2) * error
+    return slope, slope - reach, slope + reach

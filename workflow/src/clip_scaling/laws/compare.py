@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..errors import LawError
 from .fits import Fit
+from .student import t_reach
 
 HYPER_PARAMETERS = ("global_batch_size", "learning_rate", "warmup_steps")
 
@@ -57,7 +57,7 @@ def compare(
     low, high = delta[1] - reach, delta[1] + reach
     significant = bool(low > 0 or high < 0)
     crossing = -delta[0] / delta[1]
-    ends = _fieller(delta, variance, float(stats.t.ppf((1 + level) / 2, degrees)))
+    ends = _fieller(delta, variance, t_reach(level, degrees))
     rows = []
     for value in compute:
         direction = np.array([1.0, np.log(value) - origin])
@@ -123,7 +123,7 @@ def _reach(
     approximation would trust a standard error from three points because the other fit's is good.
     """
     degrees = min(first.degrees, second.degrees)
-    return float(stats.t.ppf((1 + level) / 2, degrees) * np.sqrt(direction @ (cov_a + cov_b) @ direction)), degrees
+    return float(t_reach(level, degrees) * np.sqrt(direction @ (cov_a + cov_b) @ direction)), degrees
 
 
 def _fieller(delta: np.ndarray, variance: np.ndarray, quantile: float) -> tuple[float, float]:

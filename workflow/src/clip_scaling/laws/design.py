@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..errors import LawError
 from .fits import Fit
+from .student import t_reach
 
 
 def next_cells(
@@ -41,8 +41,8 @@ def next_cells(
     now = float(direction @ fit.covariance @ direction)
     gain = (gradient @ fit.covariance @ direction) ** 2
     spread = np.einsum("np,pq,nq->n", gradient, fit.covariance, gradient) + fit.scatter**2
-    then = np.sqrt(now - gain / spread) * stats.t.ppf(0.975, fit.degrees + 1)
-    width = np.sqrt(now) * stats.t.ppf(0.975, fit.degrees)
+    then = np.sqrt(now - gain / spread) * t_reach(0.95, fit.degrees + 1)
+    width = np.sqrt(now) * t_reach(0.95, fit.degrees)
     rows = rows.assign(half_width_now=width, half_width_then=then, shrinkage=1 - then / width)
     rows["shrinkage_per_gmac"] = rows["shrinkage"] / rows["compute_gmacs"]
     return rows.sort_values("shrinkage_per_gmac", ascending=False, ignore_index=True)

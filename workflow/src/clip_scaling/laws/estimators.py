@@ -140,7 +140,7 @@ def sum_huber(
     if starts is None:
         starts = least_squares(form, scale, points).theta[None]
         if not isinstance(form, LogLinear):
-            starts = np.vstack([starts, form.starts(points.columns, points.log_error)])
+            starts = np.vstack([starts, form.starts(points.columns, points.log_error)[::2]])
     value = scale.value(points.log_error)
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize
 
 from .estimators import Points, Solution, least_squares, sum_huber
 from .forms import LogLinear, Reference
 from .intervals import LEVEL, bootstrap, profile_interval, t_interval
 from .methods import Method, find_method
+from .student import t_reach
 from .table import Runs, UnfitPoints, select_runs
 from .verdicts import judge
 
@@ -80,7 +81,7 @@ class Fit:
         log_error = form.log_error(self.theta, columns)
         gradient = scale.slope(log_error)[:, None] * form.jacobian(self.theta, columns)
         variance = np.einsum("np,pq,nq->n", gradient, self.covariance, gradient) + new_run * self.scatter**2
-        reach = stats.t.ppf((1 + level) / 2, self.degrees) * np.sqrt(variance)
+        reach = t_reach(level, self.degrees) * np.sqrt(variance)
         middle = scale.value(log_error)
         return np.exp(log_error), scale.error(middle - reach), scale.error(middle + reach)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from .estimators import Points, levenberg_marquardt, linear_least_squares, sum_huber
 from .forms import LogLinear, Reference
 from .methods import Method
+from .student import t_reach
 from .table import Runs
 
 LEVEL = 0.95
@@ -16,7 +16,7 @@ _WALK = np.geomspace(0.1, 80.0, 32)  # Standard errors away from the estimate wh
 
 def t_interval(estimate: float, error: float, degrees: int, level: float = LEVEL) -> tuple[float, float]:
     """Student's interval of one linear parameter."""
-    reach = float(stats.t.ppf((1 + level) / 2, degrees)) * error
+    reach = t_reach(level, degrees) * error
     return estimate - reach, estimate + reach
 
 
@@ -31,7 +31,7 @@ def profile_interval(
     """
     form = method.law
     low, high = form.bounds(points.columns, points.log_error)
-    allowed = stats.f.ppf(level, 1, degrees)
+    allowed = t_reach(level, degrees) ** 2  # the quantile of F with 1 degree of freedom
     unit = error if np.isfinite(error) and 0 < error < 2 else 0.2
     others = form.starts(points.columns, points.log_error)
     starts = np.vstack([theta, others[:: max(1, len(others) // 3)]])

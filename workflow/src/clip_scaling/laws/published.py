@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..errors import DataError
@@ -33,7 +34,8 @@ SHOTS = {10: "10-shot", 25: "25-shot", -1: "full"}
 
 def read_published(folder: Path) -> pd.DataFrame:
     """Zero-shot and linear-probe results, tidy. Targets of linear probes begin with `linear_probe/`."""
-    return pd.concat([read_zeroshot(folder), read_linear_probes(folder)], ignore_index=True)
+    table = pd.concat([read_zeroshot(folder), read_linear_probes(folder)], ignore_index=True)
+    return table.assign(ci_low=np.nan, ci_high=np.nan)  # the released tables have no intervals
 
 
 def read_zeroshot(folder: Path) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
 
+from .student import slope_and_error, t_reach
 from .table import Runs
 
 FLAT_EXPONENT = -0.01  # Of all runs: above it a task is flat or rises, and no method's slope is a law.
@@ -21,9 +21,8 @@ def _falls_significantly(runs: Runs) -> bool:
     """Whether the exponent is below the flat one and the upper end of its 95 % t interval below 0."""
     if len(np.unique(runs.compute)) < 3:
         return False
-    line = stats.linregress(runs.log_compute, runs.log_error)
-    upper = line.slope + stats.t.ppf(0.975, len(runs) - 2) * line.stderr
-    return bool(line.slope < FLAT_EXPONENT and upper < 0)
+    slope, error = slope_and_error(runs.log_compute, runs.log_error)
+    return bool(slope < FLAT_EXPONENT and slope + t_reach(0.95, len(runs) - 2) * error < 0)
 
 
 def judge(
