@@ -94,6 +94,13 @@ def test_the_bottleneck_shows_each_model_and_each_data_size(metrics: pd.DataFram
         assert list(lines[0].get_ydata()) == [4.5, 4.5, 4.5]
 
 
+def test_of_several_sources_the_bottleneck_shows_the_one_with_most_data(metrics: pd.DataFrame) -> None:
+    first = metrics[(metrics["data"] == "Many") & (metrics["model"] == "ViT-small")].assign(source="other")
+    both = pd.concat([first, metrics], ignore_index=True)
+    drawn = panels(bottleneck_figure(both, "captions", "contrastive_loss"))
+    assert [axes.get_title(loc="left") for axes in drawn] == ["ViT-small", "ViT-large"]
+
+
 def test_intervals_of_an_accuracy_turn_over_with_its_error(metrics: pd.DataFrame) -> None:
     axes = panels(bottleneck_figure(metrics, "icons", "acc1"))[0]
     low, high = axes.collections[0].get_segments()[0][:, 1]

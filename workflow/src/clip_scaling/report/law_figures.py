@@ -25,7 +25,9 @@ def law_figure(metrics: pd.DataFrame, laws: list[dict[str, Any]], methods: Mappi
     metrics: the tidy table. laws: contents of law files. methods: the method to show by source, where not the first.
     """
     marks = marks_for(metrics)
-    columns = len(laws) if len(laws) < 4 else 4 if len(laws) in (4, 7, 8) else 3
+    # Equations of several sources need the width of three panels in a row.
+    several = any(len({fit["source"] for fit in law["fits"]}) > 1 for law in laws)
+    columns = min(3, len(laws)) if several or len(laws) not in (4, 7, 8) else 4
     rows = math.ceil(len(laws) / columns)
     single = len(laws) == 1
     width, panel_height = (COLUMN_WIDTH, 2.7) if single else (TEXT_WIDTH, 2.2)

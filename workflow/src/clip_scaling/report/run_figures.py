@@ -54,12 +54,14 @@ def bottleneck_target(metrics: pd.DataFrame) -> tuple[str, str]:
 def bottleneck_figure(metrics: pd.DataFrame, dataset: str, metric: str) -> Figure:
     """Held-out error against samples seen, one line a data size, one panel a model of at least two budgets.
 
+    Of several sources the one with the most data sizes is drawn.
+
     Where lines of small data part from those of large data, data is the bottleneck. Bars: 95 % intervals of the
     measurement, where the table has them. Seeds are drawn each; lines join their means.
     """
     marks = marks_for(metrics)
     points = points_of(metrics, dataset, metric)
-    points = points[points["source"] == metrics["source"].iloc[0]]
+    points = points[points["source"] == points.groupby("source", sort=False)["data"].nunique().idxmax()]
     several = points.groupby("model")["samples_seen"].transform(lambda seen: len(budgets_of(seen))) > 1
     points = points[several] if several.any() else points
     with figure_style():
