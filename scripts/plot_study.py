@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from clip_scaling.errors import run_script
+from clip_scaling.laws.published import read_learning_curves
 from clip_scaling.report.prediction_figure import prediction_figure
 from clip_scaling.report.run_figures import bottleneck_figure, bottleneck_target, learning_curve_figure
 from clip_scaling.report.style import save_figure
@@ -15,8 +16,10 @@ from clip_scaling.report.style import save_figure
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
-    curves = kinds.add_parser("learning-curves", help="training loss against samples seen, by model")
-    curves.add_argument("--runs", required=True, type=Path, help="folder of {cell}/curve.jsonl")
+    curves = kinds.add_parser("learning-curves", help="a quantity against samples seen, by model")
+    given = curves.add_mutually_exclusive_group(required=True)
+    given.add_argument("--runs", type=Path, help="folder of {cell}/curve.jsonl: training losses")
+    given.add_argument("--published", type=Path, help="folder of released tables: zero-shot ImageNet accuracies")
     bottleneck = kinds.add_parser("bottleneck", help="held-out error against samples seen, by model and data size")
     bottleneck.add_argument("--target", nargs=2, metavar=("DATASET", "METRIC"), help="default: a held-out loss")
     predictions = kinds.add_parser("predictions", help="predicted against measured error, by target")
@@ -30,8 +33,12 @@ def main() -> None:
     args = parser.parse_args()
     metrics = pd.read_parquet(args.metrics)
     if args.kind == "learning-curves":
-        lines = {cell: pd.read_json(args.runs / cell / "curve.jsonl", lines=True) for cell in metrics["cell"].unique()}
-        figure = learning_curve_figure(metrics, lines)
+        if args.published:
+            figure = learning_curve_figure(metrics, read_learning_curves(args.published), "imagenet_acc1")
+        else:
+            cells = metrics["cell"].unique()
+            losses = {cell: pd.read_json(args.runs / cell / "curve.jsonl", lines=True) for cell in cells}
+            figure = learning_curve_figure(metrics, losses, "loss")
     elif args.kind == "bottleneck":
         figure = bottleneck_figure(metrics, *(args.target or bottleneck_target(metrics)))
     else:

@@ -10,7 +10,7 @@ from clip_scaling.errors import run_script
 from clip_scaling.manifests import read_json, write_text
 from clip_scaling.report.page import StudyResults, render_report
 
-FIGURES = ("laws", "bottleneck", "learning-curves", "predictions")
+FIGURES = ("laws", "bottleneck", "learning-curves", "predictions", "linear-probes")
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 MAIN_TARGETS = TARGETS[:7]
 MAIN_LAWS = [f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in MAIN_TARGETS]
-LEARNING_CURVES = f"{STUDY_DIR}/figures/learning-curves.svg" if IS_TRAINED else []
+PROBES = [pair for pair in TARGETS if pair[0].startswith("linear_probe/")]
+PROBE_FIGURE = f"{STUDY_DIR}/figures/linear-probes.svg" if PROBES else []
+CURVES = expand(f"{STUDY_DIR}/train/{{cell}}/curve.jsonl", cell=CELLS) if IS_TRAINED else []
 RECORDS = expand(f"{STUDY_DIR}/train/{{cell}}/train.json", cell=CELLS) if IS_TRAINED else []
 MANIFESTS = (
     expand("results/data/{name}/manifest.json", name=[*STUDY.sources, *STUDY.data])
@@ -15,6 +17,10 @@ MANIFESTS = (
 def headline_methods(wildcards):
     """{source: method} that figures and page show first; by a function, for its braces."""
     return canonical_json(STUDY.laws.headline)
+
+
+def probe_methods(wildcards):
+    return canonical_json({"openclip": "ols-all", "openai": "ols-all"})
 
 
 def run_arguments(wildcards):
@@ -126,30 +132,56 @@ rule plot_bottleneck:
         " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
 
 
-if IS_TRAINED:
+rule plot_learning_curves:
+    input:
+        metrics=f"{STUDY_DIR}/tables/metrics.parquet",
+        curves=CURVES,
+    output:
+        svg=report(
+            f"{STUDY_DIR}/figures/learning-curves.svg",
+            caption="../report/learning_curves.rst",
+            category="Training and data scale",
+            labels={"figure": "learning curves"},
+        ),
+        pdf=f"{STUDY_DIR}/figures/learning-curves.pdf",
+    log:
+        f"results/logs/{STUDY.study}/figures/learning-curves.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/figures/learning-curves.tsv"
+    params:
+        curves=f"--runs {STUDY_DIR}/train" if IS_TRAINED else "--published results/data/published",
+    message:
+        "Draw the learning curves"
+    shell:
+        "python scripts/plot_study.py learning-curves --metrics {input.metrics} {params.curves}"
+        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
 
-    rule plot_learning_curves:
+
+if PROBES:
+
+    rule plot_linear_probes:
         input:
             metrics=f"{STUDY_DIR}/tables/metrics.parquet",
-            curves=expand(f"{STUDY_DIR}/train/{{cell}}/curve.jsonl", cell=CELLS),
+            laws=[f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in PROBES],
         output:
             svg=report(
-                f"{STUDY_DIR}/figures/learning-curves.svg",
-                caption="../report/learning_curves.rst",
-                category="Training and data scale",
-                labels={"figure": "learning curves"},
+                f"{STUDY_DIR}/figures/linear-probes.svg",
+                caption="../report/laws.rst",
+                category="Laws",
+                labels={"target": "linear probes", "metric": "all"},
             ),
-            pdf=f"{STUDY_DIR}/figures/learning-curves.pdf",
+            pdf=f"{STUDY_DIR}/figures/linear-probes.pdf",
         log:
-            f"results/logs/{STUDY.study}/figures/learning-curves.log",
+            f"results/logs/{STUDY.study}/figures/linear-probes.log",
         benchmark:
-            f"results/benchmarks/{STUDY.study}/figures/learning-curves.tsv"
+            f"results/benchmarks/{STUDY.study}/figures/linear-probes.tsv"
         params:
-            folder=f"{STUDY_DIR}/train",
+            # The released code fits linear probes by least squares over all runs.
+            methods=probe_methods,
         message:
-            f"Draw the learning curves of {len(CELLS)} cells"
+            "Draw the laws of linear probes"
         shell:
-            "python scripts/plot_study.py learning-curves --metrics {input.metrics} --runs {params.folder}"
+            "python scripts/plot_laws.py --metrics {input.metrics} --laws {input.laws:q} --methods {params.methods:q}"
             " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
 
 
@@ -163,7 +195,8 @@ rule report:
         laws_figure=f"{STUDY_DIR}/figures/laws.svg",
         predictions_figure=f"{STUDY_DIR}/figures/predictions.svg",
         bottleneck_figure=f"{STUDY_DIR}/figures/bottleneck.svg",
-        learning_curves_figure=LEARNING_CURVES,
+        learning_curves_figure=f"{STUDY_DIR}/figures/learning-curves.svg",
+        probe_figure=PROBE_FIGURE,
         target_figures=[f"{STUDY_DIR}/figures/laws/{dataset}/{metric}.svg" for dataset, metric in MAIN_TARGETS],
     output:
         page=report(f"{STUDY_DIR}/report.html", caption="../report/report.rst", category="Report"),
@@ -176,12 +209,13 @@ rule report:
         title=STUDY.title,
         methods=headline_methods,
         runs=run_arguments,
-        learning_curves=f"--learning-curves-figure {LEARNING_CURVES}" if IS_TRAINED else "",
+        probes=f"--linear-probes-figure {PROBE_FIGURE}" if PROBES else "",
     message:
         "Write {output.page}, one file that opens offline"
     shell:
         "python scripts/write_report.py --study {params.study} --title {params.title:q} --metrics {input.metrics}"
         " --law-table {input.law_table} --laws {input.laws:q} --methods {params.methods:q} {params.runs}"
         " --manifests {input.manifests} --laws-figure {input.laws_figure} --bottleneck-figure {input.bottleneck_figure}"
-        " --predictions-figure {input.predictions_figure} {params.learning_curves}"
+        " --predictions-figure {input.predictions_figure} --learning-curves-figure {input.learning_curves_figure}"
+        " {params.probes}"
         " --target-figures {input.target_figures:q} --output {output.page} 2>&1 | tee {log}"

@@ -4,7 +4,7 @@ import yaml
 
 from clip_scaling.errors import DataError
 from clip_scaling.laws import fit
-from clip_scaling.laws.published import read_linear_probes, read_scenarios, read_zeroshot, targets
+from clip_scaling.laws.published import read_learning_curves, read_linear_probes, read_scenarios, read_zeroshot, targets
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,14 @@ def test_the_study_file_lists_every_target_of_the_tables(published, probes, repo
 def test_a_folder_without_the_tables_is_named(tmp_path):
     with pytest.raises(DataError, match="zeroshot_results.csv: no such file"):
         read_zeroshot(tmp_path)
+
+
+def test_the_learning_curves_of_all_runs_end_at_their_released_accuracy(published, published_table):
+    curves = read_learning_curves(published)
+    assert len(curves) == 29 and sum(len(curve) for curve in curves.values()) == 3359
+    rows = published_table[(published_table["dataset"] == "imagenet1k") & (published_table["metric"] == "acc1")]
+    for row in rows[rows["source"] == "openclip"].itertuples():
+        curve = curves[row.cell]
+        assert curve["samples"].is_monotonic_increasing
+        assert curve["samples"].iloc[-1] == pytest.approx(row.samples_seen)
+        assert curve["imagenet_acc1"].iloc[-1] == pytest.approx(row.value, abs=0.0013)  # measured once more later

@@ -110,7 +110,7 @@ def test_intervals_of_an_accuracy_turn_over_with_its_error(metrics: pd.DataFrame
 def test_a_learning_curve_ends_in_a_dot(metrics: pd.DataFrame) -> None:
     curve = pd.DataFrame({"samples": [256, 5_120, 9_984], "loss": [5.5, 4.5, 4.0]})
     curves = {cell: curve for cell in metrics["cell"].unique() if "10K" in cell}
-    axes = panels(learning_curve_figure(metrics, curves))[0]
+    axes = panels(learning_curve_figure(metrics, curves, "loss"))[0]
     assert len(axes.lines) == 2 * 2
     assert list(axes.lines[1].get_ydata()) == [4.0]
 

@@ -102,6 +102,25 @@ def read_linear_probes(folder: Path) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
+def read_learning_curves(folder: Path) -> dict[str, pd.DataFrame]:
+    """Zero-shot ImageNet accuracy during each OpenCLIP run: cell -> rows (`samples`, `imagenet_acc1`), by samples.
+
+    Samples seen at an epoch are the run's own total shared out over its epochs; epochs that were not released are
+    missing.
+    """
+    released = pd.read_csv(_existing(folder / "imagenet_zeroshot_learning_curves.csv"))
+    epochs = pd.read_csv(_existing(folder / "trained_models_info.csv")).set_index("name")["epochs"]
+    seen = pd.read_csv(_existing(folder / "zeroshot_results.csv")).groupby("name")["samples_seen"].first()
+    rows = pd.DataFrame(
+        {
+            "cell": released["name"].str.removesuffix(".pt"),
+            "samples": released["epoch"] / released["name"].map(epochs) * released["name"].map(seen),
+            "imagenet_acc1": released["imagenet-zeroshot-val-top1"],
+        }
+    )
+    return {str(cell): curve.sort_values("samples") for cell, curve in rows.groupby("cell")}
+
+
 def read_scenarios(folder: Path) -> pd.DataFrame:
     """Cells that the paper predicts: H/14, g/14, G/14 at 34B and 68B nominal samples, for either source's data."""
     gmacs = pd.read_csv(_existing(folder / "arch_info.csv")).set_index("model")["gmacs"]

@@ -30,6 +30,10 @@ def metric_title(metric: str) -> str:
 
 def dataset_title(dataset: str) -> str:
     """The paper's name of a released set; the dataset's own name otherwise."""
+    if dataset.startswith("linear_probe/"):
+        name, _, shots = dataset.removeprefix("linear_probe/").partition("-")
+        title = {"cifar100": "CIFAR-100", "vtab": "VTAB mean"}.get(name, dataset_title(name))
+        return f"{title}, {shots} probe" if shots else f"{title}, probe"
     return _DATASETS.get(dataset, dataset)
 
 

@@ -15,16 +15,19 @@ from .scales import count_log_axis, log_ticks, plain_log_axis
 from .style import COLUMN_WIDTH, INK, TEXT_WIDTH, LegendGroup, figure_style, figure_with_legends
 from .tables import budgets_of, cells_of, points_of
 
+CURVE_LABELS = {"loss": "training loss (nats)", "imagenet_acc1": "ImageNet\nzero-shot top-1 accuracy"}
 
-def learning_curve_figure(metrics: pd.DataFrame, curves: dict[str, pd.DataFrame]) -> Figure:
-    """Training loss against samples seen, one panel a model, one line a cell, colour for data, a dot at its end.
 
-    curves: cell name -> rows of curve.jsonl (columns `samples`, `loss`). A cell without a curve is not drawn.
+def learning_curve_figure(metrics: pd.DataFrame, curves: dict[str, pd.DataFrame], quantity: str) -> Figure:
+    """A quantity against samples seen, one panel a model, one line a cell, colour for data, a dot at its end.
+
+    curves: cell name -> rows in the order of samples (columns `samples` and `quantity`). A cell without one is not
+    drawn. quantity: a key of `CURVE_LABELS`.
     """
     marks = marks_for(metrics)
     cells = cells_of(metrics)
     cells = cells[cells["cell"].isin(list(curves))]
-    losses = pd.concat([curves[cell]["loss"] for cell in cells["cell"]])
+    drawn = pd.concat([curves[cell][quantity] for cell in cells["cell"]])
     first = min(curve["samples"].min() for curve in curves.values())
     with figure_style():
         figure, panels = _panels(cells, marks, [("data", _line_handles(marks, cells), 0.06)])
@@ -32,15 +35,16 @@ def learning_curve_figure(metrics: pd.DataFrame, curves: dict[str, pd.DataFrame]
             for row in cells[cells["model"] == model].sort_values("samples_seen").itertuples():
                 curve = curves[row.cell]
                 colour = marks.colours[row.data]
-                axes.plot(curve["samples"], curve["loss"], color=colour, linewidth=0.8, alpha=0.9)
-                axes.plot(curve["samples"].iloc[-1:], curve["loss"].iloc[-1:], marker="o", markersize=3.2, color=colour,
+                axes.plot(curve["samples"], curve[quantity], color=colour, linewidth=0.8, alpha=0.9)
+                end = curve.iloc[-1:]
+                axes.plot(end["samples"], end[quantity], marker="o", markersize=3.2, color=colour,
                           markeredgecolor=INK, markeredgewidth=0.4)  # fmt: skip
             axes.set_xscale("log")
             axes.set_xlim(first * 0.9, cells["samples_seen"].max() * 1.2)
-            room = 0.04 * (losses.max() - losses.min())
-            axes.set_ylim(losses.min() - room, losses.max() + room)
+            room = 0.04 * (drawn.max() - drawn.min())
+            axes.set_ylim(drawn.min() - room, drawn.max() + room)
             count_log_axis(axes.xaxis, log_ticks(*axes.get_xlim(), wanted=3))
-        next(iter(panels.values())).set_ylabel("training loss (nats)")
+        next(iter(panels.values())).set_ylabel(CURVE_LABELS[quantity])
     return figure
 
 
@@ -101,8 +105,10 @@ def _panels(cells: pd.DataFrame, marks: Marks, legends: list[LegendGroup]) -> tu
     width = COLUMN_WIDTH if columns == 1 else TEXT_WIDTH
     figure, upper = figure_with_legends(width, 2.1 * rows, legends)
     grid = upper.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for axes in grid.flat[len(models) :]:
-        axes.set_axis_off()
+    for number, axes in enumerate(grid.flat):
+        if number >= len(models):
+            axes.set_axis_off()
+        axes.tick_params(labelbottom=number + columns >= len(models))  # of each column the lowest that is drawn
     panels = dict(zip(models, grid.flat, strict=False))
     for model, axes in panels.items():
         gmacs = cells.loc[cells["model"] == model, "gmacs_per_sample"].iloc[0]
