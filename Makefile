@@ -1,6 +1,7 @@
 # make demo   set up, then run the default study (config/laptop.yaml) on this machine's CPU
 # make test   set up, then run the tests
 # make smoke  set up, then run the smallest study on real data
+# make published   set up without torch, then the paper's laws from its released tables (TABLES=FOLDER: from there)
 # make lint   format and type checks
 # make docs   regenerate config/schema.json and the option table of config/README.md
 # make lock   resolve the pinned requirements in envs/ anew (needs uv)
@@ -10,7 +11,7 @@ VENV ?= .venv
 RUN := . $(VENV)/bin/activate &&
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev demo smoke test lint docs lock
+.PHONY: help env env-dev demo smoke published test lint docs lock
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -22,6 +23,11 @@ demo: env
 
 smoke: env
 	$(RUN) snakemake --cores all --configfile config/smoke.yaml
+
+published: $(VENV)-laws/.installed
+	. $(VENV)-laws/bin/activate && snakemake --cores all --configfile config/published.yaml \
+		$(if $(TABLES),--config published=$(TABLES))
+	@echo "== Done. Open results/published/report.html"
 
 test: env-dev
 	@echo "== Tests (those that need a GPU are skipped where there is none)"
@@ -42,15 +48,21 @@ lock:
 env: $(VENV)/.study
 env-dev: $(VENV)/.dev
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(VENV)-laws/bin/python: %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one by `make PYTHON=python3.12 ...`")'
-	@echo "== Creating $(VENV)"
-	$(PYTHON) -m venv $(VENV)
+	@echo "== Creating $*"
+	$(PYTHON) -m venv $*
 
 $(VENV)/.study: envs/study.txt pyproject.toml | $(VENV)/bin/python
 	@echo "== Installing the study's environment into $(VENV) (about 2 minutes, 6 GB with PyTorch)"
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps -r envs/study.txt
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)-laws/.installed: envs/laws.txt pyproject.toml | $(VENV)-laws/bin/python
+	@echo "== Installing the light environment into $(VENV)-laws (no PyTorch; under a minute)"
+	$(VENV)-laws/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r envs/laws.txt
+	$(VENV)-laws/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@touch $@
 
 $(VENV)/.dev: envs/dev.txt $(VENV)/.study
