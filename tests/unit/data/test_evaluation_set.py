@@ -3,11 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clip_benchmark.datasets.builder import build_dataset
-from conftest import scene
 
 from clip_scaling.data.evaluation_set import write_evaluation_set
 from clip_scaling.errors import DataError, ManifestError
 from clip_scaling.manifests import read_json, verify_files
+
+from .conftest import scene
 
 
 def test_clip_benchmark_reads_a_classification_set(small_source: Path, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import icon_set, picture, recipe_for
 from PIL import Image
 
 from clip_scaling.data import iconify
 from clip_scaling.data.pairs import SourceContent
 from clip_scaling.data.source import write_source
 from clip_scaling.errors import DataError
+
+from .conftest import icon_set, picture, recipe_for
 
 
 def identities(content: SourceContent) -> set[str]:

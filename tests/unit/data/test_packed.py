@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import full_disk, leftovers, scene
 
 from clip_scaling.data.packed import open_packed, pack, tokenize
 from clip_scaling.data.raster import encode
@@ -12,6 +11,8 @@ from clip_scaling.data.subset import write_subset
 from clip_scaling.data.tokenizer import load_tokenizer
 from clip_scaling.errors import DataError, ManifestError
 from clip_scaling.manifests import describe_file, read_json, write_json
+
+from .conftest import full_disk, leftovers, scene
 
 
 @pytest.fixture

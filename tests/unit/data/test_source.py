@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
-from conftest import SMALL_RECIPE, full_disk, leftovers, make_pair, scene
 from PIL import Image
 
 from clip_scaling.data.pairs import SourceContent
 from clip_scaling.data.shards import INDEX_DTYPE, write_tar
 from clip_scaling.data.source import write_source
 from clip_scaling.manifests import read_json, sha256_file, verify_files
+
+from .conftest import SMALL_RECIPE, full_disk, leftovers, make_pair, scene
 
 
 def test_any_webdataset_reader_finds_the_pairs_in_order(small_source: Path) -> None:

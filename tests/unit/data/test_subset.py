@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
-from conftest import full_disk, leftovers
 
 from clip_scaling.data.pairs import order_digest
 from clip_scaling.data.subset import write_subset
 from clip_scaling.errors import DataError, ManifestError
 from clip_scaling.manifests import read_json, verify_files
+
+from .conftest import full_disk, leftovers
 
 
 def keys(manifest: Path) -> list[str]:

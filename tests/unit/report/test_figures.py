@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from conftest import make_fit, make_metrics
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -15,6 +14,8 @@ from clip_scaling.report.marks import marks_for
 from clip_scaling.report.prediction_figure import prediction_figure
 from clip_scaling.report.run_figures import bottleneck_figure, bottleneck_target, learning_curve_figure
 from clip_scaling.report.style import save_figure
+
+from .conftest import make_fit, make_metrics
 
 
 def panels(figure: Figure) -> list[Axes]:

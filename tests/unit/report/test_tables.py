@@ -1,9 +1,10 @@
 import pandas as pd
 import pytest
-from conftest import make_fit, make_metrics
 
 from clip_scaling.errors import LawError
 from clip_scaling.report.tables import budgets_of, cells_of, headline_fits, names_by_size, points_of, reservation
+
+from .conftest import make_fit, make_metrics
 
 
 def test_errors_are_complements_of_accuracies_and_losses_themselves(metrics: pd.DataFrame) -> None:
