@@ -8,9 +8,7 @@ import pandas as pd
 
 from clip_scaling.errors import run_script
 from clip_scaling.manifests import read_json, write_text
-from clip_scaling.report.page import StudyResults, render_report
-
-FIGURES = ("laws", "bottleneck", "learning-curves", "predictions", "linear-probes")
+from clip_scaling.report.page import FIGURE_LABELS, StudyResults, render_report
 
 
 def main() -> None:
@@ -24,14 +22,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="folder of {cell}/train.json; left out where nothing was trained")
     parser.add_argument("--manifests", type=Path, nargs="*", default=[], help="of sources, subsets, evaluation sets")
     parser.add_argument("--learning-rates", type=Path, help="tables/learning_rates.csv, where it exists")
-    for kind in FIGURES:
+    for kind in FIGURE_LABELS:
         parser.add_argument(f"--{kind}-figure", type=Path, help="SVG")
     parser.add_argument(
         "--target-figures", type=Path, nargs="*", default=[], help="SVG of single laws, .../TARGET/METRIC.svg"
     )
     parser.add_argument("--output", required=True, type=Path, help="report.html")
     args = parser.parse_args()
-    drawn = {kind: getattr(args, f"{kind.replace('-', '_')}_figure") for kind in FIGURES}
+    drawn = {kind: getattr(args, f"{kind.replace('-', '_')}_figure") for kind in FIGURE_LABELS}
     metrics = pd.read_parquet(args.metrics)
     laws = [read_json(path) for path in args.laws]
     page = render_report(

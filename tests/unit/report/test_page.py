@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from clip_scaling.report.page import StudyResults, render_report
+from clip_scaling.report.page import FIGURE_LABELS, StudyResults, render_report
 from clip_scaling.report.summary import cell_table, cost_summary, headlines, learning_rate_table, recipe_tables
 
 
@@ -40,7 +40,7 @@ SVG = '<svg viewBox="0 0 1 1"><defs><path id="p"/></defs><use xlink:href="#p"/><
 
 @pytest.fixture
 def page(study: StudyResults) -> Page:
-    figures = {kind: SVG for kind in ("laws", "bottleneck", "learning-curves", "predictions")}
+    figures = {kind: SVG for kind in FIGURE_LABELS}
     return Page(render_report(dataclasses.replace(study, figures=figures, target_figures={("icons", "acc1"): SVG})))
 
 

@@ -30,7 +30,7 @@ class StudyResults:
 
     laws: contents of law files, in the order in which the study names its targets. methods: the method to show by
     source, where not the first. records: train.json. manifests: of sources, subsets and evaluation sets.
-    figures: SVG text by kind (`laws`, `bottleneck`, `learning-curves`, `predictions`).
+    figures: SVG text by kind, a key of `FIGURE_LABELS`.
     target_figures: SVG text by (dataset, metric).
     """
 
@@ -47,12 +47,14 @@ class StudyResults:
     target_figures: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
-_LABELS = {
+FIGURE_LABELS = {
     "laws": "Error against total compute, both logarithmic, one panel a target, with each source's fitted power law.",
     "bottleneck": "Held-out error against samples seen, one panel a model, one line a training set.",
-    "learning-curves": "Training loss against samples seen, one panel a model, one line a cell.",
+    "learning-curves": "What a model has learnt against samples seen, one panel a model, one line a run.",
     "predictions": "Error predicted by the law against measured error, one panel a target.",
+    "linear-probes": "Error of linear probes against total compute, one panel a target, with each source's power law.",
 }
+"""Kinds of figures that a page shows, with what a reader who does not see them is told."""
 
 
 def render_report(study: StudyResults) -> str:
@@ -65,7 +67,7 @@ def render_report(study: StudyResults) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": short_count, "power": _power, "minus": minus, "short": lambda text: text[:12]}
-    figures = {kind: Markup(inline_svg(svg, kind, _LABELS[kind])) for kind, svg in study.figures.items()}
+    figures = {kind: Markup(inline_svg(svg, kind, FIGURE_LABELS[kind])) for kind, svg in study.figures.items()}
     target_figures = []
     for i, ((dataset, metric), svg) in enumerate(study.target_figures.items()):
         name = f"{dataset_title(dataset)}, {metric_title(metric)}"
