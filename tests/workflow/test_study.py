@@ -53,7 +53,12 @@ def test_one_override_replans_that_models_cells_only(finished: Any) -> None:
 
 @pytest.mark.parametrize(
     ("axis", "value", "new_cells"),
-    [("samples_seen", ["2K", "4K"], 2), ("data", ["Scenes-1K", "Scenes-500"], 2), ("seeds", [0, 1, 2], 4)],
+    [
+        ("models", ["ViT-nano-8", "ViT-micro-8", "ViT-mini-8"], 1),
+        ("samples_seen", ["2K", "4K"], 2),
+        ("data", ["Scenes-1K", "Scenes-500"], 2),
+        ("seeds", [0, 1, 2], 4),
+    ],
 )
 def test_extending_the_grid_leaves_trained_cells_alone(finished: Any, axis: str, value: Any, new_cells: int) -> None:
     study = finished.study()
