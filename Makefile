@@ -30,7 +30,7 @@ published: $(VENV)-laws/.installed
 	@echo "== Done. Open results/published/report.html"
 
 test: env-dev
-	@echo "== Tests (those that need a GPU are skipped where there is none)"
+	@echo "== Tests (about three minutes)"
 	$(RUN) python -m pytest $(PYTEST_ARGS)
 
 lint: env-dev

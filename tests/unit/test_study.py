@@ -9,6 +9,7 @@ import yaml
 
 from clip_scaling.errors import ConfigError
 from clip_scaling.study import load_any_study, load_study, plan_rows
+from clip_scaling.train.schedule import warmup_steps
 
 
 @pytest.fixture
@@ -77,6 +78,14 @@ def test_a_later_override_wins(raw: dict[str, Any], repository: Path) -> None:
         cell.samples_seen: study.recipe(cell).learning_rate for cell in study.cells.values() if "nano" in cell.model
     }
     assert rates == {8_000: 0.25, 32_000: 0.5}
+
+
+def test_an_override_of_the_warm_up_takes_the_place_of_the_defaults(raw: dict[str, Any], repository: Path) -> None:
+    raw["recipe"]["defaults"]["warmup_steps"] = 5
+    raw["recipe"]["overrides"] = [{"model": "ViT-nano-8", "recipe": {"warmup_fraction": 0.2}}]
+    study = load(raw, repository)
+    steps = {cell.model: warmup_steps(study.recipe(cell), 100) for cell in study.cells.values()}
+    assert steps == {"ViT-nano-8": 20, "ViT-micro-8": 5}
 
 
 def test_the_plan_knows_steps_samples_and_compute(raw: dict[str, Any], repository: Path) -> None:

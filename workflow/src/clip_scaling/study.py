@@ -53,8 +53,10 @@ class ResolvedStudy:
         for override in self.config.recipe.overrides:
             if override.matches(cell):
                 fields.update(override.recipe)
-                if "warmup_steps" in override.recipe and "warmup_fraction" not in override.recipe:
-                    fields["warmup_fraction"] = None
+                if (
+                    "warmup_fraction" in override.recipe
+                ):  # else the default's steps, which go before a share, would stay
+                    fields["warmup_steps"] = override.recipe.get("warmup_steps")
         return Recipe.model_validate(fields)
 
     def source_of(self, data: str) -> str:
