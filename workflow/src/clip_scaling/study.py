@@ -53,9 +53,8 @@ class ResolvedStudy:
         for override in self.config.recipe.overrides:
             if override.matches(cell):
                 fields.update(override.recipe)
-                if (
-                    "warmup_fraction" in override.recipe
-                ):  # else the default's steps, which go before a share, would stay
+                if "warmup_fraction" in override.recipe:
+                    # Steps go before a share: the defaults' steps would stay in force.
                     fields["warmup_steps"] = override.recipe.get("warmup_steps")
         return Recipe.model_validate(fields)
 
