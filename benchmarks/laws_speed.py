@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
 
-from clip_scaling.laws.fits import fit_runs
-from clip_scaling.laws.intervals import bootstrap
+from clip_scaling.laws.fits import fit_runs, redraw
+from clip_scaling.laws.intervals import refit
 from clip_scaling.laws.methods import find_method
 from clip_scaling.laws.synthetic import TRUTHS, Truth, draw_runs
 from clip_scaling.laws.table import Runs
@@ -76,7 +76,9 @@ def our_bootstrap(runs: Runs, draws: int) -> np.ndarray:
     law = fit_runs(runs, method, intervals=False)
     generator = np.random.default_rng(0)
     assert law.reference is not None and law.theta is not None
-    return bootstrap(runs, np.ones(len(runs)), method, law.reference, law.theta, draws, generator)[:, 1]
+    weights = np.ones(len(runs))
+    redraws = redraw(runs, method, law.reference, law.theta, weights, draws, generator)
+    return refit(runs, redraws.values, weights, method, law.reference, law.theta)[:, 1]
 
 
 def curve_fit_bootstrap(runs: Runs, draws: int) -> list[float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clip_scaling.errors import run_script
 from clip_scaling.laws import tables
+from clip_scaling.laws.calibrate import calibrated
 from clip_scaling.manifests import atomic_path, read_json
 
 TABLES = {
@@ -27,7 +28,7 @@ def main() -> None:
     for name, (_, text) in TABLES.items():
         parser.add_argument(f"--{name}", type=Path, help=f"CSV to write: {text}")
     args = parser.parse_args()
-    laws = [read_json(path) for path in args.law]
+    laws = calibrated([read_json(path) for path in args.law])
     for name, (build, _) in TABLES.items():
         path = getattr(args, name.replace("-", "_"))
         if path is not None:

@@ -3,7 +3,8 @@ import pytest
 
 from clip_scaling.errors import LawError
 from clip_scaling.laws import UnfitPoints
-from clip_scaling.laws.allocate import compute_optimal, isoflop_exponent, isoflop_minima
+from clip_scaling.laws.allocate import compute_optimal
+from clip_scaling.laws.isoflop import isoflop_exponent, isoflop_minima
 from clip_scaling.laws.methods import find_method
 from clip_scaling.laws.synthetic import TRUTHS, Truth, draw_runs
 

@@ -91,7 +91,7 @@ def test_the_flat_tasks_of_the_paper_have_no_law_by_any_method(published_table, 
 def test_a_task_that_falls_on_the_most_data_is_not_flat_because_it_rises_on_little(make_table):
     # On 10 pairs the error rises with compute, on 1,000 it falls nearly as C^-0.5.
     compute = [1e2, 1e3, 1e4, 1.1e2, 1.1e3, 1.1e4, 1.1e5]
-    rising = [0.05, 0.5, 1.0]
+    rising = [0.05, 0.5, 0.99]
     falls = make_table(compute, [*rising, 0.9, 0.29, 0.088, 0.029]).assign(unique_pairs=[10] * 3 + [1000] * 4)
     assert not fit(falls, target="target", metric="acc1", method="binned-min-5").verdict.startswith("no law")
     flat = make_table(compute, [*rising, 0.9, 0.89, 0.91, 0.9]).assign(unique_pairs=[10] * 3 + [1000] * 4)
@@ -100,10 +100,38 @@ def test_a_task_that_falls_on_the_most_data_is_not_flat_because_it_rises_on_litt
     )
 
 
-def test_an_accuracy_of_zero_is_a_point_like_any_other(make_table):
-    # Errors 1, 0.1, 0.01 at 1, 10, 100: exactly C^-1.
-    law = fit(make_table([1.0, 10.0, 100.0], [1.0, 0.1, 0.01]), target="target", metric="acc1", method="ols-all")
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_saturated_runs_are_refused_unless_they_are_dropped_and_then_counted(make_table, end):
+    table = make_table([1.0, 10.0, 100.0, 1000.0], [0.8, 0.08, 0.008, end])
+    with pytest.raises(UnfitPoints, match=r"saturated: drop it \(--drop-saturated"):
+        fit(table, target="target", metric="acc1", method="ols-all")
+    law = fit(table, target="target", metric="acc1", method="ols-all", drop_saturated=True)
     assert law.alpha == pytest.approx(-1.0)
+    assert (law.n_points, law.n_saturated) == (3, 1)
+
+
+def test_a_study_leaves_saturated_and_diverged_runs_out_and_counts_them(make_table):
+    error = [*(2 * c**-0.15 for c in COMPUTE), 1.0, 0.9]
+    table = make_table([*COMPUTE, 1e7, 1e8], error).assign(state=["trained"] * 5 + ["diverged"])
+    record = fit_target(table, "target", "acc1", ["ols-all"])["fits"][0]
+    assert record["alpha"] == pytest.approx(-0.15)
+    assert (record["n_points"], record["n_saturated"], record["n_diverged"]) == (4, 1, 1)
+
+
+def test_a_loss_above_one_is_no_saturated_run(make_table):
+    table = make_table(COMPUTE, [2.0, 1.0, 0.5, 0.25]).assign(metric="contrastive_loss")
+    table["value"] = [2.0, 1.0, 0.5, 0.25]
+    law = fit(table, target="target", metric="contrastive_loss", method="ols-all", drop_saturated=True)
+    assert law.alpha == pytest.approx(-np.log10(2))
+    assert law.n_saturated == 0
+
+
+def test_a_log_linear_law_states_the_exponent_of_model_and_samples_scaled_alike(published_table):
+    law = fit(published_table, target="imagenet1k", metric="acc1", method="loglinear", source="openclip")
+    half = (law.parameters["alpha_gmacs"] + law.parameters["alpha_samples"]) / 2
+    low, high = law.intervals["alpha"]
+    assert law.alpha == pytest.approx(half)
+    assert low < law.alpha < high and law.beta is None
 
 
 def test_points_that_carry_no_law_get_a_verdict_in_the_law_file(make_table):
@@ -117,7 +145,7 @@ def test_points_that_carry_no_law_get_a_verdict_in_the_law_file(make_table):
     [
         ([1e3], [0.5], "1 point"),
         ([1e3, 1e4, 1e5], [0.5, 0.5, 0.5], "same error"),
-        ([1e3, 1e4, 1e5], [0.5, 1.2, 0.3], r"outside \(0, 1\]"),
+        ([1e3, 1e4, 1e5], [0.5, 1.2, 0.3], r"outside \(0, 1\)"),
         ([1e3, 1e4, 1e5], [0.5, -54.2, 0.3], "percentage"),
         ([1e3, 1e4, 1e5], [0.5, 0.0, 0.3], "no place on a log axis"),
     ],

@@ -11,7 +11,8 @@ from clip_scaling.manifests import canonical_json
 
 METHODS = ["binned-min-5", "ols-all", "loglinear"]
 LAW_COLUMNS = (
-    "target metric source method form n_points alpha alpha_low alpha_high beta floor r2 holdout_mae_pp verdict"
+    "target metric source method form n_points alpha alpha_low alpha_high beta floor r2 holdout_mae_pp verdict "
+    "holdout_mae n_saturated n_diverged"
 ).split()
 PREDICTION_COLUMNS = (
     "target metric source method model samples_seen data compute_gmacs predicted low high actual"

@@ -13,7 +13,7 @@ from .laws.holdout import interval_held, mean_absolute_error, rolling_holdout
 from .laws.methods import METHODS, find_method
 from .laws.own_table import COLUMNS, PASSES, UNITS, tidy_table
 from .laws.records import fit_record
-from .laws.table import select_runs
+from .laws.table import is_loss, select_runs
 from .manifests import write_json
 
 
@@ -81,11 +81,15 @@ def _lines(law: Fit, runs: int, holdout: pd.DataFrame) -> list[str]:
         )
     if len(holdout):
         lines.append(
-            f"  hold-out: {mean_absolute_error(holdout):.2f} pp off on {len(holdout)} predictions up to "
+            f"  hold-out: {_off(law, mean_absolute_error(holdout))} off on {len(holdout)} predictions up to "
             f"{holdout['beyond'].max():.0f} times beyond the fitted compute; "
             f"{interval_held(holdout):.0%} inside their 90 % interval"
         )
     return lines
+
+
+def _off(law: Fit, error: float) -> str:
+    return f"{error:.3g} nats" if is_loss(law.metric) else f"{100 * error:.2f} pp"
 
 
 def _pair(text: str) -> tuple[str, str]:

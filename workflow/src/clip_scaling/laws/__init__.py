@@ -5,11 +5,12 @@
 >>> law.alpha, law.intervals["alpha"], law.verdict  # doctest: +SKIP
 """
 
-from .allocate import compute_optimal, isoflop_exponent, isoflop_minima
+from .allocate import compute_optimal
 from .compare import Comparison, compare
-from .design import next_cells
+from .design import candidate_cells, next_cells
 from .fits import Fit, fit, fit_runs
 from .holdout import rolling_holdout
+from .isoflop import isoflop_exponent, isoflop_minima, isoflop_optima
 from .methods import METHODS, Method, find_method
 from .sensitivity import sensitivity
 from .table import Runs, UnfitPoints, select_runs
@@ -21,6 +22,7 @@ __all__ = [
     "Method",
     "Runs",
     "UnfitPoints",
+    "candidate_cells",
     "compare",
     "compute_optimal",
     "find_method",
@@ -28,6 +30,7 @@ __all__ = [
     "fit_runs",
     "isoflop_exponent",
     "isoflop_minima",
+    "isoflop_optima",
     "next_cells",
     "rolling_holdout",
     "select_runs",

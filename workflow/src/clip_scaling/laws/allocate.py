@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LawError
-from .fits import fit_runs
-from .intervals import bootstrap
+from .fits import fit_runs, redraw
+from .intervals import refit
 from .methods import Method
-from .student import slope_and_error, t_reach
-from .table import Runs, UnfitPoints
+from .table import Runs
 
-_GRID = 2001  # Model sizes tried for a budget; a parabola through the best three refines the minimum.
-SAME_COMPUTE = 1.1  # Runs within 10 % of the next lie on one isoFLOP curve.
+_GRID = 401  # Model sizes tried for a budget; a parabola through the best three refines the minimum.
 
 
 def compute_optimal(
@@ -31,7 +29,7 @@ def compute_optimal(
     """The model size (GMAC per sample) and samples seen that a form in both promises the least error with.
 
     budgets: GMAC. unique: distinct pairs, for forms that read them. Returns a row a budget: compute_gmacs, gmacs,
-    gmacs_low, gmacs_high, samples, samples_low, samples_high, error; intervals by the bootstrap over runs. A number is
+    gmacs_low, gmacs_high, samples, samples_low, samples_high, error; intervals by refits of redrawn runs. A number is
     NaN where the least error lies at the edge of what was looked at (a thousandth to a thousand times the models
     measured): the form then has no optimum there. LawError for a form without model and samples.
     """
@@ -43,7 +41,8 @@ def compute_optimal(
     law = fit_runs(runs, method, draws=0, intervals=False)
     assert law.reference is not None and law.theta is not None
     ones = np.ones(len(runs))
-    sample = bootstrap(runs, ones, method, law.reference, law.theta, draws, np.random.default_rng(seed))
+    redraws = redraw(runs, method, law.reference, law.theta, ones, draws, np.random.default_rng(seed))
+    sample = np.vstack([law.theta, refit(runs, redraws.values, ones, method, law.reference, law.theta)])
     sizes = np.log(np.geomspace(runs.gmacs.min() / 1e3, runs.gmacs.max() * 1e3, _GRID))
     rows = []
     for budget in budgets:
@@ -53,12 +52,11 @@ def compute_optimal(
             "unique": np.full(_GRID, unique or np.nan),
         }
         columns = law.reference.columns(**{name: factors[name] for name in form.factors})
-        best, error = _minimum(sizes, form.log_error(law.theta[None], columns))
-        spread, _ = _minimum(sizes, form.log_error(sample, columns))
-        low, high = (
-            np.exp(np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])) if np.isfinite(spread).all() else _NO
-        )
-        size = float(np.exp(best[0]))
+        place, least = _minimum(sizes, form.log_error(sample, columns))
+        # A draw without an optimum leaves an end open: the interval is not stated.
+        ends = np.quantile(place[1:], [(1 - level) / 2, (1 + level) / 2]) if np.isfinite(place).all() else np.nan
+        low, high = np.exp(np.broadcast_to(ends, 2)).tolist()
+        size, found = float(np.exp(place[0])), bool(np.isfinite(place[0]))
         rows.append(
             {
                 "compute_gmacs": budget,
@@ -68,13 +66,16 @@ def compute_optimal(
                 "samples": budget / size,
                 "samples_low": budget / high,
                 "samples_high": budget / low,
-                "error": float(np.exp(error[0])),
+                "error": float(np.exp(least[0])) if found else np.nan,
             }
         )
     return pd.DataFrame(rows)
 
 
-_NO = (np.nan, np.nan)
+def budgets_of(runs: Runs) -> list[float]:
+    """Budgets (GMAC) worth asking about, three a decade, from the least compute measured to ten times the most."""
+    low, high = np.log10(runs.compute.min()), np.log10(10 * runs.compute.max())
+    return [float(f"{10**exponent:.2g}") for exponent in np.arange(np.ceil(3 * low), 3 * high + 1e-9) / 3]
 
 
 def _minimum(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,41 +89,3 @@ def _minimum(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         step = np.where(curvature > 0, (left - right) / (2 * curvature), 0.0)
     place = x[inner] + step * (x[1] - x[0])
     return np.where(at == inner, place, np.nan), middle - (left - right) * step / 4
-
-
-def isoflop_minima(runs: Runs) -> pd.DataFrame:
-    """A parabola of ln E in ln model size through the best runs of each compute, and its minimum.
-
-    One row a compute with at least three model sizes and a parabola that opens upward: compute_gmacs (geometric mean),
-    models, gmacs, samples, error at the minimum.
-    """
-    order = np.argsort(runs.compute)
-    steps = runs.compute[order][1:] > SAME_COMPUTE * runs.compute[order][:-1]
-    group = np.empty(len(runs), dtype=int)
-    group[order] = np.concatenate([[0], np.cumsum(steps)])
-    frame = pd.DataFrame({"group": group, "x": np.log(runs.gmacs), "y": np.log(runs.error), "c": np.log(runs.compute)})
-    rows = []
-    for _, part in frame.groupby("group"):
-        best = part.loc[part.groupby("x")["y"].idxmin()]
-        if len(best) < 3:
-            continue
-        square, linear, constant = np.polyfit(best["x"], best["y"], 2)
-        place = -linear / (2 * square)
-        if square > 0 and best["x"].min() <= place <= best["x"].max():
-            compute, size = float(np.exp(best["c"].mean())), float(np.exp(place))
-            least = float(np.exp(constant + linear * place / 2))
-            row = {"compute_gmacs": compute, "models": len(best), "gmacs": size, "samples": compute / size}
-            rows.append(row | {"error": least})
-    return pd.DataFrame(rows, columns=["compute_gmacs", "models", "gmacs", "samples", "error"])
-
-
-def isoflop_exponent(minima: pd.DataFrame, level: float = 0.95) -> tuple[float, float, float]:
-    """Exponent of the optimal model size in compute, low, high (Student's t), from at least three isoFLOP minima."""
-    if len(minima) < 3:
-        raise UnfitPoints(
-            f"isoFLOP: {len(minima)} compute levels have a parabola with its minimum inside; an exponent with an "
-            "interval needs three. Train at least three model sizes at each of three computes."
-        )
-    slope, error = slope_and_error(np.log(minima["compute_gmacs"].to_numpy()), np.log(minima["gmacs"].to_numpy()))
-    reach = t_reach(level, len(minima) - 2) * error
-    return slope, slope - reach, slope + reach

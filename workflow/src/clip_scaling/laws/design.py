@@ -9,7 +9,10 @@ import pandas as pd
 
 from ..errors import LawError
 from .fits import Fit
+from .forms import LogLinear
+from .holdout import budgets
 from .student import t_reach
+from .table import Runs, UnfitPoints
 
 
 def next_cells(
@@ -19,7 +22,8 @@ def next_cells(
 
     fit: a law of all points (a chosen frontier moves with the new cell, and has no such formula).
     candidates: gmacs_per_sample, samples_seen, and unique_pairs where the form reads them.
-    parameter: an exponent of the form; or at: the factors (compute, gmacs, samples, unique) of a prediction of ln E.
+    parameter: an exponent of the form, or `alpha` of a log-linear law; or at: the factors (compute, gmacs, samples,
+    unique) of a prediction of ln E.
     Returns the candidates with compute_gmacs, half_width_now, half_width_then (in the parameter's units, or ln E),
     shrinkage (a fraction) and shrinkage_per_gmac, best first. `then` is the expected half-width with the present
     scatter: the covariance after one more row (Sherman-Morrison) and one more degree of freedom.
@@ -48,6 +52,36 @@ def next_cells(
     return rows.sort_values("shrinkage_per_gmac", ascending=False, ignore_index=True)
 
 
+def candidate_cells(runs: Runs) -> pd.DataFrame:
+    """Cells that the grid does not have: its models, budgets and data crossed, with one more step up of each.
+
+    model, data ("" for a step up), gmacs_per_sample, samples_seen, unique_pairs. The step repeats the ratio of the
+    greatest two. UnfitPoints where the table does not say the models' GMACs, the samples or the unique pairs.
+    """
+    for name, values in (("gmacs_per_sample", runs.gmacs), ("samples_seen", runs.samples)):
+        if not (np.isfinite(values) & (values > 0)).all():
+            raise UnfitPoints(f"{runs.target} {runs.metric}: candidates need {name} of every run. Add the column.")
+    seen = pd.Series(runs.samples).groupby(budgets(runs.samples)).median().to_numpy()
+    models = {float(f"{size:.4g}"): model for size, model in zip(runs.gmacs, runs.model, strict=True)}
+    data = dict(zip(runs.unique, runs.data, strict=True)) if np.isfinite(runs.unique).all() else {np.nan: ""}
+    measured = set(zip(runs.model, runs.data, budgets(runs.samples), strict=True))
+    rows = [
+        {"model": model, "data": pool, "gmacs_per_sample": size, "samples_seen": samples, "unique_pairs": unique}
+        for size, model in {**models, _next_step(np.array(list(models))): ""}.items()
+        for budget, samples in enumerate([*seen, _next_step(seen)])
+        for unique, pool in data.items()
+        if (model, pool, budget) not in measured
+    ]
+    return pd.DataFrame(rows).sort_values(["gmacs_per_sample", "samples_seen", "unique_pairs"], ignore_index=True)
+
+
+def _next_step(values: np.ndarray) -> float:
+    """One more of a growing series, to two digits; twice the value where there is only one."""
+    ordered = np.sort(values)
+    ratio = ordered[-1] / ordered[-2] if len(ordered) > 1 else 2.0
+    return float(f"{ordered[-1] * ratio:.2g}")
+
+
 def _direction(fit: Fit, parameter: str | None, at: Mapping[str, float] | None) -> np.ndarray:
     form = fit.method.law
     assert fit.reference is not None and fit.theta is not None
@@ -56,6 +90,9 @@ def _direction(fit: Fit, parameter: str | None, at: Mapping[str, float] | None) 
     if at is not None:
         columns = fit.reference.columns(**{factor: np.array([float(at[factor])]) for factor in form.factors})
         return form.jacobian(fit.theta, columns)[0]
+    total = form.total_exponent if isinstance(form, LogLinear) else None
+    if parameter == "alpha" and total is not None:
+        return total
     exponents = [name for name in form.parameters if name.startswith("alpha")]
     if parameter not in exponents:
         raise LawError(f"parameter: {parameter!r} is no exponent of {form.name}. It has {', '.join(exponents)}.")

@@ -11,14 +11,15 @@ from scipy import optimize
 
 from .estimators import Points, Solution, least_squares, sum_huber
 from .forms import LogLinear, Reference
-from .intervals import LEVEL, bootstrap, profile_interval, t_interval
+from .intervals import LEVEL, profile_interval, refit, t_interval
 from .methods import Method, find_method
+from .redraw import Redraws, redraw_about_fit, redraw_about_surface
 from .student import t_reach
 from .table import Runs, UnfitPoints, select_runs
 from .verdicts import judge
 
 DRAWS = 1000
-FEWEST_FOR_BOOTSTRAP = 10  # Draws from fewer runs repeat the same few points; Student's t is wider, and honest.
+FEWEST_FOR_BOOTSTRAP = 10  # Fewer runs leave no scatter to redraw; Student's t is wider, and honest.
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Fit:
     interval: str = ""
     draws: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     optimiser: dict[str, Any] = field(default_factory=dict)
+    n_saturated: int = 0
+    n_diverged: int = 0
 
     @property
     def is_law(self) -> bool:
@@ -55,13 +58,13 @@ class Fit:
 
     @property
     def alpha(self) -> float | None:
-        """Signed exponent of compute in E = beta C^alpha."""
+        """Signed exponent of compute in E = beta C^alpha; of a log-linear law, with model and samples scaled alike."""
         return self.parameters.get("alpha") if self.is_law else None
 
     @property
     def beta(self) -> float | None:
-        """Prefactor in E = beta C^alpha, C in GMAC."""
-        return self.parameters.get("beta") if self.alpha is not None else None
+        """Prefactor in E = beta C^alpha, C in GMAC; None where the law is not of compute alone."""
+        return self.parameters.get("beta") if self.is_law and self.method.law.factors == ("compute",) else None
 
     @property
     def floor(self) -> float | None:
@@ -87,15 +90,22 @@ class Fit:
 
 
 def fit(
-    table: pd.DataFrame, *, target: str, metric: str, method: str = "binned-min-5", source: str | None = None
+    table: pd.DataFrame,
+    *,
+    target: str,
+    metric: str,
+    method: str = "binned-min-5",
+    source: str | None = None,
+    drop_saturated: bool = False,
 ) -> Fit:
     """Fit a law to one target of a tidy table.
 
     table: columns of docs/design.md (`cell, compute_gmacs, dataset, metric, value`, and for forms in several factors
     `gmacs_per_sample, samples_seen, unique_pairs`). method: see `methods.METHODS`.
+    drop_saturated: see `select_runs`.
     Raises LawError where the table is not sound, UnfitPoints where its points carry no law of this form.
     """
-    return fit_runs(select_runs(table, target, metric, source), find_method(method))
+    return fit_runs(select_runs(table, target, metric, source, drop_saturated=drop_saturated), find_method(method))
 
 
 def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, intervals: bool = True) -> Fit:
@@ -117,21 +127,33 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
     unit = squares / degrees if not variance.any() else 1.0
     covariance = unit * _inverse_information(method, points, theta)
     scatter = float(np.sqrt(unit if not variance.any() else extra + np.median(variance_used)))
-    sample = np.empty((0, len(theta)))
+    sample, bias = np.empty((0, len(theta))), np.zeros(len(theta))
     few = len(prepared) < FEWEST_FOR_BOOTSTRAP
     interval = method.interval_of_all if few else method.interval
     if interval == "bootstrap" and draws:
         weights = np.ones(len(prepared)) if not variance.any() else 1 / (variance + extra)
+        redraws = redraw(prepared, method, reference, theta, weights, draws, np.random.default_rng(seed))
         # The reference is the fit's, so that draws and theta mean the same.
-        sample = bootstrap(prepared, weights, method, reference, theta, draws, np.random.default_rng(seed))
-        covariance = np.atleast_2d(np.cov(sample, rowvar=False))
+        sample = refit(prepared, redraws.values, weights, method, reference, theta)
+        if len(sample) > 1:
+            covariance = np.atleast_2d(np.cov(sample, rowvar=False))
+            bias = _bias(sample, redraws, prepared, weights, method, reference, theta)
+            if method.points != "all":
+                # The chosen points alone know little of the scatter: the whole grid knows it.
+                degrees = max(degrees, int(redraws.degrees))
+                scatter = max(scatter, redraws.deviation / float(np.sqrt(np.median(weights))))
     parameters = {name: float(value) for name, value in form.natural(theta, reference).items()}
     found = {}
     if intervals:
-        found = _intervals(interval, method, points, solution, covariance, squares, degrees, sample, reference)
+        found = _intervals(interval, method, points, solution, covariance, squares, degrees, sample, bias, reference)
+    total = form.total_exponent if isinstance(form, LogLinear) else None
+    if total is not None:
+        parameters["alpha"] = float(total @ theta)
+        if intervals:
+            found["alpha"] = t_interval(parameters["alpha"], float(np.sqrt(total @ covariance @ total)), degrees)
     verdict, unknown = judge(runs, parameters, found, len(used))
     spread = scale.value(points.log_error) - np.average(scale.value(points.log_error), weights=points.weights)
-    total = float(points.weights @ spread**2)
+    all_squares = float(points.weights @ spread**2)
     return Fit(
         runs.target,
         runs.metric,
@@ -141,7 +163,7 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
         verdict=verdict,
         parameters={name: value for name, value in parameters.items() if name not in unknown},
         intervals={name: ends for name, ends in found.items() if name not in unknown},
-        r2=1 - squares / total if total > 0 else None,
+        r2=1 - squares / all_squares if all_squares > 0 else None,
         points_used=pd.DataFrame({"cell": used.cell, "compute_gmacs": used.compute, "error": used.error}),
         reference=reference,
         theta=theta,
@@ -151,6 +173,8 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
         interval=interval,
         draws=sample,
         optimiser=dict(solution.report),
+        n_saturated=runs.n_saturated,
+        n_diverged=runs.n_diverged,
     )
 
 
@@ -183,6 +207,39 @@ def choose_points(runs: Runs, variance: np.ndarray, method: Method) -> tuple[Run
                 "Add runs that vary each of them on its own, or choose a method on compute alone."
             )
     return used, variance[rows]
+
+
+def redraw(
+    runs: Runs,
+    method: Method,
+    reference: Reference,
+    theta: np.ndarray,
+    weights: np.ndarray,
+    draws: int,
+    generator: np.random.Generator,
+) -> Redraws:
+    """The grid measured anew: about its smooth surface where a method chooses points, else about its own law."""
+    values = method.axis.value(np.log(runs.error))
+    if method.points != "all":
+        return redraw_about_surface(runs, values, weights, draws, generator)
+    fitted = method.axis.value(method.law.log_error(theta, reference.columns_of(runs)))
+    return redraw_about_fit(fitted, values, len(theta), weights, draws, generator)
+
+
+def _bias(
+    sample: np.ndarray,
+    redraws: Redraws,
+    runs: Runs,
+    weights: np.ndarray,
+    method: Method,
+    reference: Reference,
+    theta: np.ndarray,
+) -> np.ndarray:
+    """How far the draws' mean lies from what the method makes of the surface without any scatter (p,)."""
+    if method.points == "all" or not isinstance(method.law, LogLinear):
+        return np.zeros(len(theta))
+    plain = refit(runs, redraws.centre[None], weights, method, reference, theta)
+    return sample.mean(axis=0) - plain[0] if len(plain) else np.zeros(len(theta))
 
 
 def _solve(method: Method, points: Points, variance: np.ndarray) -> tuple[Solution, Points, float]:
@@ -239,11 +296,15 @@ def _intervals(
     squares: float,
     degrees: int,
     sample: np.ndarray,
+    bias: np.ndarray,
     reference: Reference,
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of exponents, floor and worth of repeats; a prefactor's alone says little and is left out."""
     names = [(i, name) for i, name in enumerate(method.law.parameters) if not name.startswith("beta")]
     errors = np.sqrt(np.diag(covariance))
+    if interval == "bootstrap" and isinstance(method.law, LogLinear):
+        # Draws of an exponent are near normal; their spread with Student's reach covers better than their quantiles.
+        return {name: t_interval(float((solution.theta - bias)[i]), float(errors[i]), degrees) for i, name in names}
     if interval == "bootstrap":
         values = method.law.natural(sample, reference)
         least = method.law.bounds(points.columns, points.log_error)[0]

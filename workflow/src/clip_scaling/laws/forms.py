@@ -97,6 +97,16 @@ class LogLinear:
         first = columns[self.factors[0]]
         return np.stack([np.ones_like(first), *(columns[factor] for factor in self.factors)], axis=-1)
 
+    @property
+    def total_exponent(self) -> np.ndarray | None:
+        """Shares (p,) of theta in alpha where compute is split between model and samples alike, each C^(1/2).
+
+        None for a form that is of compute itself, or lacks either.
+        """
+        if not {"gmacs", "samples"} <= set(self.factors):
+            return None
+        return np.array([0.5 * (name in ("alpha_gmacs", "alpha_samples")) for name in self.parameters])
+
     def log_error(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
         return np.einsum("...np,...p->...n", self.design(columns), theta)
 

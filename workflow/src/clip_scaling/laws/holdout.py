@@ -74,8 +74,8 @@ def predict_runs(law: Fit, runs: Runs) -> pd.DataFrame:
 
 
 def mean_absolute_error(rows: pd.DataFrame) -> float:
-    """In percentage points of error (for a loss: hundredths of a nat); NaN without rows."""
-    return 100 * float((rows["predicted"] - rows["actual"]).abs().mean()) if len(rows) else float("nan")
+    """In the error's own unit: a fraction, or nats of a loss. NaN without rows."""
+    return float((rows["predicted"] - rows["actual"]).abs().mean()) if len(rows) else float("nan")
 
 
 def interval_held(rows: pd.DataFrame) -> float:

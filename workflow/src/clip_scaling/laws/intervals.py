@@ -1,4 +1,4 @@
-"""Intervals of a law's parameters: Student's t, the profile of the cost, the bootstrap over runs."""
+"""Intervals of a law's parameters: Student's t, the profile of the cost, refits of redrawn runs."""
 
 from __future__ import annotations
 
@@ -55,33 +55,24 @@ def profile_interval(
     return ends[0], ends[1]
 
 
-def bootstrap(
-    runs: Runs,
-    weights: np.ndarray,
-    method: Method,
-    reference: Reference,
-    theta: np.ndarray,
-    draws: int,
-    generator: np.random.Generator,
+def refit(
+    runs: Runs, values: np.ndarray, weights: np.ndarray, method: Method, reference: Reference, theta: np.ndarray
 ) -> np.ndarray:
-    """theta (b, p) over draws of the runs with replacement, the choice of points redone inside each draw.
+    """theta (b, p) of runs whose values on the scale's axis are these (b, n), the choice of points redone in each draw.
 
-    weights: (n,) of the runs. Draws whose points cannot carry the form are left out, so b may be below `draws`.
+    weights: (n,) of the runs. Draws whose points are too few for the form are left out, as a fit would refuse them.
     """
-    index = generator.integers(0, len(runs), (draws, len(runs)))
-    chosen = method.choose(runs.log_compute[index], runs.log_error[index])
-    won = np.take_along_axis(index, chosen.index, axis=-1)
+    log_error = np.log(method.axis.error(values))
+    chosen = method.choose(np.broadcast_to(runs.log_compute, values.shape), log_error)
+    used = np.broadcast_to(chosen.used, chosen.index.shape)
+    sound = used.sum(axis=-1) > len(method.law.parameters)
+    won, used = chosen.index[sound], used[sound]
     columns = {name: column[won] for name, column in reference.columns_of(runs).items()}
     if "compute" in columns:
-        columns["compute"] = chosen.log_compute * np.log(10) - reference.logs["compute"]
-    points = Points(columns, np.log(runs.error)[won], weights[won] * chosen.used)
-    distinct = np.array([len(np.unique(row[used])) for row, used in zip(won, chosen.used, strict=True)])
-    sound = distinct >= len(method.law.parameters)
-    points = Points(
-        {name: column[sound] for name, column in columns.items()}, points.log_error[sound], points.weights[sound]
-    )
+        columns["compute"] = chosen.log_compute[sound] * np.log(10) - reference.logs["compute"]
+    points = Points(columns, np.take_along_axis(log_error[sound], won, axis=-1), weights[won] * used)
     if method.estimator == "huber":
-        return np.array([_huber_draw(method, points, row, theta) for row in range(len(points.log_error))])
+        return np.array([_huber_draw(method, points, row, theta) for row in range(len(won))])
     if isinstance(method.law, LogLinear) and method.scale != "logit":
         return linear_least_squares(method.law.design(points.columns), points.log_error, points.weights)
     low, high = method.law.bounds({k: v.ravel() for k, v in points.columns.items()}, points.log_error)

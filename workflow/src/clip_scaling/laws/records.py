@@ -11,7 +11,7 @@ import pandas as pd
 from .fits import Fit
 from .forms import FACTORS
 from .holdout import BUDGET_RATIO, interval_held, mean_absolute_error
-from .table import Runs, from_error
+from .table import Runs, from_error, is_loss
 
 
 def fit_record(fit: Fit, holdout: pd.DataFrame | None = None) -> dict[str, Any]:
@@ -35,7 +35,8 @@ def fit_record(fit: Fit, holdout: pd.DataFrame | None = None) -> dict[str, Any]:
         "beta": _number(fit.beta),
         "floor": _number(fit.floor),
         "r2": _number(fit.r2),
-        "holdout_mae_pp": _number(mean_absolute_error(holdout)),
+        "holdout_mae": _number(mean_absolute_error(holdout)),
+        "holdout_mae_pp": None if is_loss(fit.metric) else _number(100 * mean_absolute_error(holdout)),
         "holdout_interval_held": _number(interval_held(holdout)),
         "verdict": fit.verdict,
         "parameters": {name: _number(value) for name, value in fit.parameters.items()},
@@ -45,6 +46,8 @@ def fit_record(fit: Fit, holdout: pd.DataFrame | None = None) -> dict[str, Any]:
         "optimiser": fit.optimiser,
         "holdout": plain_records(holdout),
         "interval": fit.interval,
+        "n_saturated": fit.n_saturated,
+        "n_diverged": fit.n_diverged,
     }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .calibrate import misses
 from .compare import compare
 from .fits import DRAWS, Fit, fit_runs
 from .holdout import draws_for, mean_absolute_error, predict_runs, rolling_holdout
@@ -43,7 +44,7 @@ def fit_target(
     fits: list[Fit] = []
     for source in sources(table, target, metric):
         try:
-            runs = select_runs(table, target, metric, source)
+            runs = select_runs(table, target, metric, source, drop_saturated=True)
         except UnfitPoints as reason:
             law["fits"] += [fit_record(_unfit(target, metric, source, method, reason)) for method in chosen]
             continue
@@ -64,8 +65,8 @@ def leave_models_out(
 ) -> list[dict[str, Any]]:
     """What each method, fitted without these models, predicts for them; [] where there are none.
 
-    Rows: source, method, holdout_mae_pp (over the fitted runs alone), cell, compute_gmacs, actual, predicted, low, high
-    (errors, 90 % prediction interval), holdout (rows of `rolling_holdout`).
+    Rows: source, method, holdout_mae (over the fitted runs alone), cell, compute_gmacs, actual, predicted, low, high
+    (errors, 90 % prediction interval), cells and misses (of that hold-out; see `calibrate.misses`).
     """
     out = np.isin(runs.model.astype(str), list(models))
     rows: list[dict[str, Any]] = []
@@ -79,8 +80,9 @@ def leave_models_out(
         known = {
             "source": runs.source,
             "method": method.name,
-            "holdout_mae_pp": mean_absolute_error(holdout),
+            "holdout_mae": mean_absolute_error(holdout),
             "cells": len(holdout),
+            "misses": [round(float(miss), 4) for miss in misses(holdout)],
         }
         rows += [known | row for row in plain_records(predict_runs(fit, runs.take(out)))]
     return [{k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in rows]
@@ -100,7 +102,11 @@ def _fit_or_say_why(runs: Runs, method: Method, draws: int) -> Fit:
     try:
         return fit_runs(runs, method, draws=draws)
     except UnfitPoints as reason:
-        return _unfit(runs.target, runs.metric, runs.source, method, reason)
+        return replace(
+            _unfit(runs.target, runs.metric, runs.source, method, reason),
+            n_saturated=runs.n_saturated,
+            n_diverged=runs.n_diverged,
+        )
 
 
 def _unfit(target: str, metric: str, source: str, method: Method, reason: UnfitPoints) -> Fit:

@@ -22,7 +22,7 @@ TRUTHS = {
     "power": Truth(lambda c, m, s, u: 6 * c**-0.11, {"alpha": -0.11}),
     "loglinear": Truth(
         lambda c, m, s, u: 9 * m**-0.12 * s**-0.07 * u**-0.06,
-        {"alpha_gmacs": -0.12, "alpha_samples": -0.07, "alpha_unique": -0.06},
+        {"alpha_gmacs": -0.12, "alpha_samples": -0.07, "alpha_unique": -0.06, "alpha": -0.095},
     ),
     "power-floor": Truth(lambda c, m, s, u: 900 * c**-0.35 + 0.2, {"alpha": -0.35, "floor": 0.2}),
     "chinchilla": Truth(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,11 @@ class UnfitPoints(LawError):
 class Runs:
     """What was measured on one target by one source. All arrays are (n,), sorted by compute, then cell.
 
-    compute: GMAC (forward, both towers, over all samples seen); error: fraction in (0, 1], or nats for a loss.
+    compute: GMAC (forward, both towers, over all samples seen); error: fraction in (0, 1), or nats for a loss.
     gmacs: GMAC per sample; samples: samples seen; unique: distinct pairs. NaN where the table has no such column.
     tests: size of the evaluation set, NaN where it is not given.
+    n_saturated, n_diverged: runs of the table that are left out, with an error of exactly 0 or 1, or since training
+    diverged.
     """
 
     target: str
@@ -41,6 +43,8 @@ class Runs:
     samples: np.ndarray
     unique: np.ndarray
     tests: np.ndarray
+    n_saturated: int = 0
+    n_diverged: int = 0
 
     def __len__(self) -> int:
         return len(self.cell)
@@ -58,7 +62,7 @@ class Runs:
     def take(self, rows: np.ndarray) -> Runs:
         """The runs at these indices, or where this mask is true."""
         names = ("cell", "model", "data", "seed", "compute", "error", "gmacs", "samples", "unique", "tests")
-        return Runs(self.target, self.metric, self.source, **{name: getattr(self, name)[rows] for name in names})
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
 def is_loss(metric: str) -> bool:
@@ -84,12 +88,17 @@ def sources(table: pd.DataFrame, target: str, metric: str) -> list[str]:
     return list(dict.fromkeys(table.loc[rows, "source"].astype(str)))
 
 
-def select_runs(table: pd.DataFrame, target: str, metric: str, source: str | None = None) -> Runs:
+def select_runs(
+    table: pd.DataFrame, target: str, metric: str, source: str | None = None, *, drop_saturated: bool = False
+) -> Runs:
     """The runs of one target in a tidy table (columns of docs/design.md).
 
     source: a value of the column `source`; None where the target has one source only.
-    A row without a value is left out. Raises LawError for a table that is not sound (missing columns, unknown
-    target, duplicate runs, compute that is not positive) and UnfitPoints for errors that have no logarithm.
+    A row without a value is left out, and so is one whose column `state` says "diverged": no law is one of failures.
+    drop_saturated: leave out runs whose error is exactly 0 or 1 (none wrong, none right), instead of refusing them: a
+    test that is all solved or not begun measures no law. Both are counted.
+    Raises LawError for a table that is not sound (missing columns, unknown target, duplicate runs, compute that is not
+    positive) and UnfitPoints for errors outside (0, 1).
     """
     _need_columns(table, REQUIRED)
     _need_value("target", target, table["dataset"])
@@ -106,6 +115,10 @@ def select_runs(table: pd.DataFrame, target: str, metric: str, source: str | Non
     if "source" in table:
         rows = rows[rows["source"].astype(str) == source]
     place = f"{target} {metric}" + (f" ({source})" if source else "")
+    diverged = rows["state"].astype(str) == "diverged" if "state" in rows else pd.Series(False, index=rows.index)
+    rows = rows[~diverged]
+    saturated = _saturated(rows, metric) if drop_saturated else np.zeros(len(rows), dtype=bool)
+    rows = rows[~saturated]
     _check(rows, metric, place)
     rows = rows.sort_values(["compute_gmacs", "cell"], kind="stable")
     return Runs(
@@ -122,7 +135,15 @@ def select_runs(table: pd.DataFrame, target: str, metric: str, source: str | Non
         samples=_numbers(rows, "samples_seen"),
         unique=_numbers(rows, "unique_pairs"),
         tests=_numbers(rows, "n"),
+        n_saturated=int(saturated.sum()),
+        n_diverged=int(diverged.sum()),
     )
+
+
+def _saturated(rows: pd.DataFrame, metric: str) -> np.ndarray:
+    """Mask of the rows whose error is exactly 0 or 1; none for a loss, which has no such ends."""
+    error = to_error(metric, rows["value"].to_numpy(float))
+    return np.zeros(len(rows), dtype=bool) if is_loss(metric) else (error == 0) | (error == 1)
 
 
 def _check(rows: pd.DataFrame, metric: str, place: str) -> None:
@@ -141,14 +162,18 @@ def _check(rows: pd.DataFrame, metric: str, place: str) -> None:
         )
     error = to_error(metric, rows["value"].to_numpy(float))
     top = np.inf if is_loss(metric) else 1.0
-    bad = ~((error > 0) & (error <= top) & np.isfinite(error))  # an accuracy of 0 is an error of 1: its log is 0
+    bad = ~((error > 0) & (error < top))
     if bad.any():
-        value = rows["value"].iloc[bad.argmax()]
-        looks_like_percent = not is_loss(metric) and value > 1
+        value, wrong = rows["value"].iloc[bad.argmax()], error[bad.argmax()]
+        if not is_loss(metric) and value > 1:
+            advice = "It looks like a percentage; divide by 100."
+        elif not is_loss(metric) and wrong in (0, 1):
+            advice = "Such a run is saturated: drop it (--drop-saturated, or drop_saturated=True)."
+        else:
+            advice = "Correct or drop the row."
         raise UnfitPoints(
-            f"{place}: error {error[bad.argmax()]:g} (value {value:g}) of {rows['cell'].iloc[bad.argmax()]} is outside "
-            f"(0, {'inf)' if is_loss(metric) else '1]'} and has no place on a log axis. "
-            + ("It looks like a percentage; divide by 100." if looks_like_percent else "Correct or drop the row.")
+            f"{place}: error {wrong:g} (value {value:g}) of {rows['cell'].iloc[bad.argmax()]} is outside "
+            f"(0, {'inf' if is_loss(metric) else '1'}) and has no place on a log axis. {advice}"
         )
 
 
