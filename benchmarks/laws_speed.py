@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
 
-from clip_scaling.laws.fits import fit_runs, redraw
-from clip_scaling.laws.intervals import refit
+from clip_scaling.laws.fits import fit_runs
+from clip_scaling.laws.intervals import redraw, refit
 from clip_scaling.laws.methods import find_method
 from clip_scaling.laws.synthetic import TRUTHS, Truth, draw_runs
 from clip_scaling.laws.table import Runs

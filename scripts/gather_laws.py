@@ -18,6 +18,8 @@ TABLES = {
     "methods": (tables.methods_table, "hold-out error of each method, and the one it chooses"),
     "comparisons": (tables.comparisons_table, "one row a pair of sources"),
     "sensitivity": (tables.sensitivity_table, "the exponent over all defensible choices"),
+    "allocation": (tables.allocation_table, "model size and samples seen of least error, by budget"),
+    "next-cells": (tables.next_cells_table, "what one more cell would buy"),
     "leave-out": (tables.leave_out_table, "what each method predicts for the models left out"),
 }
 

@@ -41,6 +41,8 @@ rule gather_laws:
         comparisons=f"{STUDY_DIR}/tables/comparisons.csv",
         sensitivity=f"{STUDY_DIR}/tables/sensitivity.csv",
         leave_out=f"{STUDY_DIR}/tables/leave_out.csv",
+        allocation=f"{STUDY_DIR}/tables/allocation.csv",
+        next_cells=f"{STUDY_DIR}/tables/next_cells.csv",
     log:
         f"results/logs/{STUDY.study}/tables/laws.log",
     benchmark:
@@ -50,4 +52,5 @@ rule gather_laws:
     shell:
         "python scripts/gather_laws.py {input.laws:q} --laws {output.laws} --predictions {output.predictions}"
         " --methods {output.methods} --comparisons {output.comparisons} --sensitivity {output.sensitivity}"
-        " --leave-out {output.leave_out} 2>&1 | tee {log}"
+        " --leave-out {output.leave_out} --allocation {output.allocation} --next-cells {output.next_cells}"
+        " 2>&1 | tee {log}"

@@ -73,3 +73,59 @@ def test_compute_is_taken_from_model_and_samples_where_it_is_not_given():
     table = pd.DataFrame({"gmacs_per_sample": [2.0, 4.0], "samples_seen": [10, 20], "value": [0.5, 0.6]})
     tidy = tidy_table(table, {}, "mine", "acc1", unit="GFLOP")
     assert tidy["compute_gmacs"].tolist() == [10.0, 40.0]
+
+
+@pytest.fixture
+def own_grid(tmp_path):
+    """A CSV of 5 models x 5 budgets of two sources, E = m^-0.5 + 2.5e4 s^-0.5 and 1.2 times that, with scatter."""
+    generator = np.random.default_rng(0)
+    models, samples = (a.ravel() for a in np.meshgrid(np.geomspace(1, 16, 5), np.geomspace(1e8, 1e10, 5)))
+    error = (models**-0.5 + 2.5e4 * samples**-0.5) / 6 * np.exp(0.003 * generator.standard_normal(25))
+    one = pd.DataFrame({"gmacs_per_sample": models, "samples_seen": samples, "error": error, "source": "a"})
+    both = pd.concat([one, one.assign(error=1.2 * one["error"], source="b")], ignore_index=True)
+    both.to_csv(tmp_path / "own.csv", index=False)
+    return tmp_path / "own.csv"
+
+
+def test_allocate_prints_the_optimum_by_the_form_and_by_parabolas(own_grid, monkeypatch, capsys):
+    output = own_grid.with_name("allocation.csv")
+    asked = ["--target", "mine", "--source", "a", "--budget", "1e10", "--output", output]
+    _run(monkeypatch, "allocate", own_grid, *asked)
+    printed = capsys.readouterr().out
+    assert "chinchilla-ols at 1e+10 GMAC: optimum" in printed and "isoflop at 1e+10 GMAC: optimum" in printed
+    rows = pd.read_csv(output).set_index("method")
+    assert rows.loc["chinchilla-ols", "gmacs"] == pytest.approx(4, rel=0.1)  # 1e10^0.5 / 2.5e4
+
+
+def test_a_budget_is_given_in_the_unit_of_the_table(own_grid, monkeypatch, capsys):
+    flop = ["--compute-unit", "FLOP", "--compute-passes", "total", "--budget", "6e19"]
+    _run(monkeypatch, "allocate", own_grid, "--target", "mine", "--source", "a", *flop)
+    assert "at 1e+10 GMAC" in capsys.readouterr().out
+
+
+def test_next_ranks_cells_for_an_exponent_or_a_prediction(own_grid, monkeypatch, capsys):
+    asked = ["--target", "mine", "--source", "a", "--rows", "3"]
+    _run(monkeypatch, "next", own_grid, *asked)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("half-width of the 95 % interval of alpha: ") and len(printed) == 4
+    _run(monkeypatch, "next", own_grid, *asked, "--method", "ols-all", "--prediction", "compute=1e12")
+    assert "the prediction, ln E" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="write FACTOR=VALUE"):
+        _run(monkeypatch, "next", own_grid, *asked, "--prediction", "compute")
+
+
+def test_compare_says_which_source_is_better_and_that_slopes_are_alike(own_grid, monkeypatch, capsys):
+    _run(monkeypatch, "compare", own_grid, "--target", "mine", "--sources", "a", "b", "--at", "1e10")
+    printed = capsys.readouterr().out
+    assert "a and b by ols-all: with 25 points of a the difference of exponents is not significant" in printed
+    assert "error ratio 0.833" in printed  # 1 / 1.2
+
+
+def test_saturated_runs_are_dropped_where_that_is_asked_for(tmp_path, monkeypatch, capsys):
+    table = pd.DataFrame({"compute_gmacs": [1.0, 10.0, 100.0, 1000.0], "value": [0.2, 0.92, 0.992, 1.0]})
+    table.to_csv(tmp_path / "own.csv", index=False)
+    asked = ["fit", tmp_path / "own.csv", "--target", "mine", "--method", "ols-all"]
+    with pytest.raises(SystemExit, match="--drop-saturated"):
+        _run(monkeypatch, *asked)
+    _run(monkeypatch, *asked, "--drop-saturated")
+    assert "1 saturated runs are left out" in capsys.readouterr().out

@@ -77,5 +77,7 @@ def test_a_study_without_any_law_still_has_its_tables(make_table):
         tables.comparisons_table,
         tables.sensitivity_table,
         tables.leave_out_table,
+        tables.allocation_table,
+        tables.next_cells_table,
     ):
         assert len(build([law])) == (2 if build is tables.laws_table else 0)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LawError
-from .fits import fit_runs, redraw
-from .intervals import refit
+from .fits import fit_runs
+from .intervals import redraw, refit
 from .methods import Method
 from .table import Runs
 
@@ -72,10 +72,11 @@ def compute_optimal(
     return pd.DataFrame(rows)
 
 
-def budgets_of(runs: Runs) -> list[float]:
-    """Budgets (GMAC) worth asking about, three a decade, from the least compute measured to ten times the most."""
+def budgets_of(runs: Runs, per_decade: int) -> list[float]:
+    """Budgets (GMAC) worth asking about, from the least compute measured to ten times the most."""
     low, high = np.log10(runs.compute.min()), np.log10(10 * runs.compute.max())
-    return [float(f"{10**exponent:.2g}") for exponent in np.arange(np.ceil(3 * low), 3 * high + 1e-9) / 3]
+    steps = np.arange(np.ceil(per_decade * low), per_decade * high + 1e-9)
+    return [float(f"{10 ** (step / per_decade):.2g}") for step in steps]
 
 
 def _minimum(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,8 @@ from scipy import optimize
 
 from .estimators import Points, Solution, least_squares, sum_huber
 from .forms import LogLinear, Reference
-from .intervals import LEVEL, profile_interval, refit, t_interval
+from .intervals import draws_bias, intervals_of, redraw, refit, t_interval
 from .methods import Method, find_method
-from .redraw import Redraws, redraw_about_fit, redraw_about_surface
 from .student import t_reach
 from .table import Runs, UnfitPoints, select_runs
 from .verdicts import judge
@@ -137,7 +136,7 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
         sample = refit(prepared, redraws.values, weights, method, reference, theta)
         if len(sample) > 1:
             covariance = np.atleast_2d(np.cov(sample, rowvar=False))
-            bias = _bias(sample, redraws, prepared, weights, method, reference, theta)
+            bias = draws_bias(sample, redraws, prepared, weights, method, reference, theta)
             if method.points != "all":
                 # The chosen points alone know little of the scatter: the whole grid knows it.
                 degrees = max(degrees, int(redraws.degrees))
@@ -145,7 +144,7 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
     parameters = {name: float(value) for name, value in form.natural(theta, reference).items()}
     found = {}
     if intervals:
-        found = _intervals(interval, method, points, solution, covariance, squares, degrees, sample, bias, reference)
+        found = intervals_of(interval, method, points, solution, covariance, squares, degrees, sample, bias, reference)
     total = form.total_exponent if isinstance(form, LogLinear) else None
     if total is not None:
         parameters["alpha"] = float(total @ theta)
@@ -209,39 +208,6 @@ def choose_points(runs: Runs, variance: np.ndarray, method: Method) -> tuple[Run
     return used, variance[rows]
 
 
-def redraw(
-    runs: Runs,
-    method: Method,
-    reference: Reference,
-    theta: np.ndarray,
-    weights: np.ndarray,
-    draws: int,
-    generator: np.random.Generator,
-) -> Redraws:
-    """The grid measured anew: about its smooth surface where a method chooses points, else about its own law."""
-    values = method.axis.value(np.log(runs.error))
-    if method.points != "all":
-        return redraw_about_surface(runs, values, weights, draws, generator)
-    fitted = method.axis.value(method.law.log_error(theta, reference.columns_of(runs)))
-    return redraw_about_fit(fitted, values, len(theta), weights, draws, generator)
-
-
-def _bias(
-    sample: np.ndarray,
-    redraws: Redraws,
-    runs: Runs,
-    weights: np.ndarray,
-    method: Method,
-    reference: Reference,
-    theta: np.ndarray,
-) -> np.ndarray:
-    """How far the draws' mean lies from what the method makes of the surface without any scatter (p,)."""
-    if method.points == "all" or not isinstance(method.law, LogLinear):
-        return np.zeros(len(theta))
-    plain = refit(runs, redraws.centre[None], weights, method, reference, theta)
-    return sample.mean(axis=0) - plain[0] if len(plain) else np.zeros(len(theta))
-
-
 def _solve(method: Method, points: Points, variance: np.ndarray) -> tuple[Solution, Points, float]:
     """The estimate, its points with their weights, and the variance that runs scatter with beyond the known one.
 
@@ -285,49 +251,3 @@ def _inverse_information(method: Method, points: Points, theta: np.ndarray) -> n
     inverse = np.linalg.pinv(jacobian[:, free])
     covariance[np.ix_(free, free)] = inverse @ inverse.T
     return covariance
-
-
-def _intervals(
-    interval: str,
-    method: Method,
-    points: Points,
-    solution: Solution,
-    covariance: np.ndarray,
-    squares: float,
-    degrees: int,
-    sample: np.ndarray,
-    bias: np.ndarray,
-    reference: Reference,
-) -> dict[str, tuple[float, float]]:
-    """95 % intervals of exponents, floor and worth of repeats; a prefactor's alone says little and is left out."""
-    names = [(i, name) for i, name in enumerate(method.law.parameters) if not name.startswith("beta")]
-    errors = np.sqrt(np.diag(covariance))
-    if interval == "bootstrap" and isinstance(method.law, LogLinear):
-        # Draws of an exponent are near normal; their spread with Student's reach covers better than their quantiles.
-        return {name: t_interval(float((solution.theta - bias)[i]), float(errors[i]), degrees) for i, name in names}
-    if interval == "bootstrap":
-        values = method.law.natural(sample, reference)
-        least = method.law.bounds(points.columns, points.log_error)[0]
-        found = {}
-        for i, name in names:
-            low, high = np.quantile(values[name], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            # A logarithm that a draw in forty sends to its bound is a zero that the data do not exclude.
-            vanishes = not name.startswith("alpha") and np.quantile(sample[:, i], (1 - LEVEL) / 2) < least[i] + 1
-            found[name] = (-np.inf if vanishes else float(low), float(high))
-        return found
-    if interval == "t":
-        return {name: t_interval(float(solution.theta[i]), float(errors[i]), degrees) for i, name in names}
-    found = {}
-    for i, name in names:
-        ends = profile_interval(method, points, solution.theta, squares, float(errors[i]), degrees, i)
-        found[name] = _natural_ends(name, ends, reference)
-    return found
-
-
-def _natural_ends(name: str, ends: tuple[float, float], reference: Reference) -> tuple[float, float]:
-    """Floors, shifts and worths are logarithms in theta."""
-    if name.startswith("alpha"):
-        return ends
-    centre = reference.logs["compute"] if name == "shift" else 0.0
-    # An open lower end of a logarithm is a zero that the data do not exclude: keep it infinite, as not identified.
-    return tuple(float(np.exp(end + centre)) if np.isfinite(end) else end for end in ends)  # type: ignore[return-value]

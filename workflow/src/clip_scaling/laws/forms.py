@@ -7,6 +7,7 @@ Jacobian. Columns are natural logarithms relative to a reference run, so that th
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -142,23 +143,25 @@ class Additive:
         pairs = [(_prefactor(factor), _exponent(factor)) for factor in self.factors]
         return (*(name for pair in pairs for name in pair), "floor")
 
-    def _terms(self, theta: np.ndarray, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
-        """ln of each term (..., n, k + 1), and each term's share of E."""
+    def _terms(self, theta: np.ndarray, columns: Columns) -> tuple[np.ndarray, list[np.ndarray]]:
+        """ln E (..., n), and each term's share of E, the floor's last."""
         logs = [
             theta[..., 2 * i, None] + theta[..., 2 * i + 1, None] * columns[factor]
             for i, factor in enumerate(self.factors)
         ]
-        terms = np.stack([*logs, np.broadcast_to(theta[..., -1, None], logs[0].shape)], axis=-1)
-        total = np.logaddexp.reduce(terms, axis=-1)
-        return total, np.exp(terms - total[..., None])
+        logs.append(np.broadcast_to(theta[..., -1, None], logs[0].shape))
+        largest = functools.reduce(np.maximum, logs)
+        shares = [np.exp(log - largest) for log in logs]
+        total = functools.reduce(np.add, shares)
+        return largest + np.log(total), [share / total for share in shares]
 
     def log_error(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
         return self._terms(theta, columns)[0]
 
     def jacobian(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
-        shares = self._terms(theta, columns)[1]
-        parts = [(shares[..., i], shares[..., i] * columns[factor]) for i, factor in enumerate(self.factors)]
-        return np.stack([*(column for pair in parts for column in pair), shares[..., -1]], axis=-1)
+        *shares, floor = self._terms(theta, columns)[1]
+        parts = [(share, share * columns[factor]) for share, factor in zip(shares, self.factors, strict=True)]
+        return np.stack([*(column for pair in parts for column in pair), floor], axis=-1)
 
     def natural(self, theta: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
         values: dict[str, np.ndarray] = {}

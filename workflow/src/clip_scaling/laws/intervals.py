@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .estimators import Points, levenberg_marquardt, linear_least_squares, sum_huber
+from .estimators import Points, Solution, levenberg_marquardt, linear_least_squares, sum_huber
 from .forms import LogLinear, Reference
 from .methods import Method
+from .redraw import Redraws, redraw_about_fit, redraw_about_surface
 from .student import t_reach
 from .table import Runs
 
@@ -77,9 +78,89 @@ def refit(
         return linear_least_squares(method.law.design(points.columns), points.log_error, points.weights)
     low, high = method.law.bounds({k: v.ravel() for k, v in points.columns.items()}, points.log_error)
     begin = np.broadcast_to(theta, (len(points.log_error), len(theta)))
-    return levenberg_marquardt(method.law, method.axis, points, begin, low, high)[0]
+    # A draw's own error is far above the digits that a fit is taken to.
+    return levenberg_marquardt(method.law, method.axis, points, begin, low, high, tolerance=1e-7)[0]
 
 
 def _huber_draw(method: Method, points: Points, row: int, theta: np.ndarray) -> np.ndarray:
     one = Points({k: v[row] for k, v in points.columns.items()}, points.log_error[row], points.weights[row])
     return sum_huber(method.law, method.axis, one, theta[None]).theta
+
+
+def redraw(
+    runs: Runs,
+    method: Method,
+    reference: Reference,
+    theta: np.ndarray,
+    weights: np.ndarray,
+    draws: int,
+    generator: np.random.Generator,
+) -> Redraws:
+    """The grid measured anew: about its smooth surface where a method chooses points, else about its own law."""
+    values = method.axis.value(np.log(runs.error))
+    if method.points != "all":
+        return redraw_about_surface(runs, values, weights, draws, generator)
+    fitted = method.axis.value(method.law.log_error(theta, reference.columns_of(runs)))
+    return redraw_about_fit(fitted, values, len(theta), weights, draws, generator)
+
+
+def draws_bias(
+    sample: np.ndarray,
+    redraws: Redraws,
+    runs: Runs,
+    weights: np.ndarray,
+    method: Method,
+    reference: Reference,
+    theta: np.ndarray,
+) -> np.ndarray:
+    """How far the draws' mean lies from what the method makes of the surface without any scatter (p,)."""
+    if method.points == "all" or not isinstance(method.law, LogLinear):
+        return np.zeros(len(theta))
+    plain = refit(runs, redraws.centre[None], weights, method, reference, theta)
+    return sample.mean(axis=0) - plain[0] if len(plain) else np.zeros(len(theta))
+
+
+def intervals_of(
+    interval: str,
+    method: Method,
+    points: Points,
+    solution: Solution,
+    covariance: np.ndarray,
+    squares: float,
+    degrees: int,
+    sample: np.ndarray,
+    bias: np.ndarray,
+    reference: Reference,
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of exponents, floor and worth of repeats; a prefactor's alone says little and is left out."""
+    names = [(i, name) for i, name in enumerate(method.law.parameters) if not name.startswith("beta")]
+    errors = np.sqrt(np.diag(covariance))
+    if interval == "bootstrap" and isinstance(method.law, LogLinear):
+        # Draws of an exponent are near normal; their spread with Student's reach covers better than their quantiles.
+        return {name: t_interval(float((solution.theta - bias)[i]), float(errors[i]), degrees) for i, name in names}
+    if interval == "bootstrap":
+        values = method.law.natural(sample, reference)
+        least = method.law.bounds(points.columns, points.log_error)[0]
+        found = {}
+        for i, name in names:
+            low, high = np.quantile(values[name], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            # A logarithm that a draw in forty sends to its bound is a zero that the data do not exclude.
+            vanishes = not name.startswith("alpha") and np.quantile(sample[:, i], (1 - LEVEL) / 2) < least[i] + 1
+            found[name] = (-np.inf if vanishes else float(low), float(high))
+        return found
+    if interval == "t":
+        return {name: t_interval(float(solution.theta[i]), float(errors[i]), degrees) for i, name in names}
+    found = {}
+    for i, name in names:
+        ends = profile_interval(method, points, solution.theta, squares, float(errors[i]), degrees, i)
+        found[name] = _natural_ends(name, ends, reference)
+    return found
+
+
+def _natural_ends(name: str, ends: tuple[float, float], reference: Reference) -> tuple[float, float]:
+    """Floors, shifts and worths are logarithms in theta."""
+    if name.startswith("alpha"):
+        return ends
+    centre = reference.logs["compute"] if name == "shift" else 0.0
+    # An open lower end of a logarithm is a zero that the data do not exclude: keep it infinite, as not identified.
+    return tuple(float(np.exp(end + centre)) if np.isfinite(end) else end for end in ends)  # type: ignore[return-value]

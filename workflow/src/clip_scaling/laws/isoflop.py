@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .fits import FEWEST_FOR_BOOTSTRAP
-from .redraw import redraw_about_surface
+from .redraw import redraw_about_fit
 from .student import slope_and_error, t_reach
 from .table import Runs, UnfitPoints
 from .verdicts import most_data
@@ -33,9 +33,7 @@ def isoflop_optima(
         runs = runs.take(most_data(runs))
     values = np.log(runs.error)[None]
     if len(runs) >= FEWEST_FOR_BOOTSTRAP:
-        generator = np.random.default_rng(seed)
-        again = redraw_about_surface(runs, values[0], np.ones(len(runs)), draws, generator).values
-        values = np.concatenate([values, again])
+        values = np.concatenate([values, _redrawn(runs, draws, np.random.default_rng(seed))])
     rows = []
     for budget in budgets:
         sizes, shares = _slice(runs, budget)
@@ -48,6 +46,16 @@ def isoflop_optima(
         ends = (budget / size, budget / high, budget / low)
         rows.append(dict(zip(COLUMNS, (budget, len(sizes), size, low, high, *ends, error), strict=True)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _redrawn(runs: Runs, draws: int, generator: np.random.Generator) -> np.ndarray:
+    """ln E (b, n) redrawn about a quadratic in ln model size and ln compute: a plane takes its curve for scatter."""
+    m, c = (np.log(values) - np.log(values).mean() for values in (runs.gmacs, runs.compute))
+    design = np.stack([np.ones_like(m), m, c, m**2, m * c, c**2], axis=-1)
+    values = np.log(runs.error)
+    fitted = design @ (np.linalg.pinv(design) @ values)
+    rank = int(np.linalg.matrix_rank(design))
+    return redraw_about_fit(fitted, values, rank, np.ones(len(runs)), draws, generator).values
 
 
 def _slice(runs: Runs, budget: float) -> tuple[np.ndarray, np.ndarray]:

@@ -15,10 +15,12 @@ from .compare import compare
 from .fits import DRAWS, Fit, fit_runs
 from .holdout import draws_for, mean_absolute_error, predict_runs, rolling_holdout
 from .methods import METHODS, Method, find_method
+from .planning import planning_records
 from .records import fit_record, plain_records, prediction_records
 from .sensitivity import sensitivity
 from .table import Runs, UnfitPoints, select_runs, sources
 
+PARTS = ("fits", "predictions", "comparisons", "sensitivity", "leave_out", "allocation", "next_cells")
 COMPARE_BEYOND = (1.0, 10.0)  # Which source is better is said at the greatest common compute and ten times that.
 
 
@@ -34,13 +36,13 @@ def fit_target(
     """The law file of one (target, metric).
 
     fits and predictions of each source by each method, with their rolling hold-out; comparisons of sources;
-    the sensitivity of the exponent; and for the models of `leave_out`, what every known method fitted without them
-    predicts for them. Points that carry no law of a method's form give a fit without numbers, whose verdict says why;
-    a table that is not sound raises LawError.
+    the sensitivity of the exponent; the allocation of compute and what one more cell would buy; and for the models of
+    `leave_out`, what every known method fitted without them predicts for them. Points that carry no law of
+    a method's form give a fit without numbers, whose verdict says why; a table that is not sound raises LawError.
     """
     chosen = [find_method(name) for name in methods]
     law: dict[str, Any] = {"target": target, "metric": metric}
-    law |= {name: [] for name in ("fits", "predictions", "comparisons", "sensitivity", "leave_out")}
+    law |= {name: [] for name in PARTS}
     fits: list[Fit] = []
     for source in sources(table, target, metric):
         try:
@@ -48,13 +50,17 @@ def fit_target(
         except UnfitPoints as reason:
             law["fits"] += [fit_record(_unfit(target, metric, source, method, reason)) for method in chosen]
             continue
+        laws = 0
         for method in chosen:
             fit = _fit_or_say_why(runs, method, draws)
             fits.append(fit)
+            laws += fit.is_law
             holdout = rolling_holdout(runs, method) if fit.theta is not None else pd.DataFrame()
             law["fits"].append(fit_record(fit, holdout))
             law["predictions"] += prediction_records(fit, runs, scenarios)
         law["sensitivity"] += [{"source": source, **row} for row in sensitivity(runs)]
+        for name, rows in planning_records(runs).items() if laws else ():
+            law[name] += rows
         law["leave_out"] += leave_models_out(runs, leave_out) if leave_out else []
     law["comparisons"] = _comparisons(fits, table)
     return law

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .calibrate import misses
 from .holdout import least_relative_error
+from .planning import ALLOCATION_COLUMNS
 
 Laws = Sequence[dict[str, Any]]
 TARGET = ["target", "metric"]
@@ -46,6 +47,20 @@ def comparisons_table(laws: Laws) -> pd.DataFrame:
         "crossover_gmacs crossover_low crossover_high verdict"
     )
     return _rows(laws, "comparisons", columns)
+
+
+def allocation_table(laws: Laws) -> pd.DataFrame:
+    """One row a (target, metric, source, method, budget): model size and samples seen of least error."""
+    return _rows(laws, "allocation", "target metric source " + " ".join(ALLOCATION_COLUMNS))
+
+
+def next_cells_table(laws: Laws) -> pd.DataFrame:
+    """One row a (target, metric, source, candidate), best first: what it would take off the exponent's interval."""
+    columns = (
+        "target metric source method model data gmacs_per_sample samples_seen unique_pairs compute_gmacs "
+        "half_width_now half_width_then shrinkage shrinkage_per_gmac"
+    )
+    return _rows(laws, "next_cells", columns)
 
 
 def methods_table(laws: Laws) -> pd.DataFrame:

@@ -1,0 +1,115 @@
+"""What to train next, as a law file and the command line state it: compute-optimal allocation, and the next cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .allocate import budgets_of, compute_optimal
+from .design import candidate_cells, next_cells
+from .fits import FEWEST_FOR_BOOTSTRAP, fit_runs
+from .isoflop import isoflop_optima
+from .methods import Method, find_method
+from .table import Runs, UnfitPoints
+
+DRAWS = 200
+LISTED = 10  # Next cells that a law file keeps.
+CHINCHILLA = Method("chinchilla-ols", form="chinchilla")  # Least squares: Huber's loss takes a search a draw.
+ALLOCATION_COLUMNS = (
+    "method", "unique_pairs", "compute_gmacs", "models", "gmacs", "gmacs_low", "gmacs_high", "samples", "samples_low",
+    "samples_high", "error", "verdict",
+)  # fmt: skip
+
+
+def allocation_method(runs: Runs) -> Method:
+    """The parametric form to allocate by: L(N, D), with a term of unique pairs where these differ."""
+    known = np.isfinite(runs.unique).all() and len(np.unique(runs.unique)) > 1
+    return find_method("additive") if known else CHINCHILLA
+
+
+def allocation(
+    runs: Runs,
+    budgets: Sequence[float] | None = None,
+    method: Method | None = None,
+    unique: float | None = None,
+    draws: int = DRAWS,
+) -> pd.DataFrame:
+    """Model size and samples seen of least error at each budget (GMAC): by the parametric form, by isoFLOP parabolas.
+
+    unique: distinct pairs, by default the most of the grid. Returns ALLOCATION_COLUMNS; method `isoflop` has a row for
+    each budget at which three models can be compared. Numbers are NaN where there is no optimum, or none that draws
+    bound, and `verdict` says so. UnfitPoints where the form cannot be fitted.
+    """
+    # Parabolas have few budgets with three models: look closely.
+    close = budgets_of(runs, 10) if budgets is None else budgets
+    budgets = budgets_of(runs, 3) if budgets is None else budgets
+    method = method or allocation_method(runs)
+    if unique is None and np.isfinite(runs.unique).all():
+        unique = float(runs.unique.max())
+    parametric = compute_optimal(runs, method, budgets, unique, draws=draws).assign(method=method.name)
+    isoflop = isoflop_optima(runs, close, draws=draws).assign(method="isoflop")
+    parts = [part for part in (parametric, isoflop) if len(part)]
+    rows = pd.concat(parts, ignore_index=True).assign(unique_pairs=unique)
+    rows["verdict"] = [_verdict(row, runs) for row in rows.to_dict("records")]
+    return rows.reindex(columns=list(ALLOCATION_COLUMNS))
+
+
+def _verdict(row: Mapping[str, Any], runs: Runs) -> str:
+    """`optimum`, or a reservation: an optimum that no model or budget near it was trained at is an extrapolation."""
+    if not np.isfinite(row["gmacs"]):
+        return "no optimum among the models looked at"
+    beyond = [
+        f"{name} ({values.min():.3g} to {values.max():.3g})"
+        for name, value, values in (("models", row["gmacs"], runs.gmacs), ("samples", row["samples"], runs.samples))
+        if not values.min() <= value <= values.max()
+    ]
+    verdict = f"optimum, beyond the measured {' and '.join(beyond)}" if beyond else "optimum"
+    return verdict if np.isfinite(row["gmacs_low"]) else f"{verdict}, not bounded by redrawn grids"
+
+
+def design_law_method(runs: Runs) -> Method:
+    """The law of all points that candidates are ranked by: log-linear where the grid tells its factors apart."""
+    method = find_method("loglinear")
+    try:
+        fit_runs(runs, method, draws=0, intervals=False)
+    except UnfitPoints:
+        return find_method("ols-all")
+    return method
+
+
+def ranked_cells(
+    runs: Runs,
+    candidates: pd.DataFrame | None = None,
+    method: Method | None = None,
+    parameter: str | None = "alpha",
+    at: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """Candidate cells by what each buys: columns of the candidates, then those of `next_cells`, and method.
+
+    candidates: by default the cells that the grid lacks, and a step beyond it.
+    """
+    method = method or design_law_method(runs)
+    law = fit_runs(runs, method, draws=0, intervals=False)
+    candidates = candidate_cells(runs) if candidates is None else candidates
+    return next_cells(law, candidates, parameter=parameter, at=at).assign(method=method.name)
+
+
+def planning_records(runs: Runs) -> dict[str, list[dict[str, Any]]]:
+    """allocation and next_cells of one source, as a law file holds them; empty where its runs cannot say."""
+    found: dict[str, list[dict[str, Any]]] = {"allocation": [], "next_cells": []}
+    if len(runs) < FEWEST_FOR_BOOTSTRAP:
+        return found
+    for name, ask in (("allocation", allocation), ("next_cells", lambda runs: ranked_cells(runs).head(LISTED))):
+        try:
+            rows = ask(runs)
+        except UnfitPoints:  # a grid of one model has no allocation, and a table without GMACs no candidates
+            continue
+        found[name] = [{"source": runs.source, **_plain(row)} for row in rows.to_dict("records")]
+    return found
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
