@@ -1,4 +1,4 @@
-"""Draw the figures of a whole study: learning curves, the data bottleneck, predicted against measured error."""
+"""Draw the figures of a whole study: learning curves, the data bottleneck, predictions, allocation of compute."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import pandas as pd
 
 from clip_scaling.errors import run_script
 from clip_scaling.laws.published import read_learning_curves
+from clip_scaling.report.allocation_figure import allocation_figure, allocation_target
 from clip_scaling.report.prediction_figure import prediction_figure
 from clip_scaling.report.run_figures import bottleneck_figure, bottleneck_target, learning_curve_figure
 from clip_scaling.report.style import save_figure
@@ -26,7 +27,10 @@ def main() -> None:
     predictions.add_argument("--predictions", required=True, type=Path, help="tables/predictions.csv")
     predictions.add_argument("--targets", required=True, type=json.loads, help="JSON [[dataset, metric], ...]")
     predictions.add_argument("--methods", type=json.loads, default={}, help="JSON {source: method} to draw")
-    for kind in (curves, bottleneck, predictions):
+    allocation = kinds.add_parser("allocation", help="compute-optimal model size and samples seen")
+    allocation.add_argument("--allocation", required=True, type=Path, help="tables/allocation.csv")
+    allocation.add_argument("--target", nargs=2, metavar=("DATASET", "METRIC"), help="default: the first that has any")
+    for kind in (curves, bottleneck, predictions, allocation):
         kind.add_argument("--metrics", required=True, type=Path, help="tables/metrics.parquet")
         kind.add_argument("--svg", required=True, type=Path)
         kind.add_argument("--pdf", required=True, type=Path)
@@ -39,6 +43,9 @@ def main() -> None:
             cells = metrics["cell"].unique()
             losses = {cell: pd.read_json(args.runs / cell / "curve.jsonl", lines=True) for cell in cells}
             figure = learning_curve_figure(metrics, losses, "loss")
+    elif args.kind == "allocation":
+        rows = pd.read_csv(args.allocation)
+        figure = allocation_figure(metrics, rows, args.target or allocation_target(rows))
     elif args.kind == "bottleneck":
         figure = bottleneck_figure(metrics, *(args.target or bottleneck_target(metrics)))
     else:

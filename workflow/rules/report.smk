@@ -107,6 +107,29 @@ rule plot_predictions:
         " --targets {params.targets:q} --methods {params.methods:q} --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
 
 
+rule plot_allocation:
+    input:
+        metrics=f"{STUDY_DIR}/tables/metrics.parquet",
+        allocation=f"{STUDY_DIR}/tables/allocation.csv",
+    output:
+        svg=report(
+            f"{STUDY_DIR}/figures/allocation.svg",
+            caption="../report/allocation.rst",
+            category="Laws",
+            labels={"target": "first", "metric": "allocation of compute"},
+        ),
+        pdf=f"{STUDY_DIR}/figures/allocation.pdf",
+    log:
+        f"results/logs/{STUDY.study}/figures/allocation.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/figures/allocation.tsv"
+    message:
+        "Draw the compute-optimal model and samples"
+    shell:
+        "python scripts/plot_study.py allocation --metrics {input.metrics} --allocation {input.allocation}"
+        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+
+
 rule plot_bottleneck:
     input:
         metrics=f"{STUDY_DIR}/tables/metrics.parquet",
@@ -194,6 +217,7 @@ rule report:
         manifests=MANIFESTS,
         laws_figure=f"{STUDY_DIR}/figures/laws.svg",
         predictions_figure=f"{STUDY_DIR}/figures/predictions.svg",
+        allocation_figure=f"{STUDY_DIR}/figures/allocation.svg",
         bottleneck_figure=f"{STUDY_DIR}/figures/bottleneck.svg",
         learning_curves_figure=f"{STUDY_DIR}/figures/learning-curves.svg",
         probe_figure=PROBE_FIGURE,
@@ -217,5 +241,5 @@ rule report:
         " --law-table {input.law_table} --laws {input.laws:q} --methods {params.methods:q} {params.runs}"
         " --manifests {input.manifests} --laws-figure {input.laws_figure} --bottleneck-figure {input.bottleneck_figure}"
         " --predictions-figure {input.predictions_figure} --learning-curves-figure {input.learning_curves_figure}"
-        " {params.probes}"
+        " --allocation-figure {input.allocation_figure} {params.probes}"
         " --target-figures {input.target_figures:q} --output {output.page} 2>&1 | tee {log}"

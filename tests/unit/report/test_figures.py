@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from clip_scaling.report.allocation_figure import allocation_figure, allocation_target
 from clip_scaling.report.law_figures import equation, law_figure
 from clip_scaling.report.marks import marks_for
 from clip_scaling.report.prediction_figure import prediction_figure
@@ -150,3 +151,35 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path: Path, metrics: pd.DataFr
         first, second = ((tmp_path / f"{name}.{kind}").read_bytes() for name in ("first", "second"))
         assert first == second
         assert not re.search(rb"<dc:date>|CreationDate", first)
+
+
+def _allocation() -> pd.DataFrame:
+    rows = [
+        {"method": "chinchilla-ols", "compute_gmacs": 1e3, "gmacs": 0.02, "samples": 5e4, "verdict": "optimum"},
+        {"method": "chinchilla-ols", "compute_gmacs": 1e6, "gmacs": 2.0, "samples": 5e5,
+         "verdict": "optimum, beyond the measured models (0.01 to 0.1)"},
+        {"method": "isoflop", "compute_gmacs": 1e3, "gmacs": 0.03, "samples": 3e4, "verdict": "optimum"},
+        {"method": "isoflop", "compute_gmacs": 1e4, "verdict": "no optimum among the models looked at"},
+    ]  # fmt: skip
+    table = pd.DataFrame(rows).assign(target="icons", metric="acc1", source="study")
+    for name in ("gmacs", "samples"):
+        table[f"{name}_low"], table[f"{name}_high"] = table[name] / 2, table[name] * 2
+    return table
+
+
+def test_an_allocation_is_solid_where_it_was_measured_and_dashed_beyond(metrics: pd.DataFrame) -> None:
+    allocation = _allocation()
+    assert allocation_target(allocation) == ("icons", "acc1")
+    size, samples = panels(allocation_figure(metrics, allocation, ("icons", "acc1")))
+    dashed, solid, parabolas = size.lines
+    assert list(dashed.get_ydata()) == [0.02, 2.0]
+    assert list(solid.get_ydata())[0] == 0.02 and pd.isna(list(solid.get_ydata())[1])
+    assert list(parabolas.get_ydata()) == [0.03]
+    assert list(samples.lines[0].get_ydata()) == [5e4, 5e5]
+
+
+def test_a_study_without_an_optimum_says_so_in_place_of_the_figure(metrics: pd.DataFrame) -> None:
+    nothing = _allocation().iloc[3:]
+    assert allocation_target(nothing) is None
+    (note,) = allocation_figure(metrics, nothing, None).texts
+    assert note.get_text() == "No target has an optimum: its grid bounds none."

@@ -133,3 +133,13 @@ def test_the_chosen_learning_rate_is_marked() -> None:
     assert table["rates"] == ["0.001", "0.002"]
     assert table["rows"][0]["cells"] == [("3.000", False), ("2.500", True)]
     assert table["rows"][1]["cells"] == [("", False), ("2.000", True)]
+
+
+def test_the_page_ranks_the_next_cells_where_law_files_do(study: StudyResults) -> None:
+    assert "What to train next" not in render_report(study)
+    cell = {"source": "study", "method": "loglinear", "model": "", "data": "Many", "gmacs_per_sample": 0.2}
+    cell |= {"samples_seen": 3e6, "compute_gmacs": 6e5, "half_width_now": 0.02, "half_width_then": 0.0185}
+    laws = [study.laws[0] | {"next_cells": [cell | {"shrinkage": 0.075}]}, *study.laws[1:]]
+    page = render_report(dataclasses.replace(study, laws=laws))
+    assert "What to train next" in page and "a larger model" in page
+    assert "7.5 %" in page and "± 0.0185" in page

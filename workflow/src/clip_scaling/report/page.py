@@ -19,6 +19,7 @@ from .summary import (
     headlines,
     law_rows,
     learning_rate_table,
+    next_cell_rows,
     provenance_rows,
     recipe_tables,
 )
@@ -52,6 +53,7 @@ FIGURE_LABELS = {
     "bottleneck": "Held-out error against samples seen, one panel a model, one line a training set.",
     "learning-curves": "What a model has learnt against samples seen, one panel a model, one line a run.",
     "predictions": "Error predicted by the law against measured error, one panel a target.",
+    "allocation": "Model size and samples seen of least error against the compute budget, with what was trained.",
     "linear-probes": "Error of linear probes against total compute, one panel a target, with each source's power law.",
 }
 """Kinds of figures that a page shows, with what a reader who does not see them is told."""
@@ -77,6 +79,7 @@ def render_report(study: StudyResults) -> str:
         grid=grid_summary(study.metrics),
         headlines=headlines(study.laws, study.methods),
         laws=law_rows(study.law_table),
+        next_cells=next_cell_rows(study.laws),
         cost=cost_summary(study.records),
         cells=cell_table(study.metrics, study.records),
         recipes=recipe_tables(study.records),

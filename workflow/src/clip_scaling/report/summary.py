@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from .names import dataset_title, metric_title, short_count, source_title, supported, with_interval
+from .names import dataset_title, gmacs_text, metric_title, short_count, source_title, supported, with_interval
 from .tables import cells_of, headline_fits, is_law, reservation
 
 
@@ -74,6 +74,36 @@ def law_rows(laws: pd.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def next_cell_rows(laws: Sequence[dict[str, Any]], listed: int = 8) -> dict[str, Any] | None:
+    """What one more cell buys, for the first target and source that say so: {target, metric, method, now, rows}.
+
+    rows: text and numbers of the first `listed` candidates, best first. None where no law file ranks any.
+    """
+    for law in laws:
+        ranked = law.get("next_cells", [])[:listed]
+        if ranked:
+            rows = [row for row in ranked if row["source"] == ranked[0]["source"]]
+            return {
+                "target": dataset_title(law["target"]),
+                "metric": metric_title(law["metric"]),
+                "method": ranked[0]["method"],
+                "now": ranked[0]["half_width_now"],
+                "rows": [
+                    {
+                        "model": row["model"] or "a larger model",
+                        "data": row["data"],
+                        "gmacs": gmacs_text(row["gmacs_per_sample"]),
+                        "samples": short_count(row["samples_seen"]),
+                        "compute": row["compute_gmacs"],
+                        "then": row["half_width_then"],
+                        "shrinkage": row["shrinkage"],
+                    }
+                    for row in rows
+                ],
+            }
+    return None
 
 
 def cost_summary(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
