@@ -35,6 +35,8 @@ SHOTS = {10: "10-shot", 25: "25-shot", -1: "full"}
 def read_published(folder: Path) -> pd.DataFrame:
     """Zero-shot and linear-probe results, tidy. Targets of linear probes begin with `linear_probe/`."""
     table = pd.concat([read_zeroshot(folder), read_linear_probes(folder)], ignore_index=True)
+    # OpenCLIP first: the first source is a study's own in figures and tables.
+    table = table.sort_values("source", ascending=False, kind="stable", ignore_index=True)
     return table.assign(ci_low=np.nan, ci_high=np.nan)  # the released tables have no intervals
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .names import dataset_title, metric_title, source_title
-from .scales import power_log_axis
+from .scales import count_log_axis, log_ticks, power_log_axis
 from .style import COLUMN_WIDTH, INK, LINE_COLOURS, MUTED, TEXT_WIDTH, figure_style, figure_with_legends
 from .tables import cells_of
 
@@ -72,7 +72,7 @@ def _limit(axes: Axes, compute: pd.Series, values: pd.Series) -> None:
     axes.set_xlim(compute.min() / 1.3, compute.max() * 1.3)
     axes.set_ylim(values.min() / 1.5, values.max() * 1.5)
     power_log_axis(axes.xaxis, *axes.get_xlim())
-    power_log_axis(axes.yaxis, *axes.get_ylim())
+    count_log_axis(axes.yaxis, log_ticks(*axes.get_ylim(), wanted=3))
 
 
 def _handles(inks: dict[tuple[str, ...], str]) -> list[Line2D]:
