@@ -39,7 +39,7 @@ class Fit:
     parameters: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     r2: float | None = None
-    points_used: pd.DataFrame = field(default_factory=pd.DataFrame)
+    used: Runs | None = None
     reference: Reference | None = None
     theta: np.ndarray | None = None
     covariance: np.ndarray | None = None
@@ -50,6 +50,13 @@ class Fit:
     optimiser: dict[str, Any] = field(default_factory=dict)
     n_saturated: int = 0
     n_diverged: int = 0
+
+    @property
+    def points_used(self) -> pd.DataFrame:
+        """cell, compute_gmacs (where the method puts it) and error of the points fitted."""
+        if self.used is None:
+            return pd.DataFrame(columns=["cell", "compute_gmacs", "error"])
+        return pd.DataFrame({"cell": self.used.cell, "compute_gmacs": self.used.compute, "error": self.used.error})
 
     @property
     def is_law(self) -> bool:
@@ -163,7 +170,7 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
         parameters={name: value for name, value in parameters.items() if name not in unknown},
         intervals={name: ends for name, ends in found.items() if name not in unknown},
         r2=1 - squares / all_squares if all_squares > 0 else None,
-        points_used=pd.DataFrame({"cell": used.cell, "compute_gmacs": used.compute, "error": used.error}),
+        used=used,
         reference=reference,
         theta=theta,
         covariance=covariance,

@@ -89,7 +89,7 @@ def prediction_records(fit: Fit, runs: Runs, scenarios: pd.DataFrame | None = No
         mine = scenarios[scenarios["source"] == fit.source] if "source" in scenarios else scenarios
         extra = mine.rename(columns=names)[["model", "data", "gmacs", "samples", "unique"]]
         extra = extra.assign(compute=extra["gmacs"] * extra["samples"])
-        extra["actual"] = [_measured(rows, row) for row in extra.itertuples()]
+        extra["actual"] = [_measured(runs, rows["actual"].to_numpy(), row) for row in extra.itertuples()]
         rows = pd.concat([rows, extra], ignore_index=True)
     predicted = fit.predict(0.9, **{name: rows[name].to_numpy(float) for name in FACTORS if name in fit.reference.logs})
     bounds = [from_error(fit.metric, error) for error in predicted]
@@ -111,11 +111,12 @@ def prediction_records(fit: Fit, runs: Runs, scenarios: pd.DataFrame | None = No
     ]
 
 
-def _measured(rows: pd.DataFrame, scenario: Any) -> float:
-    ratio = rows["samples"] / scenario.samples
-    same = (rows["model"] == scenario.model) & (rows["data"] == scenario.data)
+def _measured(runs: Runs, actual: np.ndarray, scenario: Any) -> float:
+    """The measurement of the run of the same model, data and budget; NaN where there is none."""
+    ratio = runs.samples / scenario.samples
+    same = (runs.model == scenario.model) & (runs.data == scenario.data)
     same &= (ratio < BUDGET_RATIO) & (ratio > 1 / BUDGET_RATIO)
-    return float(rows.loc[same, "actual"].iloc[0]) if same.any() else math.nan
+    return float(actual[same.argmax()]) if same.any() else math.nan
 
 
 def plain_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
