@@ -68,7 +68,7 @@ def test_ranks_that_wait_for_a_failed_one_are_ended(monkeypatch: pytest.MonkeyPa
     module = "import sys; import snakemake_executor_plugin_submitit.launch as l; l.SECONDS_AFTER_FAILURE = 0.2;"
     rank = "import os, time; os._exit(4) if os.environ['RANK'] == '0' else time.sleep(600)"
     argv = f"['--nodes', '1', '--tasks-per-node', '2', '--', sys.executable, '-c', {rank!r}]"
-    done = subprocess.run([sys.executable, "-c", f"{module} sys.exit(l.main({argv}))"], timeout=60)
+    done = subprocess.run([sys.executable, "-c", f"{module} sys.exit(l.main({argv}))"], timeout=200)
     assert done.returncode == 4
 
 
@@ -84,7 +84,7 @@ time.sleep(600)
     assert running.stdout is not None
     assert [running.stdout.readline().strip() for _ in range(2)] == ["ready", "ready"]
     running.send_signal(number)
-    running.communicate(timeout=60)
+    running.communicate(timeout=200)
     assert running.returncode == CONTINUE
 
 
@@ -95,7 +95,7 @@ def test_a_rank_without_a_handler_yet_outlives_the_request_to_save() -> None:
     running.send_signal(signal.SIGUSR2)
     time.sleep(0.1)
     running.send_signal(signal.SIGUSR2)
-    running.communicate(timeout=60)
+    running.communicate(timeout=200)
     assert running.returncode == 0
 
 
