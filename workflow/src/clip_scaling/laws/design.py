@@ -40,8 +40,8 @@ def next_cells(
         "unique": "unique_pairs",
     }
     columns = fit.reference.columns(**{factor: rows[names[factor]].to_numpy(float) for factor in form.factors})
-    log_error = form.log_error(fit.theta, columns)
-    gradient = axis.slope(log_error)[:, None] * form.jacobian(fit.theta, columns)
+    log_error, jacobian = form.with_jacobian(fit.theta, columns)
+    gradient = axis.slope(log_error)[:, None] * jacobian
     now = float(direction @ fit.covariance @ direction)
     gain = (gradient @ fit.covariance @ direction) ** 2
     spread = np.einsum("np,pq,nq->n", gradient, fit.covariance, gradient) + fit.scatter**2
@@ -89,7 +89,7 @@ def _direction(fit: Fit, parameter: str | None, at: Mapping[str, float] | None) 
         raise LawError("name either a parameter or the place of a prediction.")
     if at is not None:
         columns = fit.reference.columns(**{factor: np.array([float(at[factor])]) for factor in form.factors})
-        return form.jacobian(fit.theta, columns)[0]
+        return form.with_jacobian(fit.theta, columns)[1][0]
     total = form.total_exponent if isinstance(form, LogLinear) else None
     if parameter == "alpha" and total is not None:
         return total

@@ -106,12 +106,12 @@ def levenberg_marquardt(
     for _ in range(steps):
         here = {name: column[active] for name, column in columns.items()}
         at = theta[active]
-        slope = scale.slope(form.log_error(at, here))
-        jacobian = root[active][..., None] * slope[..., None] * form.jacobian(at, here)
-        gradient = np.einsum("bnp,bn->bp", jacobian, residuals(at, active))
+        log_error, jacobian = form.with_jacobian(at, here)
+        jacobian = (root[active] * scale.slope(log_error))[..., None] * jacobian
+        gradient = np.einsum("bnp,bn->bp", jacobian, root[active] * (scale.value(log_error) - value[active]))
         held = ((at <= low[active]) & (gradient >= 0)) | ((at >= high[active]) & (gradient <= 0))
         jacobian = jacobian * ~held[:, None, :]
-        normal = np.einsum("bnp,bnq->bpq", jacobian, jacobian)
+        normal = jacobian.swapaxes(-1, -2) @ jacobian
         diagonal = np.einsum("bpp->bp", normal)
         ridge = damping[active, None] * diagonal + 1e-12 * diagonal.max(axis=-1, keepdims=True) + held + 1e-300
         step = np.linalg.solve(normal + ridge[:, None, :] * np.eye(p), (gradient * ~held)[..., None])[..., 0]
@@ -144,13 +144,13 @@ def sum_huber(
     value = scale.value(points.log_error)
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        log_error = form.log_error(theta, points.columns)
+        log_error, jacobian = form.with_jacobian(theta, points.columns)
         residual = scale.value(log_error) - value
         small = np.abs(residual) <= delta
         terms = np.where(small, residual**2 / 2, delta * (np.abs(residual) - delta / 2))
         pull = points.weights * np.clip(residual, -delta, delta) * scale.slope(log_error)
         # In units of delta, so that the optimiser's absolute tolerances mean the same for any delta.
-        return float(points.weights @ terms) / delta, pull @ form.jacobian(theta, points.columns) / delta
+        return float(points.weights @ terms) / delta, pull @ jacobian / delta
 
     options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-14, "gtol": 1e-9}
     bounds = list(zip(low, high, strict=True))

@@ -87,8 +87,8 @@ class Fit:
         assert self.reference is not None and self.theta is not None and self.covariance is not None
         form, scale = self.method.law, self.method.axis
         columns = self.reference.columns(**{k: np.asarray(v, dtype=float) for k, v in factors.items()})
-        log_error = form.log_error(self.theta, columns)
-        gradient = scale.slope(log_error)[:, None] * form.jacobian(self.theta, columns)
+        log_error, jacobian = form.with_jacobian(self.theta, columns)
+        gradient = scale.slope(log_error)[:, None] * jacobian
         variance = np.einsum("np,pq,nq->n", gradient, self.covariance, gradient) + new_run * self.scatter**2
         reach = t_reach(level, self.degrees) * np.sqrt(variance)
         middle = scale.value(log_error)
@@ -249,9 +249,8 @@ def _extra_variance(squares: np.ndarray, variance: np.ndarray, degrees: int) -> 
 def _inverse_information(method: Method, points: Points, theta: np.ndarray) -> np.ndarray:
     """(J' W J)^-1 on the scale's axis; zero rows for parameters at a bound, which do not move."""
     form, scale = method.law, method.axis
-    log_error = form.log_error(theta, points.columns)
-    root = np.sqrt(points.weights) * scale.slope(log_error)
-    jacobian = root[:, None] * form.jacobian(theta, points.columns)
+    log_error, jacobian = form.with_jacobian(theta, points.columns)
+    jacobian = (np.sqrt(points.weights) * scale.slope(log_error))[:, None] * jacobian
     low, high = form.bounds(points.columns, points.log_error)
     free = (theta > low) & (theta < high)
     covariance = np.zeros((len(theta), len(theta)))

@@ -69,8 +69,8 @@ class Form(Protocol):
 
     def log_error(self, theta: np.ndarray, columns: Columns) -> np.ndarray: ...
 
-    def jacobian(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
-        """(..., n, p): the derivative of `log_error`."""
+    def with_jacobian(self, theta: np.ndarray, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+        """`log_error`, and its derivative (..., n, p)."""
 
     def natural(self, theta: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
         """theta as the law's own parameters: prefactors at one GMAC (sample, pair), signed exponents, a floor."""
@@ -111,8 +111,8 @@ class LogLinear:
     def log_error(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
         return np.einsum("...np,...p->...n", self.design(columns), theta)
 
-    def jacobian(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
-        return self.design(columns)
+    def with_jacobian(self, theta: np.ndarray, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+        return self.log_error(theta, columns), self.design(columns)
 
     def natural(self, theta: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
         shift = sum(theta[..., 1 + i] * reference.logs[factor] for i, factor in enumerate(self.factors))
@@ -158,10 +158,10 @@ class Additive:
     def log_error(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
         return self._terms(theta, columns)[0]
 
-    def jacobian(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
-        *shares, floor = self._terms(theta, columns)[1]
+    def with_jacobian(self, theta: np.ndarray, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+        log_error, (*shares, floor) = self._terms(theta, columns)
         parts = [(share, share * columns[factor]) for share, factor in zip(shares, self.factors, strict=True)]
-        return np.stack([*(column for pair in parts for column in pair), floor], axis=-1)
+        return log_error, np.stack([*(column for pair in parts for column in pair), floor], axis=-1)
 
     def natural(self, theta: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
         values: dict[str, np.ndarray] = {}
@@ -211,10 +211,10 @@ class Shifted:
     def log_error(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
         return self._parts(theta, columns)[0]
 
-    def jacobian(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
-        _, shifted, of_shift, of_power = self._parts(theta, columns)
+    def with_jacobian(self, theta: np.ndarray, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+        log_error, shifted, of_shift, of_power = self._parts(theta, columns)
         parts = [of_power, of_power * shifted, of_power * theta[..., 1, None] * of_shift]
-        return np.stack([*parts, 1 - of_power] if self.floor else parts, axis=-1)
+        return log_error, np.stack([*parts, 1 - of_power] if self.floor else parts, axis=-1)
 
     def natural(self, theta: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
         centre, alpha = reference.logs["compute"], theta[..., 1]
@@ -270,11 +270,11 @@ class DataConstrained:
     def log_error(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
         return CHINCHILLA.log_error(self._inner(theta), self._effective(theta, columns)[0])
 
-    def jacobian(self, theta: np.ndarray, columns: Columns) -> np.ndarray:
+    def with_jacobian(self, theta: np.ndarray, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
         effective, slope = self._effective(theta, columns)
-        inner = CHINCHILLA.jacobian(self._inner(theta), effective)
+        log_error, inner = CHINCHILLA.with_jacobian(self._inner(theta), effective)
         worth = inner[..., 2] * theta[..., 3, None] * slope
-        return np.concatenate([inner[..., :4], worth[..., None], inner[..., 4:]], axis=-1)
+        return log_error, np.concatenate([inner[..., :4], worth[..., None], inner[..., 4:]], axis=-1)
 
     def natural(self, theta: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
         inner = CHINCHILLA.natural(self._inner(theta), reference)
