@@ -17,9 +17,11 @@ def main() -> None:
     parser.add_argument("--title", default="", help="heading of the page; default: the study's name")
     parser.add_argument("--metrics", required=True, type=Path, help="tables/metrics.parquet")
     parser.add_argument("--law-table", required=True, type=Path, help="tables/laws.csv")
+    parser.add_argument("--method-table", type=Path, help="tables/methods.csv")
     parser.add_argument("--laws", required=True, type=Path, nargs="+", help="law files, most telling first")
     parser.add_argument("--methods", type=json.loads, default={}, help="JSON {source: method} of the headline laws")
-    parser.add_argument("--runs", type=Path, help="folder of {cell}/train.json; left out where nothing was trained")
+    parser.add_argument("--cells", type=Path, help="tables/cells.csv; left out where nothing was trained")
+    parser.add_argument("--runs", type=Path, help="folder of {cell}/train.json")
     parser.add_argument("--manifests", type=Path, nargs="*", default=[], help="of sources, subsets, evaluation sets")
     parser.add_argument("--learning-rates", type=Path, help="tables/learning_rates.csv, where it exists")
     for kind in FIGURE_LABELS:
@@ -38,10 +40,11 @@ def main() -> None:
             title=args.title,
             metrics=metrics,
             law_table=pd.read_csv(args.law_table),
+            method_table=pd.read_csv(args.method_table) if args.method_table else None,
             laws=laws,
             methods=args.methods,
-            records=[read_json(args.runs / cell / "train.json") for cell in metrics["cell"].unique()]
-            if args.runs
+            records=[read_json(args.runs / cell / "train.json") for cell in pd.read_csv(args.cells)["cell"]]
+            if args.cells
             else [],
             manifests=[read_json(path) for path in args.manifests],
             sweep=pd.read_csv(args.learning_rates) if args.learning_rates and args.learning_rates.exists() else None,

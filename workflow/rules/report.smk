@@ -28,7 +28,7 @@ def run_arguments(wildcards):
     if not IS_TRAINED:
         return ""
     # No input: the search is asked for by itself (`snakemake sweep`), and shown where it was.
-    return f"--runs {STUDY_DIR}/train --learning-rates {STUDY_DIR}/tables/learning_rates.csv"
+    return f"--cells {STUDY_DIR}/tables/cells.csv --runs {STUDY_DIR}/train --learning-rates {STUDY_DIR}/tables/learning_rates.csv"
 
 
 rule plot_law:
@@ -212,6 +212,7 @@ rule report:
     input:
         metrics=f"{STUDY_DIR}/tables/metrics.parquet",
         law_table=f"{STUDY_DIR}/tables/laws.csv",
+        method_table=f"{STUDY_DIR}/tables/methods.csv",
         laws=[f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in TARGETS],
         records=RECORDS,
         manifests=MANIFESTS,
@@ -238,7 +239,7 @@ rule report:
         "Write {output.page}, one file that opens offline"
     shell:
         "python scripts/write_report.py --study {params.study} --title {params.title:q} --metrics {input.metrics}"
-        " --law-table {input.law_table} --laws {input.laws:q} --methods {params.methods:q} {params.runs}"
+        " --law-table {input.law_table} --method-table {input.method_table} --laws {input.laws:q} --methods {params.methods:q} {params.runs}"
         " --manifests {input.manifests} --laws-figure {input.laws_figure} --bottleneck-figure {input.bottleneck_figure}"
         " --predictions-figure {input.predictions_figure} --learning-curves-figure {input.learning_curves_figure}"
         " --allocation-figure {input.allocation_figure} {params.probes}"

@@ -42,6 +42,13 @@ def test_curves_reach_four_times_beyond_the_points_and_lie_in_their_band(law):
     assert all(place["low"] < place["error"] < place["high"] for place in fit["curve"])
 
 
+def test_a_comparison_says_which_is_better_where_both_measured_and_what_was_not_matched(law):
+    row = tables.comparisons_table([law]).query("method == 'ols-all'").iloc[0]
+    assert row["at_gmacs"] == pytest.approx(87.73 * 12.8e9, rel=1e-3)  # the largest of the three OpenAI runs
+    assert row["error_ratio_low"] < row["error_ratio"] < row["error_ratio_high"]
+    assert row["unmatched"] == "global_batch_size learning_rate warmup_steps"
+
+
 def test_the_sensitivity_table_holds_the_paper_s_exponent_among_its_choices(law):
     rows = tables.sensitivity_table([law]).query("source == 'openclip'")
     paper = rows.query("left_out == '' and points == 'binned-min-5' and scale == 'log' and estimator == 'ols'")

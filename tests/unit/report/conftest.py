@@ -110,6 +110,8 @@ def records(metrics: pd.DataFrame) -> list[dict[str, Any]]:
             "samples_per_second": 1234.5,
             "device": "cpu",
             "threads": 2,
+            "ranks": 1,
+            "state": "trained",
             "provenance": {
                 "commit": "abc123",
                 "uncommitted_changes": False,

@@ -143,3 +143,16 @@ def test_the_page_ranks_the_next_cells_where_law_files_do(study: StudyResults) -
     page = render_report(dataclasses.replace(study, laws=laws))
     assert "What to train next" in page and "a larger model" in page
     assert "7.5 %" in page and "± 0.0185" in page
+
+
+def test_the_page_marks_the_method_that_the_hold_out_chose(study: StudyResults) -> None:
+    rows = pd.DataFrame(
+        [
+            {"source": "study", "method": "ols-all", "targets": 2, "predictions": 40, "holdout_mae_pp": 2.345,
+             "intervals_held": 0.905, "interval_factor": 1.25, "intervals_held_before": 0.76, "chosen": True},
+        ]
+    )  # fmt: skip
+    text = "|".join(part.strip() for part in Page(render_report(dataclasses.replace(study, method_table=rows))).text)
+    assert "ols-all|✓|" in text.replace(" ", "")
+    assert "|2.35|" in text or "|2.34|" in text
+    assert "|90 %|" in text and "|1.25|" in text and "|76 %|" in text

@@ -41,12 +41,25 @@ def sensitivity_table(laws: Laws) -> pd.DataFrame:
 
 
 def comparisons_table(laws: Laws) -> pd.DataFrame:
-    """One row a (target, metric, pair of sources, method)."""
+    """One row a (target, metric, pair of sources, method).
+
+    error_ratio: the first's error over the second's at the greatest compute that both measured (at_gmacs), with its
+    interval; `better` names a source where that excludes 1. unmatched: hyper-parameters that may explain a difference.
+    """
     columns = (
         "target metric first second method difference difference_low difference_high significant "
-        "crossover_gmacs crossover_low crossover_high verdict"
+        "crossover_gmacs crossover_low crossover_high at_gmacs error_ratio error_ratio_low error_ratio_high better "
+        "unmatched verdict"
     )
-    return _rows(laws, "comparisons", columns)
+    found = _rows(laws, "comparisons", "target metric better confounds")
+    rows = _rows(laws, "comparisons", columns)
+    names = {"at_gmacs": "compute_gmacs", "better": "better"} | {
+        f"error_{name}": name for name in ("ratio", "ratio_low", "ratio_high")
+    }
+    for ours, theirs in names.items():
+        rows[ours] = [places[0][theirs] if places else None for places in found["better"]]
+    rows["unmatched"] = [" ".join(c["name"] for c in items if not c["matched"]) for items in found["confounds"]]
+    return rows
 
 
 def allocation_table(laws: Laws) -> pd.DataFrame:

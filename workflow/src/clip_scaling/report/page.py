@@ -17,6 +17,7 @@ from .summary import (
     cost_summary,
     grid_summary,
     headlines,
+    holdout_rows,
     law_rows,
     learning_rate_table,
     next_cell_rows,
@@ -31,7 +32,7 @@ class StudyResults:
 
     laws: contents of law files, in the order in which the study names its targets. methods: the method to show by
     source, where not the first. records: train.json. manifests: of sources, subsets and evaluation sets.
-    figures: SVG text by kind, a key of `FIGURE_LABELS`.
+    method_table: tables/methods.csv. figures: SVG text by kind, a key of `FIGURE_LABELS`.
     target_figures: SVG text by (dataset, metric).
     """
 
@@ -44,6 +45,7 @@ class StudyResults:
     records: Sequence[dict[str, Any]] = ()
     manifests: Sequence[dict[str, Any]] = ()
     sweep: pd.DataFrame | None = None
+    method_table: pd.DataFrame | None = None
     figures: Mapping[str, str] = field(default_factory=dict)
     target_figures: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -79,6 +81,7 @@ def render_report(study: StudyResults) -> str:
         grid=grid_summary(study.metrics),
         headlines=headlines(study.laws, study.methods),
         laws=law_rows(study.law_table),
+        holdouts=holdout_rows(study.method_table),
         next_cells=next_cell_rows(study.laws),
         cost=cost_summary(study.records),
         cells=cell_table(study.metrics, study.records),

@@ -76,6 +76,23 @@ def law_rows(laws: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
+def holdout_rows(methods: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Rows of tables/methods.csv for the page: source, method, targets, error (pp), held, before, widened, chosen."""
+    return [
+        {
+            "source": source_title(row["source"]),
+            "method": row["method"],
+            "targets": row["targets"],
+            "error": "" if pd.isna(row["holdout_mae_pp"]) else f"{row['holdout_mae_pp']:.2f}",
+            "held": f"{100 * row['intervals_held']:.0f} %",
+            "before": f"{100 * row['intervals_held_before']:.0f} %",
+            "widened": f"{row['interval_factor']:.2f}",
+            "chosen": bool(row["chosen"]),
+        }
+        for row in (methods if methods is not None else pd.DataFrame()).to_dict("records")
+    ]
+
+
 def next_cell_rows(laws: Sequence[dict[str, Any]], listed: int = 8) -> dict[str, Any] | None:
     """What one more cell buys, for the first target and source that say so: {target, metric, method, now, rows}.
 
@@ -109,20 +126,21 @@ def next_cell_rows(laws: Sequence[dict[str, Any]], listed: int = 8) -> dict[str,
 def cost_summary(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Hours, samples and compute of training, from train.json files; None where the study trained nothing.
 
-    Hours are of cores on a CPU (seconds x threads), of the job on another device, by device.
+    Hours are of cores on a CPU (seconds x ranks x threads), of devices elsewhere (seconds x ranks), by device.
     """
     if not records:
         return None
     hours: dict[str, float] = {}
     for record in records:
         kind = record["device"].split(":")[0]
-        threads = record["threads"] if kind == "cpu" else 1
-        hours[kind] = hours.get(kind, 0.0) + record["seconds"] * threads / 3600
+        processors = record["ranks"] * (record["threads"] if kind == "cpu" else 1)
+        hours[kind] = hours.get(kind, 0.0) + record["seconds"] * processors / 3600
     return {
         "cells": len(records),
         "hours": hours,
         "samples": sum(record["samples_seen"] for record in records),
         "compute": sum(record["compute_gmacs"] for record in records),
+        "diverged": [record["cell"] for record in records if record["state"] == "diverged"],
         "slowest": max(records, key=lambda record: record["seconds"]),
     }
 
@@ -162,7 +180,7 @@ def recipe_tables(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Recipe fields that all cells share, and those that differ by (model, data, budget); None without training."""
     if not records:
         return None
-    recipes = pd.DataFrame([record["recipe"] for record in records]).astype(object)
+    recipes = pd.json_normalize([record["recipe"] for record in records]).astype(object)
     varying = [name for name in recipes if recipes[name].map(repr).nunique() > 1]
     shared = {name: recipes[name].iloc[0] for name in recipes if name not in varying}
     about = pd.DataFrame(
@@ -217,7 +235,12 @@ def provenance_rows(records: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
         ("code", _distinct(commits)),
         *((name, _distinct(about["versions"].get(name, "absent") for about in sources)) for name in names),
         ("platform", _distinct(about["platform"] for about in sources)),
-        ("devices", _distinct(f"{record['device']}, threads: {record['threads']}" for record in records)),
+        (
+            "devices",
+            _distinct(
+                f"{record['device']}, ranks: {record['ranks']}, threads: {record['threads']}" for record in records
+            ),
+        ),
         ("trained (UTC)", f"{finished[0]} to {finished[-1]}"),
     ]
 
