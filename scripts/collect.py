@@ -7,7 +7,7 @@ from pathlib import Path
 from clip_scaling.errors import run_script
 from clip_scaling.manifests import atomic_path
 from clip_scaling.study import load_study
-from clip_scaling.tables import collect_metrics
+from clip_scaling.tables import collect_cells, collect_metrics
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--study-folder", required=True, type=Path, help="results/{study}")
     parser.add_argument("--csv", required=True, type=Path)
     parser.add_argument("--parquet", required=True, type=Path)
+    parser.add_argument("--cells", required=True, type=Path, help="cells.csv: one row a cell")
     args = parser.parse_args()
     cells = list(load_study(args.config, root=Path(__file__).resolve().parent.parent).cells)
     table = collect_metrics(cells, args.study_folder, source=args.study_folder.name)
@@ -23,6 +24,8 @@ def main() -> None:
         table.to_csv(temporary, index=False)
     with atomic_path(args.parquet) as temporary:
         table.to_parquet(temporary, index=False)
+    with atomic_path(args.cells) as temporary:
+        collect_cells(cells, args.study_folder).to_csv(temporary, index=False)
     print(f"{table['cell'].nunique()} cells, {len(table)} metrics -> {args.csv}")
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 from pathlib import Path
 
 import torch
@@ -26,16 +25,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    os.environ["TQDM_DISABLE"] = "1"  # clip-benchmark's bars would fill the log
     torch.set_num_threads(args.threads)
     rows, about = evaluate_checkpoint(args.checkpoint, args.sets, args.tokenizer, args.batch_size, args.loss_batch_size)
     write_json(
         args.output,
         {
             "cell": about["cell"],
+            "state": about["state"],
             "checkpoint_sha256": sha256_file(args.checkpoint),
             "metrics": [row.as_dict() for row in rows],
-            "provenance": provenance("torch", "open_clip_torch", "clip-benchmark"),
+            "provenance": provenance("torch", "open_clip_torch"),
         },
     )
 

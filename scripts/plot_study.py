@@ -42,6 +42,8 @@ def main() -> None:
         else:
             cells = metrics["cell"].unique()
             losses = {cell: pd.read_json(args.runs / cell / "curve.jsonl", lines=True) for cell in cells}
+            # Lines of validations hold no training loss.
+            losses = {cell: curve.dropna(subset="loss") for cell, curve in losses.items()}
             figure = learning_curve_figure(metrics, losses, "loss")
     elif args.kind == "allocation":
         rows = pd.read_csv(args.allocation)

@@ -1,9 +1,11 @@
 """The cells of a trained study, and the functions that rules ask for paths, params and resources."""
 
 from clip_scaling.compute import gmacs_per_sample
-from clip_scaling.config import RECIPE_VERSION, IconifySource
-from clip_scaling.grid import Cell
-from clip_scaling.study import close_matches
+from clip_scaling.config import PACKED_FORMAT, RECIPE_VERSION, IconifySource
+from clip_scaling.counts import format_count
+from clip_scaling.grid import Cell, trunk_name
+from clip_scaling.study import close_matches, trunk_recipe
+from snakemake_executor_plugin_submitit.launch import launcher
 
 CELLS = list(RESOLVED.cells)
 
@@ -12,6 +14,8 @@ wildcard_constraints:
     source="|".join(map(re.escape, STUDY.sources)),
     data="|".join(map(re.escape, STUDY.data)),
     cell="Model-[^/]+",
+    trunk="Model-[^/]+",
+    samples="[0-9.]+[KMB]?",
     image_size="[0-9]+",
     context_length="[0-9]+",
     learning_rate=r"[0-9.e+-]+",
@@ -101,12 +105,143 @@ def packed_manifest(cell):
     return f"results/data/{cell.data}/packed/{size}px-{context}tokens/manifest.json"
 
 
+def pairs_manifest(cell):
+    """What a cell reads: packed pairs, or the tars of its subset."""
+    is_packed = STUDY.resources.train_of(cell).input == "packed" and RESOLVED.recipe(cell).trainer == "clip_scaling"
+    return packed_manifest(cell) if is_packed else f"results/data/{cell.data}/manifest.json"
+
+
 def train_input(wildcards):
-    return packed_manifest(study_cell(wildcards.cell))
+    return pairs_manifest(study_cell(wildcards.cell))
 
 
 def sweep_input(wildcards):
-    return packed_manifest(SWEEP_CELLS[wildcards.cell])
+    return pairs_manifest(SWEEP_CELLS[wildcards.cell])
+
+
+def train_tokenizer(wildcards):
+    return data_tokenizer(study_cell(wildcards.cell))
+
+
+def sweep_tokenizer(wildcards):
+    return data_tokenizer(SWEEP_CELLS[wildcards.cell])
+
+
+VALIDATION_SETS = STUDY.evaluation.validation.datasets if STUDY.evaluation.validation else []
+VALIDATION_OPTIONS = (
+    f"--validation-times {STUDY.evaluation.validation.times}"
+    f" --validation-samples {STUDY.evaluation.validation.max_samples}"
+    if STUDY.evaluation.validation
+    else ""
+)
+
+
+# ---------------------------------------------------------------- trunks (schedule wsd)
+
+TRUNKS = {trunk_name(cell): RESOLVED.trunk(cell) for cell in RESOLVED.cells.values() if RESOLVED.branch_step(cell)}
+
+
+def trunk_cell(wildcards):
+    """The cell that branches off a trunk at this budget."""
+    cells = TRUNKS.get(wildcards.trunk, [])
+    found = [cell for cell in cells if format_count(cell.samples_seen) == wildcards.samples]
+    if not found:
+        raise WorkflowError(
+            f"{wildcards.trunk}/{wildcards.samples} is no branch point of study {STUDY.study!r}."
+            + close_matches(wildcards.trunk, TRUNKS)
+        )
+    return found[0]
+
+
+def trunk_state(cell):
+    """The state that a cell's cooldown starts from."""
+    return f"{STUDY_DIR}/trunk/{trunk_name(cell)}/{format_count(cell.samples_seen)}/state.pt"
+
+
+def train_start(wildcards):
+    cell = study_cell(wildcards.cell)
+    return trunk_state(cell) if RESOLVED.branch_step(cell) else []
+
+
+def trunk_start(wildcards):
+    cell = trunk_cell(wildcards)
+    cells = TRUNKS[wildcards.trunk]
+    place = cells.index(cell)
+    return trunk_state(cells[place - 1]) if place else []
+
+
+def trunk_input(wildcards):
+    return pairs_manifest(trunk_cell(wildcards))
+
+
+def trunk_tokenizer(wildcards):
+    return data_tokenizer(trunk_cell(wildcards))
+
+
+def trunk_cell_name(wildcards):
+    return trunk_cell(wildcards).name
+
+
+def trunk_stop(wildcards):
+    return RESOLVED.branch_step(trunk_cell(wildcards))
+
+
+def trunk_recipe_params(wildcards):
+    """The recipe of a trunk: one for all its budgets, so that a changed cooldown leaves the trunk alone."""
+    cell = trunk_cell(wildcards)
+    return canonical_json(
+        {
+            "recipe": trunk_recipe(RESOLVED.recipe(cell)),
+            "model_config": RESOLVED.models[cell.model],
+            "recipe_version": RECIPE_VERSION,
+        }
+    )
+
+
+# ---------------------------------------------------------------- resources
+
+
+TRAIN_RESOURCES = canonical_json(STUDY.resources.model_dump(mode="json", exclude_unset=True))
+"""For the scripts' command lines: a global, since resources among a rule's params would retrain what they change."""
+
+
+def cell_resources(wildcards):
+    """Resources of the cell, the sweep's cell or the trunk that a job trains."""
+    if hasattr(wildcards, "trunk"):
+        return STUDY.resources.train_of(trunk_cell(wildcards))
+    return STUDY.resources.train_of(SWEEP_CELLS.get(wildcards.cell) or study_cell(wildcards.cell))
+
+
+def train_threads(wildcards):
+    """CPU cores a node: Snakemake counts a job's on one."""
+    resources = cell_resources(wildcards)
+    return resources.threads * resources.ranks_per_node
+
+
+def train_mem_mb(wildcards):
+    return cell_resources(wildcards).mem_mb
+
+
+def train_runtime(wildcards):
+    return cell_resources(wildcards).runtime_minutes
+
+
+def train_nodes(wildcards):
+    return cell_resources(wildcards).nodes
+
+
+def train_gpus(wildcards):
+    return cell_resources(wildcards).gpus
+
+
+def train_tasks_per_node(wildcards):
+    return cell_resources(wildcards).ranks_per_node
+
+
+def train_launcher(wildcards):
+    """What starts the ranks: nothing for one, else srun in a Slurm allocation or local processes."""
+    resources = cell_resources(wildcards)
+    return launcher(resources.nodes, resources.ranks_per_node)
 
 
 def recipe_params(cell, **changes):

@@ -82,6 +82,8 @@ rule pack_subset:
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        format=PACKED_FORMAT,
     message:
         "Pack {wildcards.data}: decode to {wildcards.image_size} px and tokenise to {wildcards.context_length} tokens, once"
     shell:

@@ -21,8 +21,7 @@ rule evaluate:
     message:
         "Evaluate {wildcards.cell}"
     shell:
-        # TQDM_DISABLE: clip-benchmark's progress bars would fill the log.
-        "TQDM_DISABLE=1 python scripts/evaluate.py --checkpoint {input.checkpoint} --sets {input.sets}"
+        "python scripts/evaluate.py --checkpoint {input.checkpoint} --sets {input.sets}"
         " --tokenizer {input.tokenizer} --batch-size {params.batch_size} --loss-batch-size {params.loss_batch_size}"
         " --output {output.metrics} --threads {threads} 2>&1 | tee {log}"
 
@@ -34,6 +33,7 @@ rule collect:
     output:
         csv=f"{STUDY_DIR}/tables/metrics.csv",
         parquet=f"{STUDY_DIR}/tables/metrics.parquet",
+        cells=f"{STUDY_DIR}/tables/cells.csv",
     log:
         f"results/logs/{STUDY.study}/tables/metrics.log",
     benchmark:
@@ -45,4 +45,4 @@ rule collect:
         f"Collect the metrics of {len(CELLS)} cells into one table"
     shell:
         "python scripts/collect.py --config {params.config:q} --study-folder {params.folder}"
-        " --csv {output.csv} --parquet {output.parquet} 2>&1 | tee {log}"
+        " --csv {output.csv} --parquet {output.parquet} --cells {output.cells} 2>&1 | tee {log}"

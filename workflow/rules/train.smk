@@ -1,9 +1,16 @@
-"""Training of the grid's cells, and the search for learning rates."""
+"""Training of the grid's cells and of their trunks, and the search for learning rates.
+
+Saved states, the live curve and the heartbeat lie in `resume/`, undeclared on purpose: Snakemake deletes declared
+outputs before a retry, and an interrupted run continues from there.
+"""
 
 
 rule train:
     input:
-        packed=train_input,
+        data=train_input,
+        tokenizer=train_tokenizer,
+        start=train_start,
+        validation=expand("results/data/eval-{dataset}/manifest.json", dataset=VALIDATION_SETS),
     output:
         checkpoint=f"{STUDY_DIR}/train/{{cell}}/checkpoint.pt",
         record=f"{STUDY_DIR}/train/{{cell}}/train.json",
@@ -13,26 +20,71 @@ rule train:
     benchmark:
         f"results/benchmarks/{STUDY.study}/train/{{cell}}.tsv"
     priority: train_priority
-    threads: STUDY.resources.train.threads
+    threads: train_threads
     resources:
-        mem_mb=STUDY.resources.train.mem_mb,
-        runtime=STUDY.resources.train.runtime_minutes,
-        gpus=STUDY.resources.train.gpus,
+        mem_mb=train_mem_mb,
+        runtime=train_runtime,
+        nodes=train_nodes,
+        gpus=train_gpus,
+        tasks_per_node=train_tasks_per_node,
+        launcher=train_launcher,
     params:
         recipe=train_recipe,
+        resume=f"{STUDY_DIR}/train/{{cell}}/resume",
     message:
         "Train {wildcards.cell}"
     shell:
-        "python scripts/train.py --cell {wildcards.cell} --packed {input.packed} --recipe {params.recipe:q}"
+        # A signal saves the run at its next step: the shell and the log's writer must live on until it has.
+        "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train.py --cell {wildcards.cell}"
+        " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
+        " --start {input.start}"
+        " --validation {input.validation} {VALIDATION_OPTIONS} --batch-size {STUDY.evaluation.batch_size}"
+        " --loss-batch-size {STUDY.evaluation.loss_batch_size} --resume {params.resume}"
         " --checkpoint {output.checkpoint} --record {output.record} --curve {output.curve}"
-        " --threads {threads} 2>&1 | tee {log}"
+        " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
+
+
+rule train_trunk:
+    input:
+        data=trunk_input,
+        tokenizer=trunk_tokenizer,
+        start=trunk_start,
+    output:
+        state=f"{STUDY_DIR}/trunk/{{trunk}}/{{samples}}/state.pt",
+    log:
+        f"results/logs/{STUDY.study}/trunk/{{trunk}}/{{samples}}.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/trunk/{{trunk}}/{{samples}}.tsv"
+    priority: DATA_PRIORITY
+    threads: train_threads
+    resources:
+        mem_mb=train_mem_mb,
+        runtime=train_runtime,
+        nodes=train_nodes,
+        gpus=train_gpus,
+        tasks_per_node=train_tasks_per_node,
+        launcher=train_launcher,
+    params:
+        recipe=trunk_recipe_params,
+        cell=trunk_cell_name,
+        stop=trunk_stop,
+        resume=f"{STUDY_DIR}/trunk/{{trunk}}/{{samples}}/resume",
+    message:
+        "Train {wildcards.trunk} to the cooldown of {wildcards.samples}"
+    shell:
+        "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train_trunk.py --trunk {wildcards.trunk}"
+        " --cell {params.cell} --stop {params.stop} --start {input.start}"
+        " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
+        " --resume {params.resume} --state {output.state}"
+        " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 
 if STUDY.sweep:
 
     rule train_at_learning_rate:
         input:
-            packed=sweep_input,
+            data=sweep_input,
+            tokenizer=sweep_tokenizer,
         output:
             checkpoint=temp(f"{STUDY_DIR}/sweep/{{cell}}/lr-{{learning_rate}}/checkpoint.pt"),
             record=f"{STUDY_DIR}/sweep/{{cell}}/lr-{{learning_rate}}/train.json",
@@ -41,19 +93,25 @@ if STUDY.sweep:
             f"results/logs/{STUDY.study}/sweep/{{cell}}/lr-{{learning_rate}}.log",
         benchmark:
             f"results/benchmarks/{STUDY.study}/sweep/{{cell}}/lr-{{learning_rate}}.tsv"
-        threads: STUDY.resources.train.threads
+        threads: train_threads
         resources:
-            mem_mb=STUDY.resources.train.mem_mb,
-            runtime=STUDY.resources.train.runtime_minutes,
-            gpus=STUDY.resources.train.gpus,
+            mem_mb=train_mem_mb,
+            runtime=train_runtime,
+            nodes=train_nodes,
+            gpus=train_gpus,
+            tasks_per_node=train_tasks_per_node,
+            launcher=train_launcher,
         params:
             recipe=sweep_recipe,
+            resume=f"{STUDY_DIR}/sweep/{{cell}}/lr-{{learning_rate}}/resume",
         message:
             "Train {wildcards.cell} at learning rate {wildcards.learning_rate}"
         shell:
-            "python scripts/train.py --cell {wildcards.cell} --packed {input.packed} --recipe {params.recipe:q}"
+            "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train.py --cell {wildcards.cell}"
+            " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
+            " --resume {params.resume}"
             " --checkpoint {output.checkpoint} --record {output.record} --curve {output.curve}"
-            " --threads {threads} 2>&1 | tee {log}"
+            " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
     rule gather_learning_rates:
         input:

@@ -175,18 +175,87 @@ class Grid(Strict):
         return self
 
 
+class Instability(Strict):
+    """What is done about a loss or gradient that is not finite, and about a spike of the loss."""
+
+    policy: Literal["stop", "skip", "rollback"] = Field(
+        "stop",
+        description="stop: the cell ends as `diverged`; skip: that batch makes no step; "
+        "rollback: back to the last saved state, and on with the batches after the spike",
+    )
+    max_events: int = Field(10, ge=0, description="skips or rollbacks in one run; one more ends it as `diverged`")
+    spike_factor: float | None = Field(
+        20.0,
+        gt=0,
+        description="a spike is a loss above the recent median by this many robust standard deviations (1.4826 MAD); "
+        "null: only what is not finite counts",
+    )
+    window: int = Field(100, ge=10, description="recent losses, in steps, that the median is taken of")
+
+
 class Recipe(Strict):
     """How a cell is trained. All of it is tracked: a change retrains the cells that it touches."""
 
+    trainer: Literal["clip_scaling", "open_clip_train"] = Field(
+        "clip_scaling", description="open_clip_train: run the cell through the peer, for comparison (docs/training.md)"
+    )
+    objective: Literal["clip", "siglip", "coca"] = Field(
+        "clip", description="InfoNCE (CLIP), pairwise sigmoid (SigLIP), or InfoNCE with captioning (CoCa)"
+    )
     global_batch_size: int = Field(256, ge=2, description="pairs a step, over all ranks")
     learning_rate: float = Field(1e-3, gt=0, description="peak of AdamW's learning rate")
-    warmup_fraction: float | None = Field(0.1, ge=0, lt=1, description="linear warm-up, share of all steps")
-    warmup_steps: int | None = Field(None, ge=0, description="linear warm-up in steps, instead of warmup_fraction")
+    schedule: Literal["cosine", "wsd"] = Field(
+        "cosine",
+        description="cosine: one run a budget, as the paper; wsd: warm-up, constant, cooldown: one trunk serves all "
+        "budgets of a (model, data, seed)",
+    )
+    warmup_fraction: float | None = Field(
+        0.1, ge=0, lt=1, description="linear warm-up, share of all steps; cosine only"
+    )
+    warmup_steps: int | None = Field(
+        None, ge=0, description="linear warm-up in steps, instead of warmup_fraction; wsd needs it"
+    )
+    cooldown_fraction: float = Field(0.2, gt=0, lt=1, description="wsd: share of a budget's steps that cools down")
+    cooldown_shape: Literal["1-sqrt", "linear"] = Field("1-sqrt", description="wsd: the rate's way from peak to 0")
     weight_decay: float = Field(0.2, ge=0, description="not applied to gains, biases and the logit scale")
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.98, ge=0, lt=1)
     eps: float = Field(1e-6, gt=0)
     gradient_clip: float | None = Field(1.0, gt=0, description="maximum norm of the gradient; null for none")
+    precision: Literal["fp32", "tf32", "amp", "amp_bf16"] = Field(
+        "fp32", description="amp: fp16 with a gradient scaler (CUDA only); amp_bf16: bfloat16; weights stay fp32"
+    )
+    patch_dropout: float = Field(0.0, ge=0, lt=1, description="share of image patches left out in training")
+    crop_scale: tuple[float, float] | None = Field(
+        None, description="random resized crop: bounds of the area's share, open_clip's are [0.9, 1.0]; null: none"
+    )
+    sampling: Literal["shuffle", "replacement"] = Field(
+        "shuffle", description="shuffle: each pair once an epoch; replacement: draws with replacement, as the paper's"
+    )
+    virtual_epoch: Count | None = Field(
+        None, description="samples an epoch under sampling: replacement; default: the number of pairs"
+    )
+    readers: int | None = Field(
+        None,
+        ge=1,
+        description="virtual readers, dealt to ranks and workers, each of which walks whole shards: for streams from "
+        "disks and URLs; a multiple of the ranks; null: a full shuffle, which reads at random",
+    )
+    shuffle_window: int = Field(4096, ge=1, description="pairs that a virtual reader shuffles at a time")
+    max_lost_fraction: float = Field(
+        0.001, ge=0, lt=1, description="share of samples that may be unreadable before the run ends"
+    )
+    instability: Instability = Instability()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if self.schedule == "wsd" and self.warmup_steps is None:
+            raise ValueError("schedule wsd needs warmup_steps: its trunk serves all budgets, so a share has no meaning")
+        if self.virtual_epoch is not None and self.sampling != "replacement":
+            raise ValueError("virtual_epoch needs sampling: replacement; a shuffled epoch is all pairs once")
+        if self.crop_scale is not None and not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale {list(self.crop_scale)} must be two shares, the smaller first, within (0, 1]")
+        return self
 
 
 class RecipeOverride(Selector):
@@ -216,7 +285,16 @@ class Sweep(Strict):
 # ---------------------------------------------------------------- evaluation, laws, resources
 
 
+class Validation(Strict):
+    """A small evaluation while a cell trains: the points of its learning curves."""
+
+    datasets: list[Name] = Field(min_length=1, description="sets of the suite")
+    times: int = Field(10, ge=1, description="evaluations a run, evenly spread; the last is after the last step")
+    max_samples: int = Field(1000, ge=10, description="the first images or pairs of a set that are used")
+
+
 class Evaluation(Strict):
+    validation: Validation | None = Field(None, description="while training; null: at the end only")
     suite: str = Field(description="a file of config/evaluation/, without .yaml")
     batch_size: int = Field(256, ge=1, description="images or captions a forward pass")
     loss_batch_size: int = Field(250, ge=2, description="fixed batch of the held-out contrastive loss")
@@ -252,16 +330,63 @@ class Laws(Strict):
 
 
 class TrainResources(Strict):
-    threads: int = Field(1, ge=1, description="CPU threads a training job")
-    mem_mb: int = Field(2000, ge=100)
-    runtime_minutes: int = Field(60, ge=1)
-    gpus: int = Field(0, ge=0, description="GPUs a training job; 0 trains on CPU")
+    """Where a training job runs, and how its work is cut up. Never part of a name or of what is tracked."""
+
+    threads: int = Field(1, ge=1, description="CPU threads a rank")
+    mem_mb: int = Field(2000, ge=100, description="memory a node, MB")
+    runtime_minutes: int = Field(60, ge=1, description="time limit; a run that meets it is saved and continued")
+    nodes: int = Field(1, ge=1)
+    gpus: int = Field(0, ge=0, description="GPUs a node, one rank each; 0 trains on CPU")
+    tasks_per_node: int | None = Field(None, ge=1, description="ranks a node; default: its GPUs, or 1 without any")
+    parallel: Literal["ddp", "fsdp2"] = Field("ddp", description="fsdp2: for models that one GPU cannot hold")
+    accumulate: int = Field(1, ge=1, description="micro-batches a step; the contrastive batch stays whole")
+    gradient_checkpointing: bool = Field(False, description="less memory for one more forward pass")
+    compile: bool = Field(False, description="torch.compile: pays on long runs")
+    input: Literal["packed", "stream"] = Field(
+        "packed", description="packed: decoded once, mapped into memory; stream: decoded by workers from the tars"
+    )
+    workers: int = Field(0, ge=0, description="processes a rank that decode a stream; 0: the rank itself")
+    checkpoint_minutes: float = Field(15, gt=0, description="minutes between saved states")
+    keep_states: int = Field(2, ge=1, description="saved states kept a cell")
+    max_state_gb: float | None = Field(None, gt=0, description="cap on a cell's saved states; the newest always stays")
+    wandb_project: str | None = Field(None, description="log to Weights & Biases too (needs the package wandb)")
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Processes a node."""
+        return self.tasks_per_node or max(1, self.gpus)
+
+    @property
+    def ranks(self) -> int:
+        """Processes of a job."""
+        return self.nodes * self.ranks_per_node
+
+    @model_validator(mode="after")
+    def _one_rank_a_gpu(self) -> TrainResources:
+        if self.gpus and self.ranks_per_node != self.gpus:
+            raise ValueError(f"tasks_per_node {self.tasks_per_node} with {self.gpus} GPUs a node: one rank a GPU")
+        return self
+
+
+class TrainResourcesOverride(Selector):
+    """Resources of the training jobs that match the selector."""
+
+    train: dict[str, Any] = Field(min_length=1, description="fields of resources.train")
 
 
 class Resources(Strict):
     """Where and how long; never part of a result."""
 
     train: TrainResources = TrainResources()
+    overrides: list[TrainResourcesOverride] = Field([], description="in order: a later one wins")
+
+    def train_of(self, cell: Cell) -> TrainResources:
+        """Resources of a cell's training job: the defaults plus every matching override."""
+        fields = self.train.model_dump(exclude_unset=True)
+        for override in self.overrides:
+            if override.matches(cell):
+                fields.update(override.train)
+        return TrainResources.model_validate(fields)
 
 
 class Study(Strict):
@@ -314,5 +439,7 @@ class PublishedStudy(Strict):
     leave_out: LeaveOut | None = None
 
 
-RECIPE_VERSION = 1
+PACKED_FORMAT = 2
+"""Of packed manifests; older ones are packed anew."""
+RECIPE_VERSION = 2
 """Moves only when the meaning of training changes: every cell is then trained anew."""

@@ -49,6 +49,16 @@ def steps_for(samples_seen: int, global_batch_size: int) -> int:
     return -(-samples_seen // global_batch_size)
 
 
+def cooldown_start(steps: int, cooldown_fraction: float) -> int:
+    """The step (from 0) at which a run of `steps` steps leaves its trunk: the rest cools down, one step at least."""
+    return steps - max(1, round(cooldown_fraction * steps))
+
+
+def trunk_name(cell: Cell) -> str:
+    """`Model-ViT-B-32_Data-LAION-400M_Seed-0`: what the cells of all budgets share under schedule wsd."""
+    return f"Model-{cell.model}_Data-{cell.data}_Seed-{cell.seed}"
+
+
 def expand(study: Study) -> list[Cell]:
     """All cells of a validated study, in the order of the grid's axes. ConfigError where none is left."""
     grid = study.grid

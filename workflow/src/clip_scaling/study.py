@@ -31,7 +31,7 @@ from .config import (
 )
 from .counts import format_count
 from .errors import ConfigError
-from .grid import Cell, expand, steps_for
+from .grid import Cell, cooldown_start, expand, steps_for, trunk_name
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -57,6 +57,21 @@ class ResolvedStudy:
                     # Steps go before a share: the defaults' steps would stay in force.
                     fields["warmup_steps"] = override.recipe.get("warmup_steps")
         return Recipe.model_validate(fields)
+
+    def steps(self, cell: Cell) -> int:
+        """Optimizer steps of a cell, its trunk included."""
+        return steps_for(cell.samples_seen, self.recipe(cell).global_batch_size)
+
+    def branch_step(self, cell: Cell) -> int:
+        """The step after which a cell of schedule wsd leaves its trunk; 0 for a cell that has none."""
+        recipe = self.recipe(cell)
+        return cooldown_start(self.steps(cell), recipe.cooldown_fraction) if recipe.schedule == "wsd" else 0
+
+    def trunk(self, cell: Cell) -> list[Cell]:
+        """The cells of a cell's trunk (schedule wsd), smallest budget first."""
+        name = trunk_name(cell)
+        cells = [c for c in self.cells.values() if trunk_name(c) == name and self.recipe(c).schedule == "wsd"]
+        return sorted(cells, key=lambda c: c.samples_seen)
 
     def source_of(self, data: str) -> str:
         """Name of the source that a subset is a prefix of."""
@@ -270,6 +285,12 @@ def _check_suite(study: Study, suite: Suite) -> list[str]:
                 f"evaluation.loss_batch_size: {study.evaluation.loss_batch_size} is more than "
                 f"the {held_out.pairs} pairs of {entry.dataset!r}"
             )
+    for name in study.evaluation.validation.datasets if study.evaluation.validation else []:
+        in_suite = [entry.dataset for entry in suite.datasets]
+        if name not in in_suite:
+            problems.append(
+                f"evaluation.validation.datasets: {name!r} is not in the suite.{close_matches(name, in_suite)}"
+            )
     return problems
 
 
@@ -301,7 +322,57 @@ def _check_cells(study: ResolvedStudy) -> list[str]:
                 f"{cell.name}: the model's token table has {rows} rows, but "
                 f"sources.{study.source_of(cell.data)}.vocabulary_size is {source.vocabulary_size}"
             )
+        problems += _check_training(study, cell, recipe)
     return list(dict.fromkeys(problems))
+
+
+def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[str]:
+    """How a cell is cut into ranks, readers and a trunk."""
+    problems = []
+    try:
+        resources = study.config.resources.train_of(cell)
+    except ValidationError as error:
+        return [f"{cell.name}: resources.train.{_explain(problem)}" for problem in error.errors()]
+    if recipe.global_batch_size % (resources.ranks * resources.accumulate):
+        problems.append(
+            f"{cell.name}: global_batch_size {recipe.global_batch_size} is not a multiple of {resources.ranks} ranks x "
+            f"{resources.accumulate} micro-batches (resources.train.accumulate)"
+        )
+    if recipe.precision in ("amp", "tf32") and not resources.gpus:
+        problems.append(f"{cell.name}: precision {recipe.precision!r} needs resources.train.gpus; use fp32 or amp_bf16")
+    if recipe.readers is not None:
+        data = study.config.data[cell.data]
+        shards = -(-data.pairs // study.config.sources[data.source].shard_size)
+        if recipe.readers > shards:
+            problems.append(f"{cell.name}: {recipe.readers} readers for {shards} shards of {cell.data!r}")
+        if recipe.readers % resources.ranks:
+            problems.append(f"{cell.name}: {recipe.readers} readers are not a multiple of {resources.ranks} ranks")
+    if (recipe.objective == "coca") != ("multimodal_cfg" in study.models[cell.model]):
+        problems.append(
+            f"{cell.name}: objective {recipe.objective!r} does not go with {cell.model!r}: coca needs a model with a "
+            "`multimodal_cfg`, such as coca_ViT-B-32, and the others one without"
+        )
+    if recipe.schedule == "wsd":
+        first, *others = study.trunk(cell)
+        if (recipe.warmup_steps or 0) >= study.branch_step(cell):
+            problems.append(
+                f"{cell.name}: warmup_steps {recipe.warmup_steps} is not shorter than the {study.branch_step(cell)} "
+                "steps before its cooldown"
+            )
+        shared = trunk_recipe(study.recipe(first))
+        for other in others:
+            differing = [key for key, value in trunk_recipe(study.recipe(other)).items() if value != shared[key]]
+            if differing:
+                problems.append(
+                    f"{other.name}: {', '.join(differing)} is not that of {first.name}, with which it shares a trunk "
+                    "(schedule wsd). Override by model, data or seed, not by samples_seen"
+                )
+    return problems
+
+
+def trunk_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The part of a recipe that a trunk follows from: all but the cooldown."""
+    return recipe.model_dump(exclude={"cooldown_fraction", "cooldown_shape"})
 
 
 def plan_rows(study: ResolvedStudy) -> list[dict[str, Any]]:
@@ -320,6 +391,7 @@ def plan_rows(study: ResolvedStudy) -> list[dict[str, Any]]:
                 "data": cell.data,
                 "unique_pairs": pairs,
                 "samples_seen": seen,
+                "samples_trained": samples_trained(study, cell),
                 "seed": cell.seed,
                 "steps": steps,
                 "epochs": round(seen / pairs, 4),
@@ -330,3 +402,14 @@ def plan_rows(study: ResolvedStudy) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def samples_trained(study: ResolvedStudy, cell: Cell) -> int:
+    """Samples that a cell adds to what others train: under wsd its cooldown and its part of the trunk."""
+    batch = study.recipe(cell).global_batch_size
+    begin = 0
+    if study.recipe(cell).schedule == "wsd":
+        cells = study.trunk(cell)
+        place = cells.index(cell)
+        begin = study.branch_step(cells[place - 1]) if place else 0
+    return (study.steps(cell) - begin) * batch

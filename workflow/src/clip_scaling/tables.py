@@ -35,7 +35,8 @@ def collect_metrics(cells: list[str], folder: Path, source: str) -> pd.DataFrame
     """Tidy table of every metric of every cell, in the order of `cells`.
 
     cells: names. folder: results/{study}. source: name of the training distribution.
-    Samples seen and compute are what training recorded. ManifestError where a file is of another cell.
+    Samples seen and compute are what training recorded. A cell that diverged has no rows: it was not evaluated.
+    ManifestError where a file is of another cell.
     """
     rows: list[dict[str, Any]] = []
     for cell in cells:
@@ -49,6 +50,34 @@ def collect_metrics(cells: list[str], folder: Path, source: str) -> pd.DataFrame
         about = {key: trained[key] for key in COLUMNS[:8]}
         rows += [about | metric | {"source": source} for metric in evaluated["metrics"]]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+CELL_COLUMNS = [
+    "cell",
+    "state",
+    "steps",
+    "samples_seen",
+    "samples_trained",
+    "final_loss",
+    "seconds",
+    "ranks",
+    "events",
+    "attempts",
+    "lost_samples",
+    "seen_digest",
+    "weights_sha256",
+]
+"""Of tables/cells: one row a cell, diverged ones too."""
+
+
+def collect_cells(cells: list[str], folder: Path) -> pd.DataFrame:
+    """One row a cell: how its training ended and what it took. events, attempts: their number."""
+    rows = []
+    for cell in cells:
+        record = read_json(folder / "train" / cell / "train.json")
+        counts = {key: len(record[key]) for key in ("events", "attempts")}
+        rows.append({key: record[key] for key in CELL_COLUMNS} | counts)
+    return pd.DataFrame(rows, columns=CELL_COLUMNS)
 
 
 def gather_learning_rates(records: list[Path]) -> pd.DataFrame:

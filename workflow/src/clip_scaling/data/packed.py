@@ -12,6 +12,7 @@ import numpy as np
 import webdataset
 from PIL import Image
 
+from ..config import PACKED_FORMAT
 from ..errors import DataError
 from ..manifests import atomic_path, describe_file, sha256_file, verify_files, write_json
 from .progress import Progress
@@ -55,9 +56,10 @@ def pack(root: Path, data_manifest: Path, merges: Path, image_size: int, context
         root / "manifest.json",
         {
             "kind": "packed",
-            "format": 1,
+            "format": PACKED_FORMAT,
             "data": subset["name"],
             "pairs": subset["pairs"],
+            "shard_pairs": [entry["pairs"] for entry in subset["shards"]],
             "image_size": image_size,
             "context_length": context_length,
             "vocabulary_size": tokenizer.vocab_size,
@@ -114,7 +116,7 @@ def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
 
 def open_packed(manifest_path: Path) -> PackedPairs:
     """Map a packed data set read-only. ManifestError where an array is missing or has another size."""
-    manifest, home = read_manifest(manifest_path, "packed"), manifest_path.parent
+    manifest, home = read_manifest(manifest_path, "packed", PACKED_FORMAT), manifest_path.parent
     verify_files(manifest["files"], home, f"Delete {manifest_path} and run `snakemake {manifest_path}`.", hashes=False)
     pixels, tokens = (np.load(home / name, mmap_mode="r") for name in ("pixels.npy", "tokens.npy"))
     return PackedPairs(pixels, tokens, manifest)

@@ -75,11 +75,13 @@ def write_index(path: Path, index: np.ndarray) -> None:
         np.save(file, index)
 
 
-def read_manifest(path: Path, kind: str) -> dict[str, Any]:
+def read_manifest(path: Path, kind: str, format: int = 1) -> dict[str, Any]:
     """A manifest of the given kind ("source", "subset", ...). ManifestError or DataError names the file."""
     manifest = read_json(path)
-    if manifest.get("kind") != kind or manifest.get("format") != 1:
-        raise DataError(f"{path}: not a manifest of kind {kind!r}, format 1. Delete it and run `snakemake {path}`.")
+    if manifest.get("kind") != kind or manifest.get("format") != format:
+        raise DataError(
+            f"{path}: not a manifest of kind {kind!r}, format {format}. Delete it and run `snakemake {path}`."
+        )
     return manifest
 
 

@@ -1,144 +1,261 @@
-"""The training loop: CLIP's contrastive objective over packed pairs, deterministic from the seed."""
+"""The training loop: step after step, saved and watched, and the same bits however often it is interrupted."""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from open_clip.loss import ClipLoss
-from open_clip.model import CLIP, CustomTextCLIP
-from torch import Tensor, nn
 
 from ..config import Recipe
-from ..data.packed import PackedPairs
 from ..errors import TrainingError
-from ..grid import steps_for
-from .model import build_model, normalise
-from .order import batch_indices
-from .schedule import cosine, warmup_steps
+from .distributed import Ranks
+from .engine import Engine
+from .inputs import Input
+from .monitor import Monitor, point
+from .order import add_digests, order_digest, rank_positions
+from .schedule import Schedule
+from .signals import received
+from .stability import Event, Watch, finite
+from .state import StateFolder, read_state
 
 log = logging.getLogger(__name__)
-MAX_LOG_SCALE = math.log(100)
-"""Bound of the log of the logit scale (Radford et al. 2021)."""
+POINTS = 100
+"""Points of a curve, about."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Progress:
-    """One line of the training curve. Loss is the batch's, in nats; the gradient norm is before clipping."""
+    """How far a run has come: what its state holds beside the weights.
 
-    step: int
-    samples: int
-    loss: float
-    learning_rate: float
-    gradient_norm: float
-    logit_scale: float
-    seconds: float
+    shift: batches that were passed over after rollbacks. digest: of the order seen, all ranks together.
+    tail_sum, tail_steps: of the losses of the last tenth of the steps. seconds: of training, all attempts.
+    """
+
+    step: int = 0
+    shift: int = 0
+    digest: int = 0
+    lost: int = 0
+    seconds: float = 0.0
+    tail_sum: float = 0.0
+    tail_steps: int = 0
+    losses: list[float] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A trained model and what was measured on the way."""
+class Outcome:
+    """How a call of `Loop.run` ended: `trained`, `saved` on a signal, or `diverged`."""
 
-    model: CLIP | CustomTextCLIP
-    steps: int
-    samples_seen: int
-    final_loss: float
-    """Mean over the last tenth of the steps."""
-    seconds: float
-    curve: list[dict[str, Any]]
+    state: Literal["trained", "saved", "diverged"]
+    progress: Progress
 
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """open_clip_train's two groups: no decay on gains, biases and the logit scale."""
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    plain = [p for name, p in named if p.ndim < 2 or any(part in name for part in ("bn", "ln", "bias", "logit_scale"))]
-    without = {id(p) for p in plain}
-    decayed = [p for _, p in named if id(p) not in without]
-    return [{"params": plain, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
+    @property
+    def final_loss(self) -> float | None:
+        """Mean loss of the last tenth of the steps, nats; None before it."""
+        return self.progress.tail_sum / self.progress.tail_steps if self.progress.tail_steps else None
 
 
-def train(
-    model_config: dict[str, Any],
-    recipe: Recipe,
-    pairs: PackedPairs,
-    samples_seen: int,
-    seed: int,
-    device: torch.device,
-    report: Callable[[Progress], None],
-) -> Trained:
-    """Train one cell from fresh weights for steps_for(samples_seen) steps.
+class Loop:
+    """A run of `stop` steps, part of a schedule of `steps` steps (None: a trunk, which has no end of its own).
 
-    pairs: pixels (n, height, width, 3) uint8 and tokens (n, context) int32.
-    report: called for about 100 steps of the run, the first and the last included.
-    TrainingError where the warm-up is longer than the run or the loss is not finite.
+    origin: the step that the run began after: 0, or its branch point.
+    identity: what the states of this run have in common; a state of another identity is not continued.
+    checkpoint_seconds: between saved states. validate: called after the steps in `validation_steps`; gives metrics.
     """
-    steps = steps_for(samples_seen, recipe.global_batch_size)
-    warmup = warmup_steps(recipe, steps)
-    torch.manual_seed(seed)
-    model = build_model(model_config).to(device).train()
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, recipe.weight_decay),
-        lr=recipe.learning_rate,
-        betas=(recipe.beta1, recipe.beta2),
-        eps=recipe.eps,
-        fused=True,
-    )
-    clip_loss = ClipLoss()
-    every = max(1, steps // 100)
-    losses = np.zeros(steps)
-    curve = []
-    start = time.perf_counter()
-    for step in range(steps):
-        rate = cosine(step, steps, warmup, recipe.learning_rate)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        pixels, tokens = _batch(pairs, step, recipe.global_batch_size, seed, device)
-        features_image, features_text, logit_scale = model(normalise(pixels), tokens)
-        loss = clip_loss(features_image, features_text, logit_scale)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = recipe.gradient_clip if recipe.gradient_clip is not None else math.inf
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, MAX_LOG_SCALE)
-        losses[step] = loss.item()
-        if not math.isfinite(losses[step]):
+
+    def __init__(
+        self,
+        engine: Engine,
+        data: Input,
+        schedule: Schedule,
+        folder: StateFolder,
+        *,
+        origin: int = 0,
+        stop: int,
+        steps: int | None,
+        identity: str,
+        checkpoint_seconds: float = 900.0,
+        monitor: Monitor | None = None,
+        validate: Callable[[], dict[str, float]] | None = None,
+        validation_steps: frozenset[int] = frozenset(),
+    ) -> None:
+        self.engine, self.data, self.schedule, self.folder = engine, data, schedule, folder
+        self.recipe: Recipe = engine.recipe
+        self.ranks: Ranks = engine.ranks
+        self.origin, self.stop, self.steps, self.identity = origin, stop, steps, identity
+        self.checkpoint_seconds, self.monitor = checkpoint_seconds, monitor
+        self.validate, self.validation_steps = validate, validation_steps
+        self.progress = Progress()
+        self.watch = Watch(self.recipe.instability)
+        self.unsaved_digest = self.unsaved_lost = 0  # of this rank, since the last state
+
+    # ------------------------------------------------------------ states
+
+    def start_from(self, state: dict[str, Any]) -> None:
+        """Take a state: another run's, to branch off, or this run's, to continue."""
+        self.engine.load(state)
+        self.progress = Progress(**state["progress"])
+        self.watch = Watch(self.recipe.instability, self.progress.losses)
+        self.unsaved_digest = self.unsaved_lost = 0
+
+    def continue_saved(self) -> bool:
+        """Continue from the newest whole state of the folder, if there is one of this run."""
+        found = self.ranks.tell(self.folder.newest_whole() if self.ranks.is_main else None)
+        if found is None:
+            return False
+        state = read_state(found.path)
+        if state["identity"] != self.identity:
+            if self.ranks.is_main:
+                log.warning(f"{self.folder.root}: states of another recipe or other data are deleted; starting anew")
+                self.folder.delete()
+            return False
+        self.start_from(state)
+        if self.ranks.is_main:
+            log.info(f"continuing after step {found.step} from {found.path.name[:27]}...")
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """The whole state, on the main rank. All ranks must call it."""
+        parts = self.ranks.gather((self.unsaved_digest, self.unsaved_lost))
+        self.progress.digest = add_digests(self.progress.digest, *(digest for digest, _ in parts))
+        self.progress.lost += sum(lost for _, lost in parts)
+        self.unsaved_digest = self.unsaved_lost = 0
+        self.progress.losses = list(self.watch.losses)
+        return {**self.engine.state(), "progress": asdict(self.progress), "identity": self.identity}
+
+    def save(self) -> None:
+        """Write a state."""
+        state = self.state()
+        if self.ranks.is_main:
+            self.folder.save(self.progress.step, state)
+        del state
+
+    # ------------------------------------------------------------ steps
+
+    def run(self) -> Outcome:
+        """Train to the end, to a signal, or to divergence."""
+        now = self.progress
+        every = max(1, (self.steps or self.stop) // POINTS)
+        begun = last_saved = time.monotonic()
+        seconds_before, waited = now.seconds, 0.0
+        last_point = (now.seconds, now.step * self.recipe.global_batch_size)
+        rolls_back = self.recipe.instability.policy == "rollback"
+        if rolls_back:
+            self.folder.protected = self._window_start()
+            if now.step == self.origin:
+                self.save()
+        while now.step < self.stop:
+            rate = self.schedule(now.step)
+            asked = time.monotonic()
+            positions = rank_positions(
+                now.step + now.shift, self.recipe.global_batch_size, self.ranks.rank, self.ranks.size
+            )
+            batch = self.data.batch(positions)
+            waited += time.monotonic() - asked
+            loss, norm = self.engine.gradients(batch, now.step + now.shift)
+            is_due = self.ranks.is_main and time.monotonic() - last_saved >= self.checkpoint_seconds
+            loss_sum, signalled, due = self.ranks.sum(loss, received() is not None, is_due)
+            loss = loss_sum / self.ranks.size
+            wrong = self.watch.judge(loss, norm, ignore_gradient=self.recipe.precision == "amp")
+            if wrong is not None:
+                action = self._action()
+                event = Event(now.step + 1, wrong, finite(loss), finite(norm), action)
+                events = [*now.events, event.as_dict()]
+                if self.ranks.is_main:
+                    log.warning(f"instability at step {event.step}: {wrong}, loss={loss:.4g} norm={norm:.4g}: {action}")
+                if action == "stop":
+                    now.events = events
+                    return Outcome("diverged", now)
+                if action == "rollback":
+                    bad = now.step + now.shift
+                    now = self._roll_back()
+                    now.shift, now.events = bad + 1 - now.step, events
+                    continue
+                now.events = events
+                self.engine.skip()
+            else:
+                self.engine.move(rate)
+            self.unsaved_digest = add_digests(self.unsaved_digest, order_digest(positions, batch.indices))
+            self.unsaved_lost += batch.lost
+            now.step += 1
+            now.seconds = seconds_before + time.monotonic() - begun
+            if self.steps is not None and wrong is None and now.step > self.steps - max(1, self.steps // 10):
+                now.tail_sum, now.tail_steps = now.tail_sum + loss, now.tail_steps + 1
+            if now.step % every == 0 or now.step in (1, self.stop):
+                self._check_lost()
+                if self.monitor is not None:
+                    samples = now.step * self.recipe.global_batch_size
+                    self.monitor.add(
+                        point(
+                            now.step,
+                            samples,
+                            loss,
+                            rate,
+                            norm,
+                            self.engine.logit_scale,
+                            since=last_point,
+                            waited=waited,
+                            seconds=now.seconds,
+                        )  # fmt: skip
+                    )
+                    last_point, waited = (now.seconds, samples), 0.0
+            if now.step in self.validation_steps:
+                self._validate()
+            if rolls_back and now.step % self.recipe.instability.window == 0:
+                self.folder.protected = now.step
+                due = 1.0
+            if signalled:
+                self.save()
+                return Outcome("saved", now)
+            if due and now.step < self.stop:
+                self.save()
+                last_saved = time.monotonic()
+        return Outcome("trained", now)
+
+    def _action(self) -> str:
+        rules = self.recipe.instability
+        return "stop" if len(self.progress.events) >= rules.max_events else rules.policy
+
+    def _roll_back(self) -> Progress:
+        """Back to the state of the last whole window: the same place whenever the run was interrupted."""
+        target = self._window_start()
+        states = self.folder.saved() if self.ranks.is_main else []
+        found = self.ranks.tell(next((state for state in states if state.step == target), None))
+        if found is None:
             raise TrainingError(
-                f"the loss is {losses[step]} at step {step + 1} of {steps} (learning rate {rate:g}). "
-                "Lower recipe.learning_rate for this cell or lengthen its warm-up."
+                f"{self.folder.root}: the state of step {target}, to roll back to, is gone. "
+                "Delete the folder and run the cell again."
             )
-        if step % every == 0 or step == steps - 1:
-            now = Progress(
-                step=step + 1,
-                samples=(step + 1) * recipe.global_batch_size,
-                loss=losses[step],
-                learning_rate=rate,
-                gradient_norm=norm.item(),
-                logit_scale=model.logit_scale.exp().item(),
-                seconds=time.perf_counter() - start,
+        self.start_from(read_state(found.path))
+        if self.monitor is not None:
+            self.monitor.rewind(target)
+        return self.progress
+
+    def _window_start(self) -> int:
+        window = self.recipe.instability.window
+        return max(self.origin, self.progress.step // window * window)
+
+    def _check_lost(self) -> None:
+        lost = self.progress.lost + self.ranks.sum(self.unsaved_lost)[0]
+        total = self.stop * self.recipe.global_batch_size
+        if lost > self.recipe.max_lost_fraction * total:
+            raise TrainingError(
+                f"{lost:.0f} samples could not be read, more than recipe.max_lost_fraction "
+                f"{self.recipe.max_lost_fraction:g} of {total}. Prepare the data again, or raise the fraction."
             )
-            curve.append(asdict(now))
-            report(now)
-    return Trained(
-        model=model,
-        steps=steps,
-        samples_seen=steps * recipe.global_batch_size,
-        final_loss=float(losses[-max(1, steps // 10) :].mean()),
-        seconds=time.perf_counter() - start,
-        curve=curve,
-    )
 
-
-def _batch(pairs: PackedPairs, step: int, batch_size: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixels (batch, height, width, 3) uint8 and tokens (batch, context) int64 of one step, on the device."""
-    indices = batch_indices(step, batch_size, len(pairs.pixels), seed)
-    pixels = torch.from_numpy(pairs.pixels[indices])
-    tokens = torch.from_numpy(pairs.tokens[indices].astype(np.int64))
-    return pixels.to(device, non_blocking=True), tokens.to(device, non_blocking=True)
+    def _validate(self) -> None:
+        if self.validate is None:
+            return
+        # Every rank takes part: a sharded model cannot be run by one alone.
+        self.engine.model.base.eval()
+        with torch.no_grad():
+            metrics = self.validate()
+        self.engine.model.base.train()
+        if self.monitor is not None:
+            now = self.progress
+            self.monitor.validated(now.step, now.step * self.recipe.global_batch_size, metrics)

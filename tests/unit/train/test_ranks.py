@@ -1,0 +1,122 @@
+"""Two ranks over gloo do what one process does."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from clip_scaling.config import Recipe, TrainResources
+from clip_scaling.train.distributed import Ranks, join_ranks
+from clip_scaling.train.engine import Engine
+from clip_scaling.train.inputs import PackedInput
+from clip_scaling.train.loop import Loop
+from clip_scaling.train.order import Order, rank_positions
+from clip_scaling.train.schedule import schedule_of
+from clip_scaling.train.state import StateFolder
+
+from .conftest import ALONE, FIELDS, MODEL, some_pairs
+from .test_objective import COCA
+
+CASES: dict[str, dict[str, Any]] = {
+    "clip-ddp": {},
+    "siglip-ddp": {"objective": "siglip"},
+    "coca-ddp": {"objective": "coca"},
+    "clip-ddp-accumulated": {"resources": {"accumulate": 2}},
+    "clip-fsdp2": {"resources": {"parallel": "fsdp2"}},
+    "clip-fsdp2-accumulated": {"resources": {"parallel": "fsdp2", "accumulate": 2}},
+}
+
+
+def gradients(case: dict[str, Any], ranks: Ranks) -> dict[str, torch.Tensor]:
+    """The whole gradient of one global batch, before any clipping."""
+    recipe = Recipe(**FIELDS | {"gradient_clip": None} | {k: v for k, v in case.items() if k != "resources"})
+    model = COCA if recipe.objective == "coca" else MODEL
+    engine = Engine(model, recipe, TrainResources(**case.get("resources", {})), ranks, seed=0)
+    data = PackedInput(some_pairs(), Order([32], 0))
+    engine.gradients(data.batch(rank_positions(0, 16, ranks.rank, ranks.size)), 0)
+    found = {}
+    for name, parameter in engine.model.base.named_parameters():
+        gradient: Any = parameter.grad
+        if gradient is not None:
+            found[name] = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient.clone()
+    return found
+
+
+def steps(parallel: str, ranks: Ranks, folder: Path, stop: int) -> tuple[Loop, str]:
+    """A run of 20 steps to `stop`, continued from what is in the folder; its loop and its last action."""
+    recipe = Recipe(**FIELDS)
+    engine = Engine(MODEL, recipe, TrainResources(parallel=parallel), ranks, seed=0)
+    data = PackedInput(some_pairs(), Order([32], 0))
+    loop = Loop(engine, data, schedule_of(recipe, 20), StateFolder(folder), stop=stop, steps=20, identity="ranks")
+    loop.continue_saved()
+    outcome = loop.run()
+    loop.save()
+    return loop, outcome.state
+
+
+def _rank(rank: int, size: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    place = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+    ranks = join_ranks(place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+    results: dict[str, Any] = {name: gradients(case, ranks) for name, case in CASES.items()}
+    for parallel in ("ddp", "fsdp2"):
+        steps(parallel, ranks, Path(folder) / f"{parallel}-whole", 20)
+        steps(parallel, ranks, Path(folder) / f"{parallel}-cut", 7)
+        loop, state = steps(parallel, ranks, Path(folder) / f"{parallel}-cut", 20)
+        results[parallel] = (state, loop.progress.digest)
+    if ranks.is_main:
+        torch.save(results, Path(folder) / "results.pt")
+    ranks.close()
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_rank, args=(2, port, str(folder)), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_make_the_gradient_of_one_process(two_ranks: Path, case: str) -> None:
+    found = torch.load(two_ranks / "results.pt", weights_only=False)[case]
+    alone = gradients(CASES[case] | {"resources": {}}, ALONE)
+    assert found.keys() == alone.keys()
+    for name in alone:
+        assert torch.allclose(found[name], alone[name], rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_an_interrupted_run_of_two_ranks_ends_with_the_same_bits(two_ranks: Path, parallel: str) -> None:
+    whole, cut = (StateFolder(two_ranks / f"{parallel}-{how}").saved()[0] for how in ("whole", "cut"))
+    a, b = (torch.load(state.path, weights_only=True) for state in (whole, cut))
+    assert a["model"].keys() == b["model"].keys()
+    assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
+    assert a["progress"]["digest"] == b["progress"]["digest"]
+
+
+def test_the_order_is_the_same_on_two_ranks_as_on_one(two_ranks: Path, tmp_path: Path) -> None:
+    loop, state = steps("ddp", ALONE, tmp_path, 20)
+    results = torch.load(two_ranks / "results.pt", weights_only=False)
+    assert results["ddp"] == results["fsdp2"] == (state, loop.progress.digest)
+
+
+def test_ranks_are_read_from_a_slurm_step_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from clip_scaling.train.distributed import _place
+
+    assert _place({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}) == (3, 4, 1)
+    assert _place({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}) == (0, 1, 0)
+    assert _place({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == (5, 8, 1)
+    assert _place({}) == (0, 1, 0)
+
+
+def test_positions_of_ranks_are_spread(two_ranks: Path) -> None:
+    assert np.array_equal(rank_positions(2, 8, 1, 2), [17, 19, 21, 23])

@@ -1,0 +1,74 @@
+"""States on disk: whole or not at all, the newest whole one is used, and old ones go."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from clip_scaling.errors import TrainingError
+from clip_scaling.manifests import sha256_file
+from clip_scaling.train.state import StateFolder, read_state
+
+
+def content(value: int) -> dict:
+    return {"weights": torch.full((100,), float(value))}
+
+
+def test_a_states_name_holds_its_step_and_its_hash(tmp_path: Path) -> None:
+    saved = StateFolder(tmp_path).save(7, content(7))
+    assert saved.path.name == f"step-0000000007-{sha256_file(saved.path)}.pt"
+    assert torch.equal(read_state(saved.path)["weights"], torch.full((100,), 7.0))
+
+
+def test_the_last_ones_are_kept_and_older_ones_go(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, keep=2)
+    for step in (1, 2, 3):
+        folder.save(step, content(step))
+    assert [state.step for state in folder.saved()] == [3, 2]
+
+
+def test_the_byte_cap_spares_the_newest(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, keep=5, max_bytes=10)
+    for step in (1, 2):
+        folder.save(step, content(step))
+    assert [state.step for state in folder.saved()] == [2]
+
+
+def test_a_protected_state_stays(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, keep=1)
+    folder.protected = 1
+    for step in (1, 2, 3):
+        folder.save(step, content(step))
+    assert [state.step for state in folder.saved()] == [3, 1]
+
+
+@pytest.mark.parametrize("damage", ["torn", "altered"])
+def test_a_damaged_newest_state_is_told_and_the_one_before_it_used(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = StateFolder(tmp_path)
+    folder.save(1, content(1))
+    newest = folder.save(2, content(2)).path
+    data = bytearray(newest.read_bytes())
+    if damage == "torn":
+        del data[len(data) // 2 :]
+    else:
+        data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    found = folder.newest_whole()
+    assert found is not None and found.step == 1
+    assert "torn or altered" in caplog.text and "step-0000000002" in caplog.text
+
+
+def test_a_write_that_was_killed_leaves_nothing_that_counts(tmp_path: Path) -> None:
+    (tmp_path / ".step-0000000009.123.tmp").write_bytes(b"half")
+    folder = StateFolder(tmp_path)
+    assert folder.newest_whole() is None
+    folder.save(1, content(1))
+    assert [path.name[:15] for path in tmp_path.iterdir()] == ["step-0000000001"]
+
+
+def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state.pt").write_bytes(b"no state")
+    with pytest.raises(TrainingError, match="cannot be read as a state"):
+        read_state(tmp_path / "state.pt")

@@ -1,0 +1,126 @@
+"""The ranks of a training job: who they are, and what they tell each other."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ..errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among the ranks of its job."""
+
+    rank: int
+    size: int
+    local_rank: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """True on the rank that writes files."""
+        return self.rank == 0
+
+    def sum(self, *values: float) -> list[float]:
+        """Each value summed over all ranks, in float64."""
+        if self.size == 1:
+            return [float(value) for value in values]
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return tensor.tolist()
+
+    def sum_exact(self, value: int) -> int:
+        """A signed 64-bit integer summed over all ranks, modulo 2^64."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor([value], dtype=torch.int64, device=self.device)
+        dist.all_reduce(tensor)
+        return int(tensor.item())
+
+    def tell(self, value: Any) -> Any:
+        """The main rank's value, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, in order, on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def close(self) -> None:
+        """Leave the process group."""
+        if self.size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def join_ranks(environment: dict[str, str] | None = None) -> Ranks:
+    """Join the job's process group: NCCL on GPUs, gloo on CPUs; nothing to join for a single process.
+
+    environment: default os.environ. torchrun's variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT),
+    which the project's launcher and submitit's `export` set too, or those of a Slurm step that srun started.
+    """
+    variables = dict(os.environ) if environment is None else environment
+    rank, size, local_rank = _place(variables)
+    if torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            # srun may show every rank its own GPU only.
+            local_gpu = 0 if torch.cuda.device_count() == 1 else None
+            if local_gpu is None:
+                raise TrainingError(
+                    f"local rank {local_rank} has no GPU: {torch.cuda.device_count()} are visible. "
+                    "Set resources.train.gpus to the GPUs of a node."
+                )
+        else:
+            local_gpu = local_rank
+        device = torch.device("cuda", local_gpu)
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")
+    if size > 1:
+        for name, value in _meeting_place(variables).items():
+            os.environ[name] = value
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            rank=rank,
+            world_size=size,
+            timeout=datetime.timedelta(minutes=30),
+            device_id=device if device.type == "cuda" else None,
+        )
+    return Ranks(rank, size, local_rank, device)
+
+
+def _place(variables: dict[str, str]) -> tuple[int, int, int]:
+    """(rank, world size, local rank)."""
+    if "WORLD_SIZE" in variables:
+        return int(variables["RANK"]), int(variables["WORLD_SIZE"]), int(variables.get("LOCAL_RANK", 0))
+    if int(variables.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return (
+            int(variables["SLURM_PROCID"]),
+            int(variables["SLURM_STEP_NUM_TASKS"]),
+            int(variables["SLURM_LOCALID"]),
+        )
+    return 0, 1, 0
+
+
+def _meeting_place(variables: dict[str, str]) -> dict[str, str]:
+    """MASTER_ADDR and MASTER_PORT: as given, or the first node of the Slurm step and a port from its job id."""
+    if "MASTER_ADDR" in variables:
+        return {"MASTER_ADDR": variables["MASTER_ADDR"], "MASTER_PORT": variables.get("MASTER_PORT", "29500")}
+    nodes = subprocess.run(
+        ["scontrol", "show", "hostnames", variables["SLURM_STEP_NODELIST"]], capture_output=True, text=True, check=True
+    )
+    port = 20000 + int(variables["SLURM_JOB_ID"]) % 20000
+    return {"MASTER_ADDR": nodes.stdout.split()[0], "MASTER_PORT": str(port)}

@@ -1,0 +1,97 @@
+"""One training step: the gradient of a global batch, and the optimizer's move."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from ..config import Recipe, TrainResources
+from ..errors import TrainingError
+from .distributed import Ranks
+from .inputs import Batch
+from .model import build_model, model_config_of, normalise
+from .objective import MicroBatch, Objective
+from .optimizer import build_optimizer
+from .order import key
+from .parallel import ParallelModel
+from .precision import Precision
+
+MAX_LOG_SCALE = math.log(100)
+"""Bound of the log of the logit scale (Radford et al. 2021)."""
+
+
+class Engine:
+    """A model, its optimizer and how they take a step, on this rank.
+
+    Weights start from the seed alone. TrainingError where the batch cannot be cut as the resources ask.
+    """
+
+    def __init__(
+        self, model_config: dict[str, Any], recipe: Recipe, resources: TrainResources, ranks: Ranks, seed: int
+    ) -> None:
+        if recipe.global_batch_size % (ranks.size * resources.accumulate):
+            raise TrainingError(
+                f"recipe.global_batch_size {recipe.global_batch_size} is not a multiple of {ranks.size} ranks x "
+                f"{resources.accumulate} micro-batches. Change resources.train, or the batch size."
+            )
+        self.recipe, self.ranks, self.seed = recipe, ranks, seed
+        self.accumulate = resources.accumulate
+        self.model_config = model_config_of(model_config, recipe)
+        self.precision = Precision(recipe.precision, ranks.device)
+        self.objective = Objective(recipe.objective, ranks)
+        torch.manual_seed(seed)
+        self.model = ParallelModel(build_model(self.model_config), resources, ranks)
+        self.optimizer = build_optimizer(self.model.base, recipe)
+        self.parameters = sum(p.numel() for p in self.model.base.parameters())
+
+    def gradients(self, batch: Batch, draw: int) -> tuple[float, float]:
+        """Make the gradient of one global batch, of which `batch` is this rank's share.
+
+        draw: number of the batch in the run: its random draws follow from it. Returns: this rank's loss in nats, and
+        the norm of the whole gradient before clipping.
+        """
+        device = self.ranks.device
+        pixels = batch.pixels.to(device, non_blocking=True)
+        tokens = batch.tokens.to(device, non_blocking=True)
+        parts = [
+            MicroBatch(normalise(p), t, int(key(self.seed, draw, self.ranks.rank, number)) >> 1)
+            for number, (p, t) in enumerate(
+                zip(pixels.chunk(self.accumulate), tokens.chunk(self.accumulate), strict=True)
+            )
+        ]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.objective.backward(
+            self.model.module, parts, self.precision.forward, self.model.without_sync, self.precision.scaler.scale
+        )
+        self.precision.scaler.unscale_(self.optimizer)
+        norm = self.model.finish_gradients(self.recipe.gradient_clip)
+        return loss.item(), norm.item()
+
+    def move(self, learning_rate: float) -> None:
+        """Take the optimizer's step with the gradient made last; the logit scale stays within its bounds."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.precision.scaler.step(self.optimizer)
+        self.precision.scaler.update()
+        with torch.no_grad():
+            self.model.base.logit_scale.clamp_(0, MAX_LOG_SCALE)
+
+    def skip(self) -> None:
+        """Take no step; a gradient scaler still learns from what it saw."""
+        self.precision.scaler.update()
+
+    @property
+    def logit_scale(self) -> float:
+        """The inverse temperature."""
+        return self.model.base.logit_scale.exp().item()
+
+    def state(self) -> dict[str, Any]:
+        """All that the next steps depend on, whole, on the main rank. All ranks must call it."""
+        return {**self.model.state(self.optimizer), "scaler": self.precision.scaler.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state. All ranks must call it with the same."""
+        self.model.load(self.optimizer, state)
+        self.precision.scaler.load_state_dict(state["scaler"])

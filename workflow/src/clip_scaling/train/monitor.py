@@ -1,0 +1,196 @@
+"""What a run shows while it goes on: its curve, a heartbeat, a progress line, TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import socket
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import TrainingError
+from ..manifests import write_json
+from .stability import finite
+
+log = logging.getLogger(__name__)
+LOG_SECONDS = 5.0
+"""Between two progress lines and two heartbeats."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One line of the training curve.
+
+    Loss is the global batch's, in nats; the gradient norm is before clipping; rates are since the point before.
+    """
+
+    step: int
+    samples: int
+    loss: float | None
+    learning_rate: float
+    gradient_norm: float | None
+    logit_scale: float
+    pairs_per_second: float
+    data_wait_share: float
+    memory_mb: float
+    seconds: float
+
+
+def memory_mb() -> float:
+    """Peak memory of this process: the GPU's where there is one, else resident, MB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3  # macOS counts bytes, Linux KiB
+
+
+class Monitor:
+    """Writes a run's curve and heartbeat into its folder, on the main rank.
+
+    folder: of the resume states; holds curve.jsonl, progress.json, attempts.jsonl and tensorboard/.
+    name: shown in front of each line. total: samples at the end. step: continues after this step.
+    """
+
+    def __init__(self, folder: Path, name: str, total: int, step: int, wandb_project: str | None = None) -> None:
+        from tensorboardX import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.name, self.total = folder, name, total
+        self.curve = folder / "curve.jsonl"
+        self._forget_after(step)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1, write_to_disk=True)
+        self.wandb = _start_wandb(wandb_project, name, folder) if wandb_project else None
+        self.said = 0.0
+        self.started = time.monotonic()
+        self.first_samples: int | None = None
+        attempt = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time(), "from_step": step}
+        attempt |= {
+            key.lower(): os.environ[key] for key in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT") if key in os.environ
+        }
+        with open(folder / "attempts.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(attempt) + "\n")
+
+    def _forget_after(self, step: int) -> None:
+        """Drop the lines of steps that will be made again."""
+        if self.curve.exists():
+            kept = [line for line in self.lines() if line["step"] <= step]
+            self.curve.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The curve so far. A last line that a kill cut short is left out."""
+        lines = []
+        for text in self.curve.read_text(encoding="utf-8").splitlines() if self.curve.exists() else []:
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def rewind(self, step: int) -> None:
+        """Forget the points after a step, to which the run has gone back."""
+        self._forget_after(step)
+
+    def add(self, point: Point) -> None:
+        """Take one point of the curve."""
+        self._append(asdict(point))
+        now = time.monotonic()
+        self.first_samples = point.samples if self.first_samples is None else self.first_samples
+        if now - self.said >= LOG_SECONDS or point.samples >= self.total:
+            self.said = now
+            self.beat(point.step, point.samples, point.loss, point.pairs_per_second)
+            speed = max(point.pairs_per_second, 1e-9)
+            log.info(
+                f"{self.name} step={point.step} samples={point.samples} loss={_text(point.loss)} "
+                f"lr={point.learning_rate:.2e} pairs/s={speed:.0f} wait={100 * point.data_wait_share:.0f}% "
+                f"left={max(0, self.total - point.samples) / speed:.0f}s"
+            )
+
+    def beat(
+        self, step: int, samples: int, loss: float | None, pairs_per_second: float, state: str = "running"
+    ) -> None:
+        """Write the heartbeat: what `clip-scaling status` reads."""
+        write_json(
+            self.folder / "progress.json",
+            {
+                "state": state,
+                "step": step,
+                "samples": samples,
+                "total_samples": self.total,
+                "loss": loss,
+                "pairs_per_second": pairs_per_second,
+                "time": time.time(),
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+            },
+        )
+
+    def validated(self, step: int, samples: int, metrics: dict[str, float]) -> None:
+        """Take the metrics of a validation."""
+        self._append({"step": step, "samples": samples, "validation": metrics})
+        log.info(f"{self.name} step={step} " + " ".join(f"{name}={value:.4f}" for name, value in metrics.items()))
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with open(self.curve, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        values = line.get("validation") or {k: v for k, v in line.items() if k not in ("step", "samples")}
+        for name, value in values.items():
+            if value is not None:
+                self.board.add_scalar(name, value, line["step"])
+        if self.wandb is not None:
+            self.wandb.log({**values, "samples": line["samples"]}, step=line["step"])
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        self.board.close()
+        if self.wandb is not None:
+            self.wandb.finish()
+
+
+def _text(loss: float | None) -> str:
+    return "nan" if loss is None else f"{loss:.3f}"
+
+
+def _start_wandb(project: str, name: str, folder: Path) -> Any:
+    try:
+        import wandb
+    except ModuleNotFoundError:
+        raise TrainingError(
+            "resources.train.wandb_project needs the package wandb: `pip install wandb`, or remove the key."
+        ) from None
+    # One id a run: a continued run goes on in the same place.
+    return wandb.init(project=project, name=name, id=name.replace("/", "-"), resume="allow", dir=str(folder))
+
+
+def point(
+    step: int,
+    samples: int,
+    loss: float,
+    learning_rate: float,
+    gradient_norm: float,
+    logit_scale: float,
+    *,
+    since: tuple[float, int],
+    waited: float,
+    seconds: float,
+) -> Point:
+    """A point of the curve. since: (seconds, samples) at the point before; waited: seconds for data since then."""
+    elapsed = max(seconds - since[0], 1e-9)
+    return Point(
+        step=step,
+        samples=samples,
+        loss=finite(loss),
+        learning_rate=learning_rate,
+        gradient_norm=finite(gradient_norm),
+        logit_scale=logit_scale,
+        pairs_per_second=(samples - since[1]) / elapsed,
+        data_wait_share=min(1.0, waited / elapsed),
+        memory_mb=memory_mb(),
+        seconds=seconds,
+    )

@@ -1,0 +1,131 @@
+"""The objectives: InfoNCE (CLIP), pairwise sigmoid (SigLIP), InfoNCE with captioning (CoCa), by open_clip's losses.
+
+`backward` leaves in the model's parameters the gradient of the objective over the whole global batch, however it is
+cut into ranks and micro-batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from open_clip.loss import ClipLoss, SigLipLoss
+from torch import Tensor, nn
+
+from .distributed import Ranks
+
+CAPTION_WEIGHT = 2.0
+"""Weight of CoCa's caption loss beside the contrastive one: open_clip_train's default, Yu et al. 2022, table 8."""
+PAD_TOKEN = 0
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """pixels: (n, 3, height, width) float. tokens: (n, context) int64. seed: of the pass's random draws."""
+
+    pixels: Tensor
+    tokens: Tensor
+    seed: int
+
+
+class Objective:
+    """An objective over the global batch of all ranks."""
+
+    def __init__(self, name: str, ranks: Ranks) -> None:
+        self.name, self.ranks = name, ranks
+        self.loss: nn.Module = (
+            SigLipLoss(rank=ranks.rank, world_size=ranks.size, dist_impl="gather")
+            if name == "siglip"
+            else ClipLoss(local_loss=True, gather_with_grad=True, rank=ranks.rank, world_size=ranks.size)
+        )
+
+    def contrastive(self, out: dict[str, Tensor]) -> Tensor:
+        """This rank's contrastive loss, (), fp32; its mean over ranks is the global batch's."""
+        image, text = out["image_features"].float(), out["text_features"].float()
+        if self.name == "siglip":
+            return self.loss(image, text, out["logit_scale"], out["logit_bias"])
+        return self.loss(image, text, out["logit_scale"])
+
+    def caption(self, out: dict[str, Tensor], words: float) -> Tensor:
+        """This rank's caption loss, (), fp32: nats a word, weighted so that its mean over ranks is the batch's.
+
+        words: words of the global batch that are not padding, divided by the ranks.
+        """
+        total = F.cross_entropy(
+            out["logits"].float().permute(0, 2, 1), out["labels"], ignore_index=PAD_TOKEN, reduction="sum"
+        )
+        return CAPTION_WEIGHT * total / words
+
+    def backward(
+        self,
+        model: nn.Module,
+        batches: Sequence[MicroBatch],
+        forward: Callable[[], AbstractContextManager[None]],
+        without_sync: Callable[[], AbstractContextManager[None]],
+        scale: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Add the gradient to the parameters; returns this rank's loss, ().
+
+        forward: context of a forward pass (its precision). without_sync: context in which ranks exchange no gradients.
+        scale: the gradient scaler's. With several micro-batches the features of all are made first, without gradients;
+        then each is made again and takes the gradient of its features (Gao et al. 2021, GradCache): memory is one
+        micro-batch's and the contrastive batch stays whole.
+        """
+        words = self._words(batches) if self.name == "coca" else 0.0
+        if len(batches) == 1:
+            out = self._forward(model, batches[0], forward)
+            loss = self.contrastive(out)
+            if self.name == "coca":
+                loss = loss + self.caption(out, words)
+            scale(loss).backward()
+            return loss.detach()
+        with torch.no_grad():
+            parts = [self._forward(model, batch, forward) for batch in batches]
+        features = {
+            name: torch.cat([part[name].float() for part in parts]).requires_grad_()
+            for name in ("image_features", "text_features")
+        }
+        scalars = {name: parts[0][name].detach().clone().requires_grad_() for name in self._scalars()}
+        loss = self.contrastive({**features, **scalars})
+        scale(loss).backward()
+        total, begin = loss.detach(), 0
+        for number, batch in enumerate(batches):
+            part = slice(begin, begin + len(batch.tokens))
+            last = number == len(batches) - 1
+            with nullcontext() if last else without_sync():
+                out = self._forward(model, batch, forward)
+                tensors = [out[name].float() for name in features] + [out[name] for name in scalars]
+                gradients: list[Tensor | None] = [_gradient(tensor)[part] for tensor in features.values()]
+                # Every pass makes the scalars anew from the same parameters: each takes its share of their gradient.
+                gradients += [_gradient(tensor) / len(batches) for tensor in scalars.values()]
+                if self.name == "coca":
+                    caption = self.caption(out, words)
+                    total = total + caption.detach()
+                    tensors.append(scale(caption))
+                    gradients.append(None)
+                torch.autograd.backward(tensors, gradients)
+            begin = part.stop
+        return total
+
+    def _forward(
+        self, model: nn.Module, batch: MicroBatch, forward: Callable[[], AbstractContextManager[None]]
+    ) -> dict[str, Tensor]:
+        # Draws follow from the step, not from a state that would have to be saved: both passes make the same.
+        torch.manual_seed(batch.seed)
+        with forward():
+            return model(batch.pixels, batch.tokens)
+
+    def _scalars(self) -> list[str]:
+        return ["logit_scale", "logit_bias"] if self.name == "siglip" else ["logit_scale"]
+
+    def _words(self, batches: Sequence[MicroBatch]) -> float:
+        count = sum(int((batch.tokens[:, 1:] != PAD_TOKEN).sum()) for batch in batches)
+        return max(self.ranks.sum(count)[0], 1.0) / self.ranks.size
+
+
+def _gradient(tensor: Tensor) -> Tensor:
+    assert tensor.grad is not None, "backward of the contrastive loss reached every feature and scalar"
+    return tensor.grad

@@ -1,0 +1,35 @@
+"""Signals that ask a run to save and leave: USR1, USR2, TERM and INT. Imports nothing slow: call it first.
+
+The training rules' shells ignore these signals, so that the pipe to the log outlives them; the run itself must
+therefore take them from its first moment on.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+EXIT_SAVED = 75
+"""Exit code of a run that saved its state and left (EX_TEMPFAIL): the same command continues it."""
+
+_received: list[int] = []
+
+
+def listen() -> None:
+    """From now on remember the signals instead of dying of them."""
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _remember)
+
+
+def _remember(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+
+
+def received() -> str | None:
+    """Name of the first signal that came, or None."""
+    return signal.Signals(_received[0]).name if _received else None
+
+
+def forget() -> None:
+    """Forget what came before."""
+    _received.clear()
