@@ -4,6 +4,7 @@
 # make published   set up without torch, then the paper's laws from its released tables (TABLES=FOLDER: from there)
 # make lint   format and type checks
 # make docs   regenerate config/schema.json and the option table of config/README.md
+# make env-peers   install what the benchmarks and `recipe.trainer: open_clip_train` compare with, into .venv-peers
 # make lock   resolve the pinned requirements in envs/ anew (needs uv)
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -11,7 +12,7 @@ VENV ?= .venv
 RUN := . $(VENV)/bin/activate &&
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev demo smoke published test lint docs lock
+.PHONY: help env env-dev env-peers demo smoke published test lint docs lock
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -47,8 +48,9 @@ lock:
 
 env: $(VENV)/.study
 env-dev: $(VENV)/.dev
+env-peers: $(VENV)-peers/.installed
 
-$(VENV)/bin/python $(VENV)-laws/bin/python: %/bin/python:
+$(VENV)/bin/python $(VENV)-laws/bin/python $(VENV)-peers/bin/python: %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one by `make PYTHON=python3.12 ...`")'
 	@echo "== Creating $*"
 	$(PYTHON) -m venv $*
@@ -63,6 +65,11 @@ $(VENV)-laws/.installed: envs/laws.txt pyproject.toml | $(VENV)-laws/bin/python
 	@echo "== Installing the light environment into $(VENV)-laws (no PyTorch; under a minute)"
 	$(VENV)-laws/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r envs/laws.txt
 	$(VENV)-laws/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)-peers/.installed: envs/peers.txt | $(VENV)-peers/bin/python
+	@echo "== Installing open_clip_train and other peers into $(VENV)-peers (about 2 minutes, 6 GB)"
+	$(VENV)-peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r envs/peers.txt
 	@touch $@
 
 $(VENV)/.dev: envs/dev.txt $(VENV)/.study
