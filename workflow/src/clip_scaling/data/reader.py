@@ -1,0 +1,135 @@
+"""Single pairs of a subset by number, through its offset index: nothing is read but what is asked for."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError
+from .remote import ShardCache, is_url
+from .shards import INDEX_DTYPE, read_manifest
+
+IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")
+_OPEN_SHARDS = 64
+
+
+class UnreadablePair(Exception):
+    """One pair that cannot be used: which, where, why."""
+
+
+class PairReader:
+    """Reads pairs of the subset at `manifest_path`. Memory does not grow with the subset: its index is mapped.
+
+    cache: of shards whose path is a URL. DataError where index and manifest do not agree.
+    """
+
+    def __init__(self, manifest_path: Path, cache: ShardCache | None = None) -> None:
+        self.home = manifest_path.parent
+        manifest = read_manifest(manifest_path, "subset")
+        self.shards: list[dict[str, Any]] = manifest["shards"]
+        self.pairs: int = manifest["pairs"]
+        self.remedy = f"Delete {manifest_path} and run `snakemake {manifest_path}`."
+        self.cache = cache or ShardCache()
+        try:
+            self.index = np.load(self.home / "index.npy", mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.home / 'index.npy'}: cannot be read ({error}). {self.remedy}") from None
+        if self.index.dtype != INDEX_DTYPE or len(self.index) != self.pairs:
+            raise DataError(
+                f"{self.home / 'index.npy'}: {len(self.index)} rows of {self.index.dtype}, the manifest promises "
+                f"{self.pairs} pairs. {self.remedy}"
+            )
+        self._descriptors: OrderedDict[int, int] = OrderedDict()
+
+    def read(self, number: int) -> tuple[bytes, bytes]:
+        """Encoded image and caption (UTF-8) of a pair. UnreadablePair, or DataError where its whole shard is gone."""
+        row = self.index[number]
+        shard, offset, size = int(row["shard"]), int(row["offset"]), int(row["size"])
+        content = os.pread(self._open(shard), size, offset)
+        where = f"{self.shards[shard]['path']}, pair {number}"
+        if len(content) != size:
+            raise UnreadablePair(f"{where}: the tar ends before it")
+        found = _members(content, where)
+        image = next((found[extension] for extension in IMAGE_EXTENSIONS if extension in found), None)
+        if image is None or "txt" not in found:
+            raise UnreadablePair(f"{where}: {'an image' if image is None else 'a caption'} is missing")
+        return image, found["txt"]
+
+    def _open(self, shard: int) -> int:
+        if shard in self._descriptors:
+            self._descriptors.move_to_end(shard)
+            return self._descriptors[shard]
+        entry = self.shards[shard]
+        if is_url(entry["path"]):
+            descriptor = self.cache.open(entry)
+        else:
+            try:
+                descriptor = os.open(self.home / entry["path"], os.O_RDONLY)
+            except OSError as error:
+                raise DataError(
+                    f"{self.home / entry['path']}: the shard cannot be opened ({error.strerror}). {self.remedy}"
+                ) from None
+        self._descriptors[shard] = descriptor
+        if len(self._descriptors) > _OPEN_SHARDS:
+            os.close(self._descriptors.popitem(last=False)[1])
+        return descriptor
+
+    def close(self) -> None:
+        """Close the shards."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+
+def decode_image(content: bytes) -> Image.Image:
+    """An encoded image as RGB. UnreadablePair where it is none."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.convert("RGB")
+    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadablePair(f"the image cannot be decoded ({error})") from None
+
+
+def decode_caption(content: bytes) -> str:
+    """A caption's text. UnreadablePair where it is no UTF-8."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UnreadablePair(f"the caption is no UTF-8 ({error})") from None
+
+
+def _members(content: bytes, where: str) -> dict[str, bytes]:
+    """{extension: bytes} of one sample's tar members, in webdataset's sense: what follows the name's first dot."""
+    found = {}
+    try:
+        place = 0
+        while place < len(content):
+            header = tarfile.TarInfo.frombuf(content[place : place + tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+            if not header.isreg():
+                return _members_with_extensions(content)
+            place += tarfile.BLOCKSIZE
+            found[_extension(header.name)] = content[place : place + header.size]
+            place += -(-header.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    except tarfile.TarError as error:
+        raise UnreadablePair(f"{where}: not whole tar members ({error})") from None
+    return found
+
+
+def _members_with_extensions(content: bytes) -> dict[str, bytes]:
+    """The same where members have headers of more than one block: long names, PAX records."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+        for header in tar:
+            if header.isreg() and (file := tar.extractfile(header)) is not None:
+                found[_extension(header.name)] = file.read()
+    return found
+
+
+def _extension(name: str) -> str:
+    return name.rsplit("/", 1)[-1].partition(".")[2].lower()
