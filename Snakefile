@@ -44,6 +44,24 @@ include: "workflow/rules/laws.smk"
 include: "workflow/rules/report.smk"
 
 
+localrules:  # on a cluster these stay with the driver: seconds each, or in need of the network
+    all,
+    plan,
+    fetch_source,
+    retrieve_published,
+    collect,
+    fit,
+    gather_laws,
+    plot_law,
+    plot_laws,
+    plot_predictions,
+    plot_allocation,
+    plot_bottleneck,
+    plot_learning_curves,
+    plot_linear_probes,
+    report,
+
+
 rule all:
     default_target: True
     input:

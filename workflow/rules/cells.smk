@@ -231,7 +231,9 @@ def train_nodes(wildcards):
 
 
 def train_gpus(wildcards):
-    return cell_resources(wildcards).gpus
+    """GPUs of the whole job, on all its nodes."""
+    resources = cell_resources(wildcards)
+    return resources.gpus * resources.nodes
 
 
 def train_tasks_per_node(wildcards):

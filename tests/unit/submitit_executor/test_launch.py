@@ -102,13 +102,14 @@ def test_a_rank_without_a_handler_yet_outlives_the_request_to_save() -> None:
 def test_srun_gets_one_task_a_rank_and_shares_out_the_cpus() -> None:
     env = {"SLURM_JOB_ID": "9", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "48", "SLURM_GPUS_ON_NODE": "4"}
     command = srun_command(2, 4, Path("/shared/codes"), env)
-    assert command[:9] == [
+    assert command[:10] == [
         "srun",
         "--overlap",
         "--nodes=2",
         "--ntasks=8",
         "--ntasks-per-node=4",
         "--cpus-per-task=12",
+        "--distribution=block",
         "--kill-on-bad-exit=0",
         "--wait=0",
         "--gpus-per-node=4",

@@ -11,7 +11,7 @@ import math
 import os
 import pickle
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -122,7 +122,7 @@ class SlurmBackend(_Reports):
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        with submitit.helpers.clean_env():  # the driver may itself be a job, whose SLURM_ variables steer sbatch
+        with _outside_a_job():
             executor = submitit.SlurmExecutor(self.folder, max_num_timeout=self.settings.max_continuations)
             executor.update_parameters(**sbatch_parameters(parameters, self.settings, token))
             try:
@@ -143,6 +143,18 @@ class SlurmBackend(_Reports):
 
     def release(self, job_id: str) -> bool:
         return slurm.release(job_id)
+
+
+@contextlib.contextmanager
+def _outside_a_job() -> Iterator[None]:
+    """Hide the variables of the job in which the driver may run: they would steer sbatch. Keeps SLURM_CONF."""
+    hidden = {
+        name: os.environ.pop(name) for name in list(os.environ) if name.startswith("SLURM") and name != "SLURM_CONF"
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def sbatch_parameters(parameters: Parameters, settings: ExecutorSettings, token: str) -> dict[str, Any]:

@@ -208,6 +208,7 @@ class Executor(RemoteExecutor):
         if not open_ids or not (is_due or is_suspect):
             return
         self._asked = time.monotonic()
+        before = {job_id: state.state for job_id, state in self._states.items()}
         try:
             self._states = self.backend.states(open_ids)
         except BackendError as error:
@@ -216,6 +217,12 @@ class Executor(RemoteExecutor):
         now = time.time()
         for each in tracked:
             state = self._states.get(each.cluster_id)
+            if (
+                state is not None
+                and state.state == "PENDING"
+                and before.get(each.cluster_id) in ("RUNNING", "COMPLETING")
+            ):
+                each.requeued = each.requeued or now  # Slurm did so itself, after a preemption or a node's failure
             each.unknown_since = 0.0 if state is not None else each.unknown_since or now
             each.ended_since = 0.0 if state is None or state.state in ALIVE else each.ended_since or now
 

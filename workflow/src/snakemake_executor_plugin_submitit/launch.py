@@ -92,6 +92,7 @@ def srun_command(nodes: int, tasks_per_node: int, codes: Path, env: Mapping[str,
         f"--ntasks={nodes * tasks_per_node}",
         f"--ntasks-per-node={tasks_per_node}",
         f"--cpus-per-task={max(1, cpus // tasks_per_node)}",
+        "--distribution=block",  # ranks 0..T-1 on the first node: neighbours talk most
         "--kill-on-bad-exit=0",
         "--wait=0",
     ]
