@@ -1,9 +1,10 @@
-"""The command `clip-scaling`: laws of a table of one's own."""
+"""The command `clip-scaling`: laws of a table of one's own, and a cluster's check-up."""
 
 from __future__ import annotations
 
 import argparse
 
+from . import doctor
 from .errors import run_script
 from .laws.commands import add_commands
 
@@ -15,6 +16,10 @@ def main() -> None:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="clip-scaling", description=__doc__)
-    add_commands(parser.add_subparsers(dest="command", required=True))
+    commands = parser.add_subparsers(dest="command", required=True)
+    add_commands(commands)
+    doctor.add_command(
+        commands.add_parser("doctor", help="check a cluster before the first job", description=doctor.doctor.__doc__)
+    )
     args = parser.parse_args()
     args.run(args)
