@@ -65,3 +65,12 @@ def test_gmacs_of_a_model_small_enough_to_count_by_hand() -> None:
 def test_a_tower_that_is_no_plain_transformer_is_refused() -> None:
     with pytest.raises(ConfigError, match="ResNet"):
         gmacs_per_sample(open_clip_config("RN50"))
+
+
+def test_gmacs_of_cocas_decoder_are_those_that_torch_counts() -> None:
+    # torch.utils.flop_counter over open_clip 3.3.0's coca_ViT-B-32, 76 tokens: linear layers of pooler 0.1735, decoder
+    # 6.7948, vocabulary 1.8973 GMAC. It does not see the attention products: 12 layers of 2 x 75 x 75 x 512 and
+    # 2 x 75 x 255 x 512, and 2 x 256 x 50 x 512 in the pooler, 0.3173 GMAC.
+    gmacs = gmacs_per_sample(open_clip_config("coca_ViT-B-32"))
+    assert gmacs["decoder"] == pytest.approx(0.1735 + 6.7948 + 1.8973 + 0.3173, rel=2e-3)
+    assert gmacs["total"] == gmacs["image"] + gmacs["text"] + gmacs["decoder"]

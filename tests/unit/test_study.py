@@ -1,6 +1,7 @@
 """A study file is refused with the thing, the place and the next step; a good one resolves to its cells."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,74 @@ def test_all_problems_are_told_at_once(raw: dict[str, Any], repository: Path) ->
     with pytest.raises(ConfigError) as error:
         load(raw, repository)
     assert "ViT-nano8" in str(error.value) and "Scenes-9K" in str(error.value)
+
+
+def wsd(raw: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    raw["recipe"]["defaults"] |= {"schedule": "wsd", "warmup_steps": 10} | changes
+    return raw
+
+
+def test_trunks_save_more_than_a_third_over_doubling_budgets(raw: dict[str, Any], repository: Path) -> None:
+    # Budgets 1, 2, 4, 8: cosine trains 15; a trunk to 0.8 x 8 and four cooldowns of a fifth train 6.4 + 3 = 9.4.
+    raw["grid"]["samples_seen"] = ["128K", "256K", "512K", "1024K"]
+    cosine = sum(row["samples_trained"] for row in plan_rows(load(raw, repository)))
+    rows = plan_rows(load(wsd(raw), repository))
+    assert sum(row["samples_trained"] for row in rows) / cosine == pytest.approx(9.4 / 15, rel=1e-3)
+    assert sum(row["samples_seen"] for row in rows) == cosine
+
+
+def test_a_cell_leaves_its_trunk_where_its_cooldown_begins(raw: dict[str, Any], repository: Path) -> None:
+    study = load(wsd(raw, cooldown_fraction=0.25), repository)
+    small, large = list(study.cells.values())[:2]
+    # 8,000 and 32,000 samples at batch 128: 63 and 250 steps, of which 16 and 62 cool down.
+    assert (study.branch_step(small), study.branch_step(large)) == (47, 188)
+    assert study.trunk(large) == [small, large]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recipe": {"defaults": {"schedule": "wsd", "warmup_fraction": 0.1}}}, "schedule wsd needs warmup_steps"),
+        (
+            {"recipe": {"defaults": {"schedule": "wsd", "warmup_steps": 30}}},
+            "warmup_steps 30 is not shorter than the 26 steps before its cooldown",
+        ),
+        (
+            {
+                "recipe": {
+                    "defaults": {"schedule": "wsd", "warmup_steps": 5},
+                    "overrides": [{"samples_seen": "32K", "recipe": {"learning_rate": 1e-4}}],
+                }
+            },
+            "learning_rate is not that of",
+        ),
+        ({"recipe": {"defaults": {"virtual_epoch": "1K"}}}, "virtual_epoch needs sampling: replacement"),
+        ({"recipe": {"defaults": {"crop_scale": [0.9, 0.5]}}}, "must be two shares, the smaller first"),
+        ({"recipe": {"defaults": {"precision": "amp"}}}, "precision 'amp' needs resources.train.gpus"),
+        ({"recipe": {"defaults": {"objective": "coca"}}}, "objective 'coca' does not go with"),
+        ({"recipe": {"defaults": {"readers": 64}}}, "64 readers for 1 shards"),
+        ({"resources": {"train": {"tasks_per_node": 3}}}, "not a multiple of 3 ranks x 1 micro-batches"),
+        ({"resources": {"train": {"gpus": 4, "tasks_per_node": 2}}}, "one rank a GPU"),
+        ({"resources": {"overrides": [{"model": "ViT-nano-8", "train": {"nodez": 2}}]}}, "nodez: unknown key"),
+        ({"evaluation": {"suite": "offline", "validation": {"datasets": ["x"]}}}, "'x' is not in the suite"),
+        (
+            {"evaluation": {"suite": "offline", "validation": {"datasets": ["scenes-captions"], "max_samples": 20}}},
+            "max_samples: 20 is less than evaluation.loss_batch_size 250",
+        ),
+    ],
+)
+def test_training_that_cannot_be_is_refused_at_the_plan(
+    raw: dict[str, Any], repository: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load(raw | changes, repository)
+
+
+def test_resources_follow_their_overrides(raw: dict[str, Any], repository: Path) -> None:
+    raw["resources"] = {
+        "train": {"tasks_per_node": 2},
+        "overrides": [{"model": "ViT-micro-8", "train": {"nodes": 2, "runtime_minutes": 90}}],
+    }
+    study = load(raw, repository)
+    nano, micro = (study.config.resources.train_of(cell) for cell in (list(study.cells.values())[n] for n in (0, -1)))
+    assert (nano.ranks, micro.ranks, micro.ranks_per_node, micro.runtime_minutes) == (2, 4, 2, 90)

@@ -27,7 +27,8 @@ class Project:
         study["sources"]["scenes"]["held_out"]["captions"]["pairs"] = 60
         study["data"] = {"Scenes-1K": {"source": "scenes", "pairs": "1K"}}
         study["grid"] = {"models": ["ViT-nano-8", "ViT-micro-8"], "data": ["Scenes-1K"], "samples_seen": ["2K"]}
-        study["evaluation"]["loss_batch_size"] = 50
+        study["evaluation"] |= {"loss_batch_size": 50}
+        study["evaluation"]["validation"] |= {"times": 2, "max_samples": 50}
         return study | changes
 
     def write(self, study: dict[str, Any], name: str = "study.yaml") -> Path:

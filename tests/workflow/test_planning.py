@@ -26,7 +26,8 @@ def test_a_study_given_by_configfile_replaces_the_default_one(project: Any) -> N
 def test_one_cell_is_planned_by_its_path(project: Any) -> None:
     cell = "results/offline/train/Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0/checkpoint.pt"
     jobs = project.planned(project.root / "config" / "offline.yaml", cell)
-    assert jobs == {"prepare_source": 1, "prepare_subset": 1, "pack_subset": 1, "train": 1}
+    data = {"prepare_source": 1, "prepare_subset": 1, "pack_subset": 1, "prepare_evaluation": 1}
+    assert jobs == data | {"train": 1}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,15 @@ import pytest
 
 pytestmark = pytest.mark.slow
 CELL = "Model-ViT-nano-8_Data-Scenes-1K_Samples-2K_Seed-0"
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any], seconds: float = 180) -> None:
+    """Until the condition holds; fails where the process ends before, or time runs out."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the driver ended before"
+        assert time.monotonic() < deadline, "the time ran out"
+        time.sleep(0.05)
 
 
 def test_a_study_ends_with_every_metric_of_every_cell_its_laws_and_its_report(finished: Any) -> None:
@@ -30,6 +40,13 @@ def test_a_study_ends_with_every_metric_of_every_cell_its_laws_and_its_report(fi
     assert len(laws) == 4 * 2
     assert "<svg" in (folder / "report.html").read_text()
     assert json.loads((folder / "train" / CELL / "train.json").read_text())["cell"] == CELL
+    curve = [json.loads(line) for line in (folder / "train" / CELL / "curve.jsonl").read_text().splitlines()]
+    validated = [line for line in curve if "validation" in line]
+    assert [line["step"] for line in validated] == [8, 16]
+    assert {"scenes-captions/contrastive_loss", "scenes-captions/image_retrieval_recall@1"} <= set(
+        validated[-1]["validation"]
+    )
+    assert [line["step"] for line in curve if "loss" in line] == list(range(1, 17))
 
 
 def test_a_finished_study_has_nothing_to_do(finished: Any) -> None:
@@ -82,18 +99,84 @@ def test_resources_and_titles_retrain_nothing(finished: Any) -> None:
     assert jobs == {"report": 1}
 
 
-def test_a_failed_cell_leaves_the_others_and_its_reason(make_project: Any) -> None:
+def test_a_failed_cell_leaves_the_others_and_its_reason(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIP_SCALING_PEER_PYTHON", "/nowhere/python")
     project = make_project()
     study = project.study()
-    study["recipe"]["overrides"] = [
-        {"model": "ViT-nano-8", "recipe": {"learning_rate": 1.0e30, "gradient_clip": None, "warmup_fraction": 0.0}}
-    ]
+    study["recipe"]["overrides"] = [{"model": "ViT-nano-8", "recipe": {"trainer": "open_clip_train"}}]
     done = project.snakemake("--keep-going", "--configfile", project.write(study), check=False)
     assert done.returncode
-    assert "TrainingError: the loss is nan" in done.stdout
+    assert "TrainingError" in done.stdout and "make env-peers" in done.stdout
     trained = project.root / "results" / "tiny" / "train"
     assert (trained / CELL.replace("nano", "micro") / "checkpoint.pt").is_file()
     assert not (trained / CELL / "checkpoint.pt").exists()
+
+
+def test_a_cell_that_diverges_is_a_result_and_leaves_the_laws_alone(make_project: Any) -> None:
+    project = make_project()
+    study = project.study()
+    study["grid"]["samples_seen"] = ["2K", "4K"]
+    wild = {"learning_rate": 1.0e30, "gradient_clip": None, "warmup_fraction": 0.0}
+    study["recipe"]["overrides"] = [{"model": "ViT-nano-8", "samples_seen": "2K", "recipe": wild}]
+    file = project.write(study)
+    project.snakemake("--configfile", file)
+    results = project.root / "results" / "tiny"
+    cells = pd.read_csv(results / "tables" / "cells.csv").set_index("cell")
+    assert cells["state"].value_counts().to_dict() == {"trained": 3, "diverged": 1}
+    assert cells.loc[CELL, "state"] == "diverged" and cells.loc[CELL, "events"] == 1
+    metrics = pd.read_csv(results / "tables" / "metrics.csv")
+    assert metrics["cell"].nunique() == 3 and CELL not in set(metrics["cell"])
+    assert f"1 cell diverged</strong> and took no part in the laws: {CELL}" in (results / "report.html").read_text()
+    assert project.planned(file) == {}
+
+
+def test_a_cell_told_to_stop_is_saved_and_continues_to_the_same_numbers(make_project: Any) -> None:
+    cell = "Model-ViT-micro-8_Data-Scenes-1K_Samples-30K_Seed-0"
+    hashes = []
+    for stop in (False, True):
+        project = make_project()
+        study = project.study()
+        study["grid"]["samples_seen"] = ["30K"]
+        target = f"results/tiny/train/{cell}/train.json"
+        arguments = [target, "--configfile", project.write(study)]
+        if stop:
+            command = [sys.executable, "-m", "snakemake", "--cores", "2", *map(str, arguments)]
+            log = project.root / "driver.log"
+            with log.open("w") as file:
+                driver = subprocess.Popen(
+                    command, cwd=project.root, env=project.environment(), stdout=file, stderr=subprocess.STDOUT
+                )
+            attempts = project.root / "results/tiny/train" / cell / "resume" / "attempts.jsonl"
+            wait_for(attempts.exists, driver)
+            os.kill(json.loads(attempts.read_text())["pid"], signal.SIGUSR2)
+            assert driver.wait(timeout=120)
+            assert not (project.root / target).exists()
+            assert list(attempts.parent.glob("step-*.pt")), log.read_text()[-3000:]
+        project.snakemake(*arguments)
+        record = json.loads((project.root / target).read_text())
+        hashes.append((record["weights_sha256"], record["seen_digest"]))
+        assert len(record["attempts"]) == 1 + stop
+    assert hashes[0] == hashes[1]
+
+
+def test_a_trunk_serves_all_budgets_and_a_new_budget_lengthens_it(make_project: Any) -> None:
+    project = make_project()
+    study = project.study()
+    study["grid"] |= {"models": ["ViT-nano-8"], "samples_seen": ["2K", "4K"]}
+    study["recipe"]["defaults"] |= {"schedule": "wsd", "warmup_steps": 4}
+    file = project.write(study)
+    assert project.planned(file)["train_trunk"] == 2
+    project.snakemake("--configfile", file)
+    cells = pd.read_csv(project.root / "results/tiny/tables/cells.csv").set_index("samples_seen")
+    # 16 and 32 steps of 128 samples; the last fifth cools down: 3 and 6 steps.
+    assert cells["samples_trained"].to_dict() == {2048: 3 * 128, 4096: 6 * 128}
+    study["grid"]["samples_seen"] = ["2K", "4K", "8K"]
+    jobs = project.planned(project.write(study))
+    assert jobs["train_trunk"] == jobs["train"] == 1
+    study["grid"]["samples_seen"] = ["2K", "4K"]
+    study["recipe"]["defaults"]["cooldown_shape"] = "linear"
+    jobs = project.planned(project.write(study))
+    assert jobs["train"] == 2 and "train_trunk" not in jobs
 
 
 def test_a_killed_study_continues_by_the_same_command_to_the_same_numbers(make_project: Any, finished: Any) -> None:
@@ -105,9 +188,7 @@ def test_a_killed_study_continues_by_the_same_command_to_the_same_numbers(make_p
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     packed = project.root / "results" / "data" / "Scenes-1K" / "packed" / "32px-10tokens" / "manifest.json"
-    deadline = time.monotonic() + 120
-    while not packed.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for(packed.exists, driver)
     time.sleep(3)  # the training jobs have started
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()

@@ -29,3 +29,11 @@ def test_the_recall_interval_has_the_width_of_binomial_classes() -> None:
     low, high = recall_interval(correct, target, draws=4000)
     assert (low + high) / 2 == pytest.approx(0.5, abs=0.005)
     assert high - low == pytest.approx(2 * 1.96 * (0.25 / 800) ** 0.5, rel=0.08)
+
+
+def test_wilsons_interval_is_scipys() -> None:
+    from scipy import stats
+
+    for hits, n in ((0, 7), (3, 7), (7, 7), (812, 1000)):
+        expected = stats.binomtest(hits, n).proportion_ci(confidence_level=0.95, method="wilson")
+        assert wilson(hits / n, n) == pytest.approx((expected.low, expected.high), abs=1e-9)

@@ -97,3 +97,12 @@ def test_a_substitute_depends_on_the_position_and_the_attempt_alone() -> None:
     positions = np.arange(40)
     assert np.array_equal(order.substitutes(positions, 0)[10:], order.substitutes(positions[10:], 0))
     assert not np.array_equal(order.substitutes(positions, 0), order.substitutes(positions, 1))
+
+
+def test_the_mixing_of_one_integer_is_that_of_an_array() -> None:
+    from clip_scaling.train.order import _mix_one, mix
+
+    words = [0, 1, 2**63, 2**64 - 1, 123456789]
+    assert mix(np.array(words, dtype=np.uint64)).tolist() == [_mix_one(word) for word in words]
+    # SplitMix64's first output from seed 0 (Steele et al. 2014; the value that Java's SplittableRandom gives).
+    assert _mix_one(0) == 0xE220A8397B1DCDAF

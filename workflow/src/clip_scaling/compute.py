@@ -16,7 +16,7 @@ def gmacs_per_sample(model: dict[str, Any]) -> dict[str, float]:
     """Forward GMACs of one image and one text.
 
     model: an open_clip model config (`embed_dim`, `vision_cfg`, `text_cfg`).
-    Returns {"image", "text", "total"} in 10^9 multiply-accumulates.
+    Returns {"image", "text", "total"} in 10^9 multiply-accumulates; for CoCa "decoder" too, which is part of the total.
     ConfigError where a tower is no plain transformer: its count is not known here.
     """
     vision, text = model["vision_cfg"], model["text_cfg"]
@@ -46,7 +46,25 @@ def gmacs_per_sample(model: dict[str, Any]) -> dict[str, float]:
         norms_outside=1,  # ln_final
         embed=embed,
     )
-    return {"image": image / 1e9, "text": words / 1e9, "total": (image + words) / 1e9}
+    parts = {"image": image / 1e9, "text": words / 1e9}
+    if "multimodal_cfg" in model:
+        parts["decoder"] = _coca_decoder(model, image_tokens=patches + 1) / 1e9
+    return parts | {"total": sum(parts.values())}
+
+
+def _coca_decoder(model: dict[str, Any], image_tokens: int) -> int:
+    """Multiply-accumulates of CoCa's attentional pooler and caption decoder (Yu et al. 2022, section 3.2)."""
+    vision, decoder, embed = model["vision_cfg"], model["multimodal_cfg"], model["embed_dim"]
+    queries, total = image_tokens, 0
+    if vision.get("attentional_pool"):
+        queries = vision.get("attn_pooler_queries", 256)
+        total += 2 * queries * embed**2 + 2 * image_tokens * vision.get("width", 768) * embed
+        total += 2 * queries * image_tokens * embed
+    width, words = decoder["width"], decoder.get("context_length", 76) - 1
+    mlp = 2 * words * width * int(width * decoder.get("mlp_ratio", 4))
+    own = 4 * words * width**2 + 2 * words**2 * width + mlp
+    cross = 2 * words * width**2 + 2 * queries * width**2 + 2 * words * queries * width + mlp
+    return total + decoder["layers"] * (own + cross) + words * width * decoder["vocab_size"]
 
 
 def _transformer(tokens: int, width: int, layers: int, mlp_ratio: float, norms_outside: int, embed: int) -> int:

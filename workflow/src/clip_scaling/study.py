@@ -285,6 +285,11 @@ def _check_suite(study: Study, suite: Suite) -> list[str]:
                 f"evaluation.loss_batch_size: {study.evaluation.loss_batch_size} is more than "
                 f"the {held_out.pairs} pairs of {entry.dataset!r}"
             )
+    if study.evaluation.validation and study.evaluation.validation.max_samples < study.evaluation.loss_batch_size:
+        problems.append(
+            f"evaluation.validation.max_samples: {study.evaluation.validation.max_samples} is less than "
+            f"evaluation.loss_batch_size {study.evaluation.loss_batch_size}"
+        )
     for name in study.evaluation.validation.datasets if study.evaluation.validation else []:
         in_suite = [entry.dataset for entry in suite.datasets]
         if name not in in_suite:

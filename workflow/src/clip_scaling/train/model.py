@@ -59,9 +59,10 @@ def build_model(config: dict[str, Any]) -> Model:
 
 def normalise(pixels: Tensor) -> Tensor:
     """(batch, height, width, 3) uint8 -> (batch, 3, height, width) float32, as open_clip's transform does."""
-    mean = torch.tensor(PREPROCESS["mean"], device=pixels.device)
-    std = torch.tensor(PREPROCESS["std"], device=pixels.device)
-    return (pixels.float().div_(255).sub_(mean).div_(std)).permute(0, 3, 1, 2).contiguous()
+    mean = torch.tensor(PREPROCESS["mean"], device=pixels.device).reshape(3, 1, 1)
+    std = torch.tensor(PREPROCESS["std"], device=pixels.device).reshape(3, 1, 1)
+    planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    return planes.sub_(255 * mean).div_(255 * std)
 
 
 def weights_sha256(state: dict[str, Tensor]) -> str:
