@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .names import dataset_title, metric_title, source_title
-from .scales import count_log_axis, log_ticks, power_log_axis
+from .scales import count_log_axis, log_ticks, plain_log_axis, power_log_axis
 from .style import COLUMN_WIDTH, INK, LINE_COLOURS, MUTED, TEXT_WIDTH, figure_style, figure_with_legends
 from .tables import cells_of
 
@@ -46,9 +46,8 @@ def allocation_figure(metrics: pd.DataFrame, allocation: pd.DataFrame, target: t
                 _draw(axes, own, name, colour, is_parabola=method == "isoflop")
             axes.set_title(f"{dataset_title(target[0])}, {metric_title(target[1])}", loc="left")
             axes.set_ylabel(label)
-            _limit(
-                axes, pd.concat([rows["compute_gmacs"], cells["compute_gmacs"]]), pd.concat([rows[name], cells[column]])
-            )
+            compute = pd.concat([rows["compute_gmacs"], cells["compute_gmacs"]])
+            _limit(axes, compute, pd.concat([rows[name], cells[column]]), is_count=name == "samples")
         upper.supxlabel("compute budget (GMAC)", fontsize=7)
     return figure
 
@@ -67,12 +66,15 @@ def _draw(axes: Axes, rows: pd.DataFrame, name: str, colour: str, *, is_parabola
     axes.plot(rows["compute_gmacs"], inside, color=colour, zorder=3)
 
 
-def _limit(axes: Axes, compute: pd.Series, values: pd.Series) -> None:
+def _limit(axes: Axes, compute: pd.Series, values: pd.Series, *, is_count: bool) -> None:
     """From the optima and the cells; a wide band may leave."""
     axes.set_xlim(compute.min() / 1.3, compute.max() * 1.3)
     axes.set_ylim(values.min() / 1.5, values.max() * 1.5)
     power_log_axis(axes.xaxis, *axes.get_xlim())
-    count_log_axis(axes.yaxis, log_ticks(*axes.get_ylim(), wanted=3))
+    if is_count:
+        count_log_axis(axes.yaxis, log_ticks(*axes.get_ylim(), wanted=3))
+    else:
+        plain_log_axis(axes.yaxis, *axes.get_ylim(), wanted=3)
 
 
 def _handles(inks: dict[tuple[str, ...], str]) -> list[Line2D]:

@@ -70,7 +70,8 @@ def law_rows(laws: pd.DataFrame) -> list[dict[str, Any]]:
                 **{key: "" if known[key] is None else f"{known[key]:.3g}" for key in ("beta", "floor")},
                 "r2": "" if known["r2"] is None else f"{known['r2']:.2f}",
                 "holdout_mae_pp": "" if known["holdout_mae_pp"] is None else f"{known['holdout_mae_pp']:.2f}",
-                "verdict": row["verdict"],
+                # The reason that a fit gives names its target; the row says that already.
+                "verdict": row["verdict"].replace(f"{row['target']} {row['metric']} ({row['source']}): ", ""),
             }
         )
     return rows
