@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .table import from_error, is_loss, to_error
+from ..metrics import from_error, is_loss, to_error
 
 FEWEST = 20  # Misses of other targets below which their quantile says nothing, and nothing is widened.
 

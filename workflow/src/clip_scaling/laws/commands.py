@@ -13,6 +13,7 @@ import pandas as pd
 from ..counts import parse_count
 from ..errors import LawError
 from ..manifests import atomic_path, write_json
+from ..metrics import is_loss
 from .compare import Comparison
 from .compare import compare as compare_laws
 from .fits import Fit, fit_runs
@@ -21,7 +22,7 @@ from .methods import METHODS, find_method
 from .own_table import COLUMNS, PASSES, UNITS, tidy_table
 from .planning import allocation, ranked_cells
 from .records import fit_record
-from .table import Runs, is_loss, select_runs
+from .table import Runs, select_runs
 
 Parsers = Any  # argparse keeps the type of its subparsers to itself.
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from .table import Runs, UnfitPoints, is_loss
+from ..metrics import is_loss
+from .table import Runs, UnfitPoints
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..metrics import is_loss
 from .fits import fit_runs
 from .methods import ESTIMATORS, POINTS, Method
-from .table import Runs, UnfitPoints, is_loss
+from .table import Runs, UnfitPoints
 
 COLUMNS = ("left_out", "points", "scale", "estimator", "n_points", "alpha")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LawError
+from ..metrics import is_loss, to_error
 
 REQUIRED = ("cell", "compute_gmacs", "dataset", "metric", "value")
 FACTORS = ("gmacs_per_sample", "samples_seen", "unique_pairs")
@@ -63,21 +64,6 @@ class Runs:
         """The runs at these indices, or where this mask is true."""
         names = ("cell", "model", "data", "seed", "compute", "error", "gmacs", "samples", "unique", "tests")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
-
-
-def is_loss(metric: str) -> bool:
-    """Whether the metric is itself an error (nats), and not an accuracy or recall."""
-    return metric.endswith("loss")
-
-
-def to_error(metric: str, value: np.ndarray) -> np.ndarray:
-    """1 - value for accuracies and recalls, the value itself for a loss."""
-    return np.asarray(value, dtype=float) if is_loss(metric) else 1.0 - np.asarray(value, dtype=float)
-
-
-def from_error(metric: str, error: np.ndarray) -> np.ndarray:
-    """The inverse of `to_error`."""
-    return np.asarray(error, dtype=float) if is_loss(metric) else 1.0 - np.asarray(error, dtype=float)
 
 
 def sources(table: pd.DataFrame, target: str, metric: str) -> list[str]:

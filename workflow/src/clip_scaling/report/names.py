@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..laws.table import is_loss
+from ..metrics import is_loss
 
 _METRICS = {
     "acc1": "top-1 accuracy",

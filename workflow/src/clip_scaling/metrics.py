@@ -1,0 +1,20 @@
+"""What a metric's value says of the error that laws are of, apart from `laws`: figures need this and no fit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def is_loss(metric: str) -> bool:
+    """Whether the metric is itself an error (nats), and not an accuracy or recall."""
+    return metric.endswith("loss")
+
+
+def to_error(metric: str, value: np.ndarray) -> np.ndarray:
+    """1 - value for accuracies and recalls, the value itself for a loss."""
+    return np.asarray(value, dtype=float) if is_loss(metric) else 1.0 - np.asarray(value, dtype=float)
+
+
+def from_error(metric: str, error: np.ndarray) -> np.ndarray:
+    """The inverse of `to_error`."""
+    return np.asarray(error, dtype=float) if is_loss(metric) else 1.0 - np.asarray(error, dtype=float)
