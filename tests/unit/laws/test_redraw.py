@@ -49,3 +49,19 @@ def test_intervals_of_chosen_points_cover_the_law_that_the_grid_follows(method):
         low, high = fit_runs(draw_runs(truth, 0.05, generator), find_method(method), draws=150).intervals["alpha"]
         covered.append(low <= truth.parameters["alpha"] <= high)
     assert 0.88 <= np.mean(covered) <= 0.99
+
+
+def test_a_table_of_many_runs_is_redrawn_about_the_plane():
+    generator = np.random.default_rng(0)
+    grid = tuple(np.exp(generator.uniform(0, 5, (3, 1200))))
+    runs = draw_runs(TRUTHS["loglinear"], 0.05, generator, grid)
+    redraws = redraw_about_surface(runs, np.log(runs.error), np.ones(1200), 2, generator)
+    assert redraws.degrees == pytest.approx(1200 - 4)
+    assert redraws.deviation == pytest.approx(0.05, rel=0.1)
+
+
+def test_coordinates_that_do_not_vary_are_left_to_compute():
+    runs = draw_runs(TRUTHS["power"], 0.05, np.random.default_rng(0))
+    alike = dataclasses.replace(runs, gmacs=np.full(29, 2.0), samples=np.full(29, 1e9), unique=np.full(29, 1e9))
+    law = fit_runs(alike, find_method("frontier-ols"), draws=50)
+    assert law.interval == "bootstrap" and np.isfinite(law.intervals["alpha"]).all()

@@ -15,6 +15,8 @@ from .table import Runs
 SMOOTHING = 0.25  # Variance of the surface's departure from a plane, over that of a run's scatter.
 REACH = 1.0  # How far such a departure is shared, in standard deviations of each coordinate.
 
+MOST_FOR_SURFACE = 1000  # The surface takes memory of the square, and time of the cube: more runs get the plane alone.
+
 
 @dataclass(frozen=True)
 class Redraws:
@@ -29,28 +31,39 @@ class Redraws:
     deviation: float
 
 
-def smoother(runs: Runs) -> np.ndarray:
-    """(n, n) linear smoother of values over the grid: a plane in the logarithms, and a shrunken smooth departure.
+def plane(runs: Runs) -> np.ndarray:
+    """(n, 1 + k) a column of ones, then the grid's coordinates: logarithms, standardised.
 
-    The coordinates are GMAC per sample, samples seen and unique pairs, as far as the table has them and they vary;
-    else compute. The departure is a Gaussian process of REACH and SMOOTHING (Rasmussen and Williams 2006, section 2.7).
+    They are GMAC per sample, samples seen and unique pairs, as far as the table has them and they vary; else compute.
     """
     given = [values for values in (runs.gmacs, runs.samples, runs.unique) if (np.isfinite(values) & (values > 0)).all()]
-    logs = [np.log(values) for values in (given if len(given) > 1 else [runs.compute])]
-    place = np.stack([(log - log.mean()) / log.std() for log in logs if np.ptp(log) > 0], axis=-1)
-    plane = np.column_stack([np.ones(len(runs)), place])
-    apart = ((place[:, None, :] - place[None, :, :]) ** 2).sum(axis=-1)
+    logs = [log for log in map(np.log, given) if np.ptp(log) > 0] if len(given) > 1 else []
+    columns = [(log - log.mean()) / log.std() for log in logs or [np.log(runs.compute)]]
+    return np.stack([np.ones(len(runs)), *columns], axis=-1)
+
+
+def smoother(runs: Runs) -> np.ndarray:
+    """(n, n) linear smoother of values over the grid: its plane, and a shrunken smooth departure.
+
+    The departure is a Gaussian process of REACH and SMOOTHING (Rasmussen and Williams 2006, section 2.7).
+    """
+    basis, identity = plane(runs), np.eye(len(runs))
+    apart = ((basis[:, None, :] - basis[None, :, :]) ** 2).sum(axis=-1)
     shared = SMOOTHING * np.exp(-apart / (2 * REACH**2))
-    whitened = np.linalg.solve(shared + np.eye(len(runs)), np.column_stack([plane, np.eye(len(runs))]))
-    of_plane, inverse = whitened[:, : plane.shape[1]], whitened[:, plane.shape[1] :]
-    flat = plane @ np.linalg.pinv(plane.T @ of_plane) @ of_plane.T
-    return flat + shared @ inverse @ (np.eye(len(runs)) - flat)
+    whitened = np.linalg.solve(shared + identity, np.concatenate([basis, identity], axis=1))
+    of_basis, inverse = whitened[:, : basis.shape[1]], whitened[:, basis.shape[1] :]
+    flat = basis @ np.linalg.pinv(basis.T @ of_basis) @ of_basis.T
+    return flat + shared @ inverse @ (identity - flat)
 
 
 def redraw_about_surface(
     runs: Runs, values: np.ndarray, weights: np.ndarray, draws: int, generator: np.random.Generator
 ) -> Redraws:
     """Draws about the smooth surface of these values (n,); weights (n,): inverse of their relative variances."""
+    if len(runs) > MOST_FOR_SURFACE:
+        orthonormal, _ = np.linalg.qr(plane(runs))
+        centre, leverage = orthonormal @ (orthonormal.T @ values), (orthonormal**2).sum(axis=1)
+        return _redraw(centre, values, 1 - leverage, len(runs) - leverage.sum(), weights, draws, generator)
     hat = smoother(runs)
     kept = ((np.eye(len(runs)) - hat) ** 2).sum(axis=1)
     return _redraw(hat @ values, values, kept, len(runs) - float(np.trace(hat)), weights, draws, generator)
