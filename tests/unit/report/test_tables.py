@@ -49,3 +49,5 @@ def test_a_reservation_is_the_word_between_law_and_its_reason() -> None:
 def test_a_law_of_more_than_compute_is_no_headline() -> None:
     fits = [make_fit(method="loglinear") | {"curve": [], "alpha": None}, make_fit(method="ols-all")]
     assert [fit["method"] for fit in headline_fits({"fits": fits}, {})] == ["ols-all"]
+    with pytest.raises(LawError, match="loglinear .* is no law of compute alone"):
+        headline_fits({"fits": fits}, {"study": "loglinear"})

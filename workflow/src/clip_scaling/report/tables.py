@@ -60,13 +60,18 @@ def reservation(fit: dict[str, Any]) -> str:
 def headline_fits(law: dict[str, Any], methods: Mapping[str, str]) -> list[dict[str, Any]]:
     """One fit a source: by the method named for it, else by the first that is a law of compute alone, or none at all.
 
-    methods: method by source. Methods stand in the law file in the order in which the study names them.
+    methods: method by source; LawError for one that is of several factors. Methods stand in the law file in the order in which the study names them.
     """
     first: dict[str, dict[str, Any]] = {}
     for fit in law["fits"]:
         named = methods.get(fit["source"])
         if fit["method"] != named if named else not _is_of_compute(fit):
             continue
+        if not _is_of_compute(fit):
+            raise LawError(
+                f"laws.headline: {named} ({fit['source']}) is no law of compute alone, and figures draw error against "
+                "compute. Choose another method, such as binned-min-5 or ols-all."
+            )
         first.setdefault(fit["source"], fit)
     return list(first.values())
 
