@@ -60,7 +60,8 @@ def reservation(fit: dict[str, Any]) -> str:
 def headline_fits(law: dict[str, Any], methods: Mapping[str, str]) -> list[dict[str, Any]]:
     """One fit a source: by the method named for it, else by the first that is a law of compute alone, or none at all.
 
-    methods: method by source; LawError for one that is of several factors. Methods stand in the law file in the order in which the study names them.
+    methods: method by source; LawError for one that is of several factors. Methods stand in the law file in the order
+    in which the study names them.
     """
     first: dict[str, dict[str, Any]] = {}
     for fit in law["fits"]:
