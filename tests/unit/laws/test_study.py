@@ -5,6 +5,7 @@ import pytest
 
 from clip_scaling.laws import tables
 from clip_scaling.laws.methods import find_method
+from clip_scaling.laws.published import read_scenarios
 from clip_scaling.laws.study import fit_target, leave_models_out
 from clip_scaling.laws.synthetic import TRUTHS, draw_runs
 from clip_scaling.manifests import canonical_json
@@ -33,6 +34,17 @@ def test_the_tables_have_the_columns_that_others_read(law):
     one = predictions[(predictions["source"] == "openclip") & (predictions["method"] == "binned-min-5")]
     assert len(one) == 29
     assert ((one["low"] < one["predicted"]) & (one["predicted"] < one["high"])).all()
+
+
+def test_predictions_are_of_every_run_and_of_the_paper_s_scenarios(published, published_table):
+    law = fit_target(published_table, "imagenet1k", "acc1", ["binned-min-5"], read_scenarios(published), draws=20)
+    rows = tables.predictions_table([law]).query("source == 'openclip'")
+    assert len(rows) == 29 + 6
+    largest = rows[(rows["model"] == "ViT-G-14") & (rows["samples_seen"] == 68_431_790_112)].iloc[0]
+    assert largest["predicted"] == pytest.approx(0.81923599, abs=5e-9)  # the released notebook
+    assert np.isnan(largest["actual"])
+    measured = rows[(rows["model"] == "ViT-H-14") & (rows["samples_seen"] == 34_215_895_056)].iloc[0]
+    assert measured["actual"] == pytest.approx(0.7797, abs=5e-5)  # the paper's table
 
 
 def test_curves_reach_four_times_beyond_the_points_and_lie_in_their_band(law):
