@@ -2,6 +2,7 @@
 # make test   set up, then run the tests
 # make smoke  set up, then run the smallest study on real data
 # make published   set up without torch, then the paper's laws from its released tables (TABLES=FOLDER: from there)
+# make test-cluster   set up a Slurm on this machine (root, Debian), then run the executor's tests on it
 # make lint   format and type checks
 # make docs   regenerate config/schema.json and the option table of config/README.md
 # make env-peers   install what the benchmarks and `recipe.trainer: open_clip_train` compare with, into .venv-peers
@@ -12,7 +13,7 @@ VENV ?= .venv
 RUN := . $(VENV)/bin/activate &&
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev env-peers demo smoke published test lint docs lock
+.PHONY: help env env-dev env-peers demo smoke published test test-cluster lint docs lock
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -33,6 +34,12 @@ published: $(VENV)-laws/.installed
 test: env-dev
 	@echo "== Tests (about three minutes)"
 	$(RUN) python -m pytest $(PYTEST_ARGS)
+
+test-cluster: env-dev
+	@echo "== Tests on a Slurm of four pretend nodes (about six minutes)"
+	@{ command -v slurmdbd && command -v mariadbd && command -v munged && command -v sbatch; } > /dev/null || { apt-get update -q && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends slurm-wlm munge slurmdbd mariadb-server; }
+	$(RUN) CLIP_SCALING_TEST_CLUSTER=1 python -m pytest -v --durations=10 tests/cluster $(PYTEST_ARGS)
 
 lint: env-dev
 	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy

@@ -21,7 +21,7 @@ from .slurm_cluster import Cluster
 if not os.environ.get("CLIP_SCALING_TEST_CLUSTER"):
     collect_ignore_glob = ["test_*.py"]
 
-WAIT_SECONDS = 300
+WAIT_SECONDS = 240
 
 
 @pytest.fixture(scope="session")
@@ -84,13 +84,15 @@ class Driver:
 GENERIC = ("--executor", "submitit", "--jobs", "50", "--nolock", "--rerun-incomplete", "--submitit-status-seconds", "5")
 
 
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """The condition's value as soon as it is true."""
+def wait_for(condition: Callable[[], Any], what: str, driver: Driver | None = None) -> Any:
+    """The condition's value as soon as it is true; fails at once where the driver has ended without it."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         value = condition()
         if value:
             return value
+        if driver is not None and driver.process.poll() is not None:
+            pytest.fail(f"{what}: the driver ended before:\n{driver.text()[-6000:]}")
         if time.monotonic() > deadline:
             pytest.fail(f"{what}: not within {WAIT_SECONDS} s")
         time.sleep(0.25)

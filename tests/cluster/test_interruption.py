@@ -40,7 +40,7 @@ while step < steps:
 pathlib.Path(f"{name}.txt").write_text(f"{step} {weight!r}\\n")
 """
 SNAKEFILE = """
-STEPS = {"preempted": (450, 0.1), "limited": (800, 0.1), "powercut": (300, 0.1)}
+STEPS = {"preempted": (300, 0.1), "limited": (600, 0.1), "powercut": (200, 0.1)}
 
 rule all:
     input: expand("{name}.txt", name=STEPS), "memory.txt"
@@ -57,8 +57,8 @@ rule train:
 
 rule memory:
     output: "memory.txt"
-    resources: runtime=5, mem_mb=400
-    shell: "python eat.py 450 && touch {output}"
+    resources: runtime=5, mem_mb=300
+    shell: "python eat.py 350 && touch {output}"
 """
 EATER = """
 import sys, time
@@ -104,12 +104,23 @@ def disturbed(cluster: Cluster, folder: Path) -> Iterator[tuple[Path, str]]:
     preempt(starts(folder, "preempted")[0][1])
     cluster.kill_node(node)
     try:
-        wait_for(lambda: "saved and was requeued (preemption)" in first.text(), "the first preemption")
+        wait_for(
+            lambda: "preempted.txt: job" in first.text() and "requeued (preemption)" in first.text(),
+            "the first preemption",
+            first,
+        )
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
         second = Driver(folder, *GENERIC, "--submitit-max-continuations", "9")
-        wait_for(lambda: len(starts(folder, "preempted")) == 2, "the continuation")
-        wait_for(lambda: "was already submitted" in second.text(), "the second driver")
+        wait_for(
+            lambda: (
+                len(starts(folder, "preempted")) == 2
+                and saved_step(folder, "preempted") > int(starts(folder, "preempted")[1][2])
+            ),
+            "the continuation",
+            second,
+        )
+        wait_for(lambda: "was already submitted" in second.text(), "the second driver", second)
         preempt(starts(folder, "preempted")[1][1])
         assert second.ended() == 0, second.text()[-6000:]
     finally:
@@ -121,7 +132,7 @@ def test_a_study_survives_preemption_limits_power_cuts_lack_of_memory_and_its_dr
     disturbed: tuple[Path, str],
 ) -> None:
     folder, text = disturbed
-    for name, steps in (("preempted", 450), ("limited", 800), ("powercut", 300)):
+    for name, steps in (("preempted", 300), ("limited", 600), ("powercut", 200)):
         assert (folder / f"{name}.txt").read_text() == f"{steps} {weight_after(steps)!r}\n", name
 
     preempted = starts(folder, "preempted")

@@ -13,6 +13,7 @@ import pytest
 
 from snakemake_executor_plugin_submitit.launch import (
     CONTINUE,
+    catches,
     launcher,
     master_address,
     overall_exit_code,
@@ -128,3 +129,13 @@ def test_the_meeting_point_is_a_name_that_resolves() -> None:
     assert master_address(env, lambda name: name != "n1") != "n1"
     assert master_address(env | {"MASTER_ADDR": "n1i"}, lambda name: True) == "n1i"
     assert master_address({}, lambda name: False) == "127.0.0.1"
+
+
+def test_a_process_is_known_to_have_a_handler_or_not() -> None:
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        assert catches(os.getpid(), signal.SIGUSR2)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        assert not catches(os.getpid(), signal.SIGUSR2)
+    finally:
+        signal.signal(signal.SIGUSR2, before)

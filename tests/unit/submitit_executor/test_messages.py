@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snakemake_executor_plugin_submitit.messages import failure, last_lines
+from snakemake_executor_plugin_submitit.messages import failure, lacked_memory, last_lines
 from snakemake_executor_plugin_submitit.runner import Outcome
 from snakemake_executor_plugin_submitit.slurm import JobState
 
@@ -33,3 +33,13 @@ def test_a_long_log_is_shown_from_its_end(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("\n".join(f"line {number}" for number in range(10_000)))
     assert last_lines(log)[-1] == "line 9999" and len(last_lines(log)) == 20
+
+
+def test_slurms_remark_on_memory_is_found_and_the_programs_own_words_are_not(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("slurmstepd-n1: error: StepId=1.0 exceeded memory limit (628854784 > 419430400), being killed\n")
+    assert lacked_memory(log)
+    log.write_text("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0\n")
+    assert lacked_memory(log)
+    log.write_text("MemoryError: exceeded memory limit of the buffer\n")
+    assert not lacked_memory(log)

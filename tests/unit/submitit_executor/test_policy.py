@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from snakemake_executor_plugin_submitit.policy import Action, End, History, Limits, decide
+from snakemake_executor_plugin_submitit.policy import Action, End, History, Limits, decide, markdown_table
 
 LIMITS = Limits(max_continuations=2, max_resubmissions=1, max_memory_retries=1)
 
@@ -22,6 +24,7 @@ LIMITS = Limits(max_continuations=2, max_resubmissions=1, max_memory_retries=1)
         (End("BOOT_FAIL"), History(), Action.ELSEWHERE),
         (End("OUT_OF_MEMORY"), History(), Action.MORE_MEMORY),
         (End("CANCELLED"), History(), Action.STOP),
+        (End("FAILED", lacked_memory=True), History(), Action.MORE_MEMORY),
         (End("FAILED"), History(), Action.STOP),
         (End("FAILED", killed_by=9), History(), Action.ELSEWHERE),
         (End("DEADLINE"), History(), Action.STOP),
@@ -52,3 +55,7 @@ def test_nothing_is_repeated_for_ever_and_the_message_names_the_setting(end: End
 
 def test_one_bound_does_not_use_up_another() -> None:
     assert decide(End("NODE_FAIL"), History(continuations=9, memory_retries=9), LIMITS).action is Action.ELSEWHERE
+
+
+def test_the_documentation_shows_this_very_table(repository: Path) -> None:
+    assert markdown_table() in (repository / "docs/cluster.md").read_text()

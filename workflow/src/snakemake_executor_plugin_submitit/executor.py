@@ -22,7 +22,7 @@ from .backends import Backend, array_chunks, make_backend, signal_delay
 from .errors import BackendError, SubmissionBusyError, SubmissionError
 from .jobs import Tracked, is_current, is_open, track
 from .ledger import Ledger, Record
-from .messages import failure
+from .messages import failure, lacked_memory
 from .policy import ALIVE, Action, Decision, End, Limits, decide
 from .resources import Parameters, map_resources
 from .runner import Outcome, Runner, read_events
@@ -259,7 +259,9 @@ class Executor(RemoteExecutor):
         if tracked.ended_since and state is not None:
             patience = REPORT_SECONDS_COMPLETED if state.state == "COMPLETED" else REPORT_SECONDS
             if now - tracked.ended_since > patience:
-                return state, decide(End(state.state, state.killed_by), tracked.history, self.limits)
+                has_failed = state.state in ("FAILED", "CANCELLED")
+                memory = has_failed and lacked_memory(self.backend.log_path(tracked.cluster_id))
+                return state, decide(End(state.state, state.killed_by, memory), tracked.history, self.limits)
         if tracked.unknown_since and now - tracked.unknown_since > UNKNOWN_SECONDS:
             return JobState("unknown"), decide(End("unknown"), tracked.history, self.limits)
         return JobState("RUNNING"), Decision(Action.WAIT, "")

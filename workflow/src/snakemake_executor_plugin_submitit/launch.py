@@ -30,12 +30,13 @@ FORWARDED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 # Ranks that wait for one that has failed would wait for ever; those that save get longer.
 SECONDS_AFTER_FAILURE = 15.0
 SECONDS_AFTER_SAVE = 300.0
-# One rank of an srun step. Slurm signals the shell too, so it must outlive the signal to pass the exit code on; the
+# One rank of an srun step. Slurm signals the shell too, so it must outlive the signal to pass the exit code on, and a
+# rank that still imports its libraries has no handler yet, and would die of it. The
 # code goes through a file because srun itself returns only the highest one, and 75 would hide a failure of 1.
 RANK_SHELL = """trap : USR1 USR2 TERM
 export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID LOCAL_WORLD_SIZE={tasks_per_node}
 codes=$1; shift
-"$@"
+(trap '' USR1 USR2; exec "$@")
 code=$?
 echo $code > $codes/$RANK.new && mv $codes/$RANK.new $codes/$RANK
 exit $code"""
@@ -191,10 +192,24 @@ def _positive(returncode: int) -> int:
 def _forward_signals(children: list[subprocess.Popen[bytes]]) -> None:
     def forward(number: int, frame: FrameType | None) -> None:
         for child in children:
-            child.send_signal(number)
+            if number == signal.SIGTERM or catches(child.pid, number):
+                child.send_signal(number)
 
     for number in FORWARDED:
         signal.signal(number, forward)
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for the signal at this moment (Linux).
+
+    A second request to save must not reach a Python that is already ending: it has put back the default action, death.
+    """
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            masks = dict(line.split(":", 1) for line in file)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(int(masks["SigCgt"], 16) >> (number - 1) & 1)
 
 
 def _ignore_until_handled() -> None:

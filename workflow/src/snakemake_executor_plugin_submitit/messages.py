@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from .slurm import JobState
 
 TAIL_LINES = 20
 _TAIL_BYTES = 16_384
+_MEMORY = re.compile(r"slurmstepd.*(exceeded memory limit|Exceeded job memory limit|oom.kill)", re.IGNORECASE)
 
 
 def describe_end(end: Outcome | JobState | str) -> str:
@@ -48,6 +50,11 @@ def last_lines(path: Path) -> list[str]:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - _TAIL_BYTES))
         return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+
+
+def lacked_memory(log: Path) -> bool:
+    """Whether Slurm says at the log's end that it killed the job for its memory."""
+    return any(_MEMORY.search(line) for line in last_lines(log))
 
 
 def _signal_name(number: int) -> str:

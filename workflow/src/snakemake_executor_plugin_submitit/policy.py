@@ -46,7 +46,12 @@ RULES = (
         "max_resubmissions",
         "a signal ended the job and its report: the node's doing",
     ),
-    Rule("OUT_OF_MEMORY", Action.MORE_MEMORY, "max_memory_retries", "submitted anew with memory x memory_factor"),
+    Rule(
+        "OUT_OF_MEMORY, or killed for its memory",
+        Action.MORE_MEMORY,
+        "max_memory_retries",
+        "it needs more: `memory_factor` times what it had",
+    ),
     Rule("CANCELLED", Action.STOP, "", "a person did it"),
     Rule("DEADLINE", Action.STOP, "", "the deadline given to sbatch has passed"),
     Rule("REVOKED", Action.STOP, "", "another cluster of the federation has taken the job"),
@@ -58,7 +63,8 @@ RULES = (
         "unknown", Action.STOP, "", "Slurm does not know the job for 10 minutes: submitting it again could run it twice"
     ),
 )
-_BY_END = {rule.end: rule for rule in RULES}
+_BY_END = {rule.end.split(", or ")[0]: rule for rule in RULES}
+_OUT_OF_MEMORY = _BY_END["OUT_OF_MEMORY"]
 
 ALIVE = frozenset(
     "PENDING RUNNING SUSPENDED COMPLETING CONFIGURING REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING RESV_DEL_HOLD "
@@ -68,10 +74,14 @@ ALIVE = frozenset(
 
 @dataclass(frozen=True)
 class End:
-    """How a job ended. state: Slurm's word, or one of `result: ...`; killed_by: signal number, where one did."""
+    """How a job ended. state: Slurm's word, or one of `result: ...`; killed_by: signal number, where one did.
+
+    lacked_memory: Slurm's remark on it is in the log; under OverMemoryKill the state does not say it.
+    """
 
     state: str
     killed_by: int = 0
+    lacked_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,8 @@ def find_rule(end: End, has_saved: bool) -> Rule | None:
     """The line of the table for this end; None while Slurm still has the job."""
     if end.state in ALIVE:
         return None
+    if end.lacked_memory:
+        return _OUT_OF_MEMORY
     if end.state == "TIMEOUT" and has_saved:
         return _BY_END["TIMEOUT, had saved"]
     if end.state == "FAILED" and end.killed_by:

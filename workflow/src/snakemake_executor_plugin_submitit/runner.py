@@ -8,6 +8,7 @@ ends with exit code 75 (EX_TEMPFAIL: saved, run the same command to continue), a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -21,17 +22,17 @@ from types import FrameType
 
 import psutil
 
-from .launch import CONTINUE, overall_exit_code
+from .launch import CONTINUE, catches, overall_exit_code
 from .slurm import JobTimes, job_times
 
 SAVE = signal.SIGUSR2
 STOPPING = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
-# A program that was still importing its libraries had no handler yet: ask again.
-SECONDS_BETWEEN_REQUESTS = 5.0
 POLL_SECONDS = 0.1
 # The inner Snakemake ends with 1 whatever its rule's shell ended with; this file, which bash reads at its start,
 # leaves the shell's own exit code. Only the rule's shell does so, not the scripts that it starts.
+# The inner Snakemake handles TERM itself, so what it starts would die of it before the program has saved.
 BASH_STARTUP = """unset BASH_ENV
+trap '' TERM
 [ -n "${SUBMITIT_USER_BASH_ENV:-}" ] && . "$SUBMITIT_USER_BASH_ENV"
 trap 'echo $? >> "$SUBMITIT_EXIT_CODES"' EXIT
 """
@@ -127,20 +128,26 @@ class Runner:
 
         Polls, because a second wait() from a signal handler would block for ever on the first.
         """
-        reason, asked = "", 0.0
+        reason = ""
+        asked: set[int] = set()
         while child.poll() is None:
-            if self._received and time.monotonic() - asked > SECONDS_BETWEEN_REQUESTS:
+            if self._received:
                 if not reason:
                     reason = self._reason(on_slurm)
                     print(f"submitit: signal={signal.Signals(self._received).name} reason={reason}", flush=True)
-                _signal_descendants(child.pid)
-                asked = time.monotonic()
+                # Again and again, for a program that was still importing its libraries.
+                _ask_to_save(child.pid, asked)
             time.sleep(POLL_SECONDS)
         return reason
 
     def _reason(self, on_slurm: bool) -> str:
         if on_slurm:
-            return stop_reason(job_times(_slurm_id()), time.time(), self.signal_delay_seconds)
+            for _ in range(3):  # Slurm sends the signal a moment before it writes down why
+                reason = stop_reason(job_times(_slurm_id()), time.time(), self.signal_delay_seconds)
+                if reason != "signal":
+                    break
+                time.sleep(0.5)
+            return reason
         return "cancelled" if self._received == signal.SIGTERM else "time limit"
 
     def _outcome(self, returncode: int, folder: Path, seconds: float) -> Outcome:
@@ -216,16 +223,17 @@ def _ignore_stopping() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _signal_descendants(pid: int) -> None:
+def _ask_to_save(pid: int, asked: set[int]) -> None:
+    """Signal the programs below a process that have a handler and were not asked yet."""
     try:
         processes = psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return
     for process in processes:
-        try:
-            process.send_signal(SAVE)
-        except psutil.NoSuchProcess:
-            continue
+        if process.pid not in asked and catches(process.pid, SAVE):
+            asked.add(process.pid)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(SAVE)
 
 
 def _slurm_id() -> str:
