@@ -132,9 +132,7 @@ class Cluster:
     def kill_node(self, node: str) -> None:
         """Kill a slurmd with -9, and all that runs in its jobs: what a power cut does."""
         daemon = int((self.folder / f"run/slurmd-{node}.pid").read_text())
-        steps = self._step_daemons(node)
-        victims = [daemon, *steps, *(child for step in steps for child in _descendants(step))]
-        for pid in victims:
+        for pid in [daemon, *self._job_processes(node)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -142,14 +140,13 @@ class Cluster:
         """End what `start` started, jobs included."""
         if (self.folder / "slurm.conf").exists():
             subprocess.run(["scancel", "--user=root"], env=self.env, capture_output=True)
-        steps = [step for node in NODES for step in self._step_daemons(node)]
-        orphans = [child for step in steps for child in _descendants(step)]
+        processes = [pid for node in NODES for pid in self._job_processes(node)]
         names = [*(f"slurmd-{node}" for node in NODES), "slurmctld", "slurmdbd", "my", "munged"]
         for name in names:
             file = self.folder / ("my/run/my.pid" if name == "my" else f"run/{name}.pid")
             if file.exists():
                 _end(int(file.read_text()))
-        for pid in [*steps, *orphans]:
+        for pid in processes:
             _end(pid, seconds=0)
 
     def _start_munge(self) -> None:
@@ -182,16 +179,23 @@ class Cluster:
         create = ("mariadb", "--no-defaults", f"--socket={run}/my.sock", "-e", "create database slurm_acct_db")
         self._wait(lambda: self._works(*create), "mariadbd")
 
-    def _step_daemons(self, node: str) -> list[int]:
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
+    def _job_processes(self, node: str) -> list[int]:
+        """Step daemons of a node, which would report, and then all processes of its jobs."""
+        daemons, jobs = [], []
+        for path in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
-                if path.read_bytes().startswith(b"slurmstepd"):
-                    environment = (path.parent / "environ").read_bytes()
-                    links = os.readlink(path.parent / "cwd")
-                    if f"spool/{node}".encode() in environment or f"{self.folder}/spool/{node}" in links:
-                        found.append(int(path.parent.name))
-        return found
+                names = path.read_bytes().split(b"\0")
+                if (
+                    f"SLURMD_NODENAME={node}".encode() in names
+                    and f"SLURM_CONF={self.env['SLURM_CONF']}".encode() in names
+                ):
+                    jobs.append(int(path.parent.name))
+        for pid in jobs:
+            with contextlib.suppress(OSError):
+                parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+                if Path(f"/proc/{parent}/cmdline").read_bytes().startswith(b"slurmstepd"):
+                    daemons.append(int(parent))
+        return [*dict.fromkeys(daemons), *jobs]
 
     def _all_idle(self) -> bool:
         text = subprocess.run(
@@ -213,15 +217,6 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{what} did not come up within {seconds:.0f} s: see {self.folder}/log")
             time.sleep(0.2)
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, children.read_text().split()):
-                found += [child, *_descendants(child)]
-    return found
 
 
 def _end(pid: int, seconds: float = 20) -> None:

@@ -119,4 +119,30 @@ def test_a_job_leaves_its_id_for_a_driver_that_died_too_early(tmp_path: Path) ->
 )
 def test_slurms_own_record_says_why_it_asked(times: JobTimes | None, reason: str) -> None:
     delay = 30 if times is None or times.end != 1100.0 else 40
-    assert stop_reason(times, now=1000.0, delay_seconds=delay) == reason
+    assert stop_reason(times, now=1000.0, delay_seconds=delay, number=signal.SIGUSR2) == reason
+
+
+def test_a_sigterm_that_is_neither_cancellation_nor_limit_is_a_preemption() -> None:
+    running = JobTimes("RUNNING", end=9000.0, preempted=None)
+    assert stop_reason(running, now=1000.0, delay_seconds=30, number=signal.SIGTERM) == "preemption"
+    cancelled = JobTimes("CANCELLED", end=1000.0, preempted=None)
+    assert stop_reason(cancelled, now=1000.0, delay_seconds=30, number=signal.SIGTERM) == "cancelled"
+
+
+def test_a_task_of_an_array_requeues_itself_and_not_the_array(tmp_path: Path) -> None:
+    commands = tmp_path / "commands"
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {commands}\necho JobState=RUNNING\n')
+    scontrol.chmod(0o755)
+    (tmp_path / "runner.pkl").write_bytes(pickle.dumps(runner("bash -c 'exit 75'; exit 1", tmp_path)))
+    env = os.environ | {
+        "PATH": f"{scontrol.parent}:{os.environ['PATH']}",
+        "SUBMITIT_EXECUTOR": "slurm",
+        "SLURM_JOB_ID": "7",
+        "SLURM_ARRAY_JOB_ID": "7",
+        "SLURM_ARRAY_TASK_ID": "3",
+    }
+    code = "import pickle; pickle.load(open('runner.pkl', 'rb'))()"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env).returncode == 0
+    assert commands.read_text() == "requeue 7_3\n"

@@ -142,12 +142,7 @@ class Runner:
 
     def _reason(self, on_slurm: bool) -> str:
         if on_slurm:
-            for _ in range(3):  # Slurm sends the signal a moment before it writes down why
-                reason = stop_reason(job_times(_slurm_id()), time.time(), self.signal_delay_seconds)
-                if reason != "signal":
-                    break
-                time.sleep(0.5)
-            return reason
+            return stop_reason(job_times(_submitit_id()), time.time(), self.signal_delay_seconds, self._received)
         return "cancelled" if self._received == signal.SIGTERM else "time limit"
 
     def _outcome(self, returncode: int, folder: Path, seconds: float) -> Outcome:
@@ -162,7 +157,7 @@ class Runner:
         return self.continuations + restarts < self.max_continuations
 
     def _requeue(self) -> bool:
-        done = subprocess.run(["scontrol", "requeue", _slurm_id()], capture_output=True, text=True)
+        done = subprocess.run(["scontrol", "requeue", _submitit_id()], capture_output=True, text=True)
         if done.returncode:
             print(f"submitit: scontrol requeue: {done.stderr.strip()}; the driver submits the job anew", flush=True)
         return done.returncode == 0
@@ -183,7 +178,7 @@ class Runner:
             file.write(json.dumps(asdict(Event(what, reason or "of its own accord", time.time()))) + "\n")
 
 
-def stop_reason(times: JobTimes | None, now: float, delay_seconds: float) -> str:
+def stop_reason(times: JobTimes | None, now: float, delay_seconds: float, number: int) -> str:
     """Why Slurm asked for a save, by its own record of the job. Times in seconds since 1970.
 
     submitit takes every signal under a limit of 10 minutes for the time limit; Slurm says it exactly.
@@ -197,7 +192,8 @@ def stop_reason(times: JobTimes | None, now: float, delay_seconds: float) -> str
     # Slurm sends the signal up to 60 s early.
     if times.end is not None and times.end - now <= delay_seconds + 60:
         return "time limit"
-    return "signal"
+    # Slurm 22.05 does not set PreemptTime before the grace time is over; TERM comes of nothing else then.
+    return "preemption" if number == signal.SIGTERM else "signal"
 
 
 def started_path(folder: Path, token: str, index: int) -> Path:
@@ -236,11 +232,8 @@ def _ask_to_save(pid: int, asked: set[int]) -> None:
                 process.send_signal(SAVE)
 
 
-def _slurm_id() -> str:
-    return os.environ["SLURM_JOB_ID"]
-
-
 def _submitit_id() -> str:
+    # 7_3 of an array: SLURM_JOB_ID may be 7 there, which scontrol takes for the whole array.
     import submitit
 
     return str(submitit.JobEnvironment().job_id)
