@@ -292,6 +292,7 @@ def _convert(
         "finished": time.time(),
         "device": run.device,
         "ranks": run.ranks,
+        "threads": run.resources.threads,
         "resources": run.resources.model_dump(),
         "provenance": provenance("torch", "open_clip_torch", "numpy"),
         "weights_sha256": weights_sha256(weights),
