@@ -125,7 +125,7 @@ def test_slurms_own_record_says_why_it_asked(times: JobTimes | None, reason: str
 def test_a_sigterm_that_is_neither_cancellation_nor_limit_is_a_preemption() -> None:
     running = JobTimes("RUNNING", end=9000.0, preempted=None)
     assert stop_reason(running, now=1000.0, delay_seconds=30, number=signal.SIGTERM) == "preemption"
-    cancelled = JobTimes("CANCELLED", end=1000.0, preempted=None)
+    cancelled = JobTimes("COMPLETING", end=1000.0, preempted=None)
     assert stop_reason(cancelled, now=1000.0, delay_seconds=30, number=signal.SIGTERM) == "cancelled"
 
 

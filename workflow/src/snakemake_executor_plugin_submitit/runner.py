@@ -185,8 +185,8 @@ def stop_reason(times: JobTimes | None, now: float, delay_seconds: float, number
     """
     if times is None:
         return "signal"
-    if times.state == "CANCELLED":
-        return "cancelled"
+    if times.state == "CANCELLED" or (times.state == "COMPLETING" and number == signal.SIGTERM):
+        return "cancelled"  # a cancelled job is COMPLETING while it ends; so is one that Slurm requeues by itself
     if times.preempted is not None:
         return "preemption"
     # Slurm sends the signal up to 60 s early.
