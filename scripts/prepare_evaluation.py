@@ -1,22 +1,31 @@
-"""Lay out a held-out set as clip-benchmark reads it."""
-
-from __future__ import annotations
+"""Prepare one evaluation set in clip-benchmark's webdataset layout: held out of a source, digits, or a folder."""
 
 import argparse
 from pathlib import Path
 
-from clip_scaling.data.evaluation_set import write_evaluation_set
 from clip_scaling.errors import run_script
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="name of the evaluation dataset, `{source}-{set}`")
-    parser.add_argument("--source", required=True, type=Path, help="the source's manifest.json")
-    parser.add_argument("--set", required=True, dest="held_out", help="key of the source's `held_out`")
+    parser.add_argument("--name", required=True, help="name of the evaluation dataset")
+    parser.add_argument("--origin", required=True, choices=["held_out", "digits", "webdataset"])
+    parser.add_argument("--source", type=Path, nargs="?", help="held_out: the source's manifest.json")
+    parser.add_argument("--set", dest="held_out", help="held_out: key in the source; webdataset: its folder")
     parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
     args = parser.parse_args()
-    write_evaluation_set(args.output.parent, args.name, args.source, args.held_out)
+    if args.origin == "held_out":
+        from clip_scaling.data.evaluation_set import write_evaluation_set
+
+        write_evaluation_set(args.output.parent, args.name, args.source, args.held_out)
+    elif args.origin == "digits":
+        from clip_scaling.data.digits import write_digits
+
+        write_digits(args.output.parent, args.name)
+    else:
+        from clip_scaling.data.evaluation_set import index_evaluation_set
+
+        index_evaluation_set(args.output.parent, args.name, Path(args.held_out))
 
 
 if __name__ == "__main__":

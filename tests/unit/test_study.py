@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clip_scaling.config import Suite
 from clip_scaling.errors import ConfigError
 from clip_scaling.study import load_any_study, load_study, plan_rows
 from clip_scaling.train.schedule import warmup_steps
@@ -225,3 +226,73 @@ def test_resources_follow_their_overrides(raw: dict[str, Any], repository: Path)
     study = load(raw, repository)
     nano, micro = (study.config.resources.train_of(cell) for cell in (list(study.cells.values())[n] for n in (0, -1)))
     assert (nano.ranks, micro.ranks, micro.ranks_per_node, micro.runtime_minutes) == (2, 4, 2, 90)
+
+
+def write_suite(root: Path, suite: dict[str, Any], repository: Path) -> Path:
+    """A project folder whose suite `offline` is this one."""
+    (root / "config" / "evaluation").mkdir(parents=True)
+    (root / "config" / "models").symlink_to(repository / "config" / "models")
+    (root / "config" / "evaluation" / "offline.yaml").write_text(yaml.safe_dump(suite))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"dataset": "scenes-captions"}, "give metrics or linear_probe"),
+        ({"dataset": "scenes-captions", "metrics": ["acc1"]}, "'acc1' is not measured in zeroshot_retrieval"),
+        ({"dataset": "scenes-captions", "linear_probe": [10]}, "has no training split"),
+        ({"dataset": "digits", "origin": "digits", "linear_probe": ["half"]}, "linear_probe"),
+        (
+            {"dataset": "vtab/flowers", "origin": "webdataset", "folder": "/nowhere/{dataset}", "metrics": ["acc1"]},
+            "/nowhere/vtab-flowers has no test/nshards.txt. Get it by `git clone",
+        ),
+        (
+            {"dataset": "cars", "origin": "webdataset", "folder": "/nowhere", "linear_probe": ["full"]},
+            "no test/nshards.txt and no train/nshards.txt",
+        ),
+    ],
+)
+def test_a_set_that_is_not_there_or_cannot_be_measured_is_refused_at_the_plan(
+    raw: dict[str, Any], repository: Path, tmp_path: Path, entry: dict[str, Any], said: str
+) -> None:
+    del raw["evaluation"]["validation"]
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load(raw, write_suite(tmp_path, {"datasets": [entry]}, repository))
+
+
+def test_probes_and_means_are_targets(raw: dict[str, Any], repository: Path, tmp_path: Path) -> None:
+    del raw["evaluation"]["validation"]
+    suite: dict[str, Any] = {
+        "datasets": [
+            {"dataset": "scenes-colour-shape", "metrics": ["acc1"]},
+            {"dataset": "digits", "origin": "digits", "linear_probe": [5, "full"]},
+        ],
+        "aggregates": [
+            {"dataset": "both", "metric": "acc1", "of": ["scenes-colour-shape", "linear_probe/digits-full"]}
+        ],
+    }
+    study = load(raw, write_suite(tmp_path, suite, repository))
+    assert study.targets() == [
+        ("scenes-colour-shape", "acc1"),
+        ("linear_probe/digits-5-shot", "acc1"),
+        ("linear_probe/digits-full", "acc1"),
+        ("both", "acc1"),
+    ]
+    suite["aggregates"][0]["of"][1] = "digits-full"
+    with pytest.raises(ConfigError, match="'digits-full' is no target of the suite"):
+        load(raw, write_suite(tmp_path / "again", suite, repository))
+
+
+@pytest.mark.parametrize("name", ["vtab_plus", "imagenet_robustness", "retrieval", "linear_probe"])
+def test_the_papers_suites_are_whole(name: str, repository: Path) -> None:
+    suite = Suite.model_validate(yaml.safe_load((repository / "config" / "evaluation" / f"{name}.yaml").read_text()))
+    sizes = {"vtab_plus": 35, "imagenet_robustness": 6, "retrieval": 2, "linear_probe": 20}
+    assert len({entry.dataset for entry in suite.datasets}) == sizes[name]
+    means = {mean.dataset: len(set(mean.of)) for mean in suite.aggregates}
+    expected = {
+        "vtab_plus": {"vtab+": 35, "imagenet_robustness": 5},
+        "imagenet_robustness": {"imagenet_robustness": 5},
+        "linear_probe": {"linear_probe/vtab": 19},
+    }
+    assert means == expected.get(name, {})

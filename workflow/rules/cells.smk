@@ -88,11 +88,22 @@ def subset_pairs(wildcards):
 
 
 def evaluation_source(wildcards):
+    """The source that holds the set out; none for a set from outside."""
+    if RESOLVED.evaluation_sets[wildcards.dataset].origin != "held_out":
+        return []
     return f"results/data/{RESOLVED.hold_out(wildcards.dataset)[0]}/manifest.json"
 
 
+def evaluation_origin(wildcards):
+    return RESOLVED.evaluation_sets[wildcards.dataset].origin
+
+
 def evaluation_set(wildcards):
-    return RESOLVED.hold_out(wildcards.dataset)[1]
+    """Key of the source's held-out sets; the folder of a webdataset; the name of any other."""
+    entry = RESOLVED.evaluation_sets[wildcards.dataset]
+    if entry.origin == "held_out":
+        return RESOLVED.hold_out(wildcards.dataset)[1]
+    return str(RESOLVED.suite.folder_of(entry)) if entry.origin == "webdataset" else wildcards.dataset
 
 
 # ---------------------------------------------------------------- cells
@@ -280,3 +291,10 @@ def train_priority(wildcards):
 
 def evaluate_tokenizer(wildcards):
     return data_tokenizer(study_cell(wildcards.cell))
+
+
+def evaluate_suite(wildcards):
+    """What an evaluation measures beside the sets' own metrics: which of them get laws changes no number."""
+    probes = {name: entry.linear_probe for name, entry in RESOLVED.evaluation_sets.items() if entry.linear_probe}
+    suite = RESOLVED.suite.model_dump(mode="json", include={"aggregates"} | ({"linear_probe"} if probes else set()))
+    return canonical_json(suite | {"probes": probes})

@@ -24,10 +24,11 @@ STUDY_DIR = f"results/{STUDY.study}"
 IS_TRAINED = isinstance(RESOLVED, ResolvedStudy)
 TARGETS = RESOLVED.targets()
 DATASETS = list(dict.fromkeys(dataset for dataset, _ in TARGETS))
+EVALUATION_SETS = list(RESOLVED.evaluation_sets) if IS_TRAINED else []
 
 
 wildcard_constraints:
-    dataset="|".join(map(re.escape, DATASETS)),
+    dataset="|".join(map(re.escape, [*DATASETS, *EVALUATION_SETS])),
     metric="|".join(map(re.escape, dict.fromkeys(metric for _, metric in TARGETS))),
 
 

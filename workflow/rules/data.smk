@@ -103,9 +103,10 @@ rule prepare_evaluation:
         "results/benchmarks/data/eval-{dataset}/manifest.tsv"
     priority: DATA_PRIORITY
     params:
+        origin=evaluation_origin,
         held_out=evaluation_set,
     message:
         "Prepare evaluation set {wildcards.dataset} in clip-benchmark's webdataset layout"
     shell:
-        "python scripts/prepare_evaluation.py --name {wildcards.dataset} --source {input.source}"
-        " --set {params.held_out} --output {output.manifest} 2>&1 | tee {log}"
+        "python scripts/prepare_evaluation.py --name {wildcards.dataset} --origin {params.origin} --source {input.source}"
+        " --set {params.held_out:q} --output {output.manifest} 2>&1 | tee {log}"

@@ -5,7 +5,7 @@ rule evaluate:
     input:
         checkpoint=f"{STUDY_DIR}/train/{{cell}}/checkpoint.pt",
         tokenizer=evaluate_tokenizer,
-        sets=expand("results/data/eval-{dataset}/manifest.json", dataset=DATASETS),
+        sets=expand("results/data/eval-{dataset}/manifest.json", dataset=EVALUATION_SETS),
     output:
         metrics=f"{STUDY_DIR}/evaluate/{{cell}}/metrics.json",
     log:
@@ -18,12 +18,14 @@ rule evaluate:
     params:
         batch_size=STUDY.evaluation.batch_size,
         loss_batch_size=STUDY.evaluation.loss_batch_size,
+        suite=evaluate_suite,
+        store=f"{STUDY_DIR}/evaluate/{{cell}}/store",
     message:
         "Evaluate {wildcards.cell}"
     shell:
         "python scripts/evaluate.py --checkpoint {input.checkpoint} --sets {input.sets}"
         " --tokenizer {input.tokenizer} --batch-size {params.batch_size} --loss-batch-size {params.loss_batch_size}"
-        " --output {output.metrics} --threads {threads} 2>&1 | tee {log}"
+        " --suite {params.suite:q} --store {params.store} --output {output.metrics} --threads {threads} 2>&1 | tee {log}"
 
 
 rule collect:

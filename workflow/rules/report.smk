@@ -8,7 +8,7 @@ CURVES = expand(f"{STUDY_DIR}/train/{{cell}}/curve.jsonl", cell=CELLS) if IS_TRA
 RECORDS = expand(f"{STUDY_DIR}/train/{{cell}}/train.json", cell=CELLS) if IS_TRAINED else []
 MANIFESTS = (
     expand("results/data/{name}/manifest.json", name=[*STUDY.sources, *STUDY.data])
-    + expand("results/data/eval-{dataset}/manifest.json", dataset=DATASETS)
+    + expand("results/data/eval-{dataset}/manifest.json", dataset=EVALUATION_SETS)
     if IS_TRAINED
     else []
 )

@@ -15,8 +15,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clip_scaling.errors import EvaluationError
-from clip_scaling.evaluate.encode import encode_classes, encode_set, read_batches
-from clip_scaling.evaluate.metrics import Measured, classification, contrastive_loss, retrieval
+from clip_scaling.evaluate.encode import Features, encode_classes, encode_set, read_batches
+from clip_scaling.evaluate.intervals import wilson
+from clip_scaling.evaluate.metrics import (
+    Measured,
+    classification,
+    contrastive_loss,
+    mean_of,
+    multilabel,
+    probe,
+    retrieval,
+)
 from clip_scaling.train.model import PREPROCESS, build_model
 
 WORDS = [f"word{axis}" for axis in range(12)]
@@ -188,3 +197,34 @@ def test_every_metric_is_clip_benchmarks(tmp_path: Path, size: tuple[int, int]) 
     assert expected.keys() == ours.keys() - {"mean_per_class_recall"}
     for name, value in expected.items():
         assert ours[name].value == pytest.approx(float(value), abs=1e-6), name
+
+
+def test_mean_average_precision_is_clip_benchmarks() -> None:
+    from clip_benchmark.metrics.zeroshot_classification import average_precision_per_class
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(40, 8, generator=generator)
+    classes = torch.randn(5, 8, generator=generator)
+    labels = (torch.rand(40, 5, generator=generator) < 0.3).long()
+    labels[:, 4] = 0  # a class without any image
+    features = Features(images, labels, torch.empty(0, 8), torch.empty(0, dtype=torch.long))
+    row = multilabel("x", features, classes)
+    assert row.value == pytest.approx(average_precision_per_class(images @ classes.T, labels).mean().item(), abs=1e-6)
+    assert row.ci_low < row.value < row.ci_high
+
+
+def test_a_mean_over_sets_is_plain_and_its_error_adds_up() -> None:
+    rows = [
+        Measured(name, "t", "acc1", value, value - 0.03, value + 0.04, 10) for name, value in (("a", 0.2), ("b", 0.6))
+    ]
+    mean = mean_of("both", "acc1", rows)
+    assert mean.value == pytest.approx(0.4)
+    # Two independent errors of .03: sqrt(2) x .03 / 2.
+    assert mean.ci_low == pytest.approx(0.4 - 0.03 / 2**0.5) and mean.ci_high == pytest.approx(0.4 + 0.04 / 2**0.5)
+
+
+def test_a_probes_interval_grows_with_the_spread_of_its_draws() -> None:
+    alone, spread = probe("p", 0.5, 0.0, 1, 100), probe("p", 0.5, 0.1, 4, 100)
+    assert (alone.ci_low, alone.ci_high) == pytest.approx(wilson(0.5, 100))
+    half = 0.5 - alone.ci_low
+    assert 0.5 - spread.ci_low == pytest.approx(np.hypot(half, 1.959964 * 0.1 / 2))

@@ -6,6 +6,8 @@ these models (`make docs`). What the parts of a study demand of each other is ch
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -27,6 +29,16 @@ def _check_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
+
+
+def _check_set_name(name: str) -> str:
+    """Names of sets as clip-benchmark and the paper have them: `vtab/flowers`, `vtab+`."""
+    for part in name.split("/"):
+        _check_name(part.rstrip("+"))
+    return name
+
+
+SetName = Annotated[str, AfterValidator(_check_set_name)]
 
 
 class Strict(BaseModel):
@@ -116,7 +128,20 @@ class ProceduralSource(SourceBase):
     seed: int = 0
 
 
-Source = Annotated[IconifySource | ProceduralSource, Field(discriminator="kind")]
+class UrlListSource(SourceBase):
+    """Image-text pairs behind lists of URLs, such as LAION's: it can be planned, and is not prepared yet."""
+
+    kind: Literal["url_list"]
+    urls: str = Field(description="where the lists of URLs and captions are published")
+    pairs: Count = Field(description="training pairs that the lists give")
+    bytes_per_pair: int = Field(30_000, ge=1, description="of a stored pair, for the plan's estimate of storage")
+    image_size: int = Field(256, ge=8, description="side of the stored images, pixels")
+    shard_size: int = Field(10_000, ge=10, description="pairs a shard (tar file)")
+    vocabulary_size: int = Field(49408, ge=600, le=49408, description="rows of CLIP's own token table")
+    held_out: dict[Name, HoldOut] = Field({}, description="evaluation sets kept out of training")
+
+
+Source = Annotated[IconifySource | ProceduralSource | UrlListSource, Field(discriminator="kind")]
 
 
 class Data(Strict):
@@ -147,19 +172,21 @@ class Selector(Strict):
 
 
 class GridCell(Strict):
-    """One cell by hand."""
+    """One cell by hand, with a recipe and resources of its own where it needs them."""
 
     model: str
     data: str
     samples_seen: Count
     seed: int = 0
+    recipe: dict[str, Any] = Field({}, description="fields of the recipe for this cell: an override after all others")
+    train: dict[str, Any] = Field({}, description="fields of resources.train for this cell, likewise")
 
 
 class Grid(Strict):
     """Every combination of the axes, less `exclude`, plus `include`."""
 
-    models: list[str] = Field(min_length=1, description="open_clip model names, or files in config/models/")
-    data: list[str] = Field(min_length=1, description="keys of `data`")
+    models: list[str] = Field([], description="open_clip model names, or files in config/models/")
+    data: list[str] = Field([], description="keys of `data`")
     samples_seen: list[Count] | None = Field(None, min_length=1, description="budgets in samples, e.g. [10K, 100K]")
     epochs: list[int] | None = Field(
         None, min_length=1, description="budgets in epochs over the unique pairs, instead of samples_seen"
@@ -170,6 +197,13 @@ class Grid(Strict):
 
     @model_validator(mode="after")
     def _one_budget_axis(self) -> Grid:
+        axes = {"models": bool(self.models), "data": bool(self.data)}
+        axes["samples_seen or epochs"] = bool(self.samples_seen or self.epochs)
+        if self.include and not any(axes.values()):
+            return self  # every cell is given by hand
+        missing = [axis for axis, is_given in axes.items() if not is_given and axis in ("models", "data")]
+        if missing:
+            raise ValueError(f"{' and '.join(missing)}: name at least one (or give all cells by include)")
         if (self.samples_seen is None) == (self.epochs is None):
             raise ValueError("give exactly one of samples_seen and epochs")
         return self
@@ -288,7 +322,7 @@ class Sweep(Strict):
 class Validation(Strict):
     """A small evaluation while a cell trains: the points of its learning curves."""
 
-    datasets: list[Name] = Field(min_length=1, description="sets of the suite")
+    datasets: list[SetName] = Field(min_length=1, description="sets of the suite")
     times: int = Field(10, ge=1, description="evaluations a run, evenly spread; the last is after the last step")
     max_samples: int = Field(1000, ge=10, description="the first images or pairs of a set that are used")
 
@@ -300,20 +334,74 @@ class Evaluation(Strict):
     loss_batch_size: int = Field(250, ge=2, description="fixed batch of the held-out contrastive loss")
 
 
+class LinearProbes(Strict):
+    """How linear probes are trained and chosen; the values are those of the paper."""
+
+    solver: Literal["adamw", "lbfgs"] = Field("adamw", description="lbfgs: logistic regression to its minimum")
+    learning_rates: list[float] = Field([0.1, 0.01, 0.001], min_length=1, description="adamw only")
+    weight_decays: list[float] = Field([0.0], min_length=1, description="lbfgs: penalties, each above 0")
+    epochs: list[int] = Field([10, 20, 40], min_length=1, description="adamw only")
+    batch_size: int = Field(256, ge=1)
+    choose_on: Literal["validation", "test"] = Field(
+        "validation", description="validation: a part carved from train; test: as the paper did, to reproduce it"
+    )
+    validation_share: float = Field(0.2, gt=0, lt=1, description="of each class of train")
+    draws: int = Field(3, ge=1, description="draws of the examples of a k-shot probe; their mean is the value")
+    seed: int = 0
+
+
 class SuiteEntry(Strict):
-    dataset: Name = Field(description="`{source}-{held_out key}`")
-    metrics: list[str] = Field(min_length=1, description="the metrics that get a law")
+    """One evaluation set, and the targets that get a law."""
+
+    dataset: SetName = Field(description="`{source}-{held_out key}`, or clip-benchmark's name of a set")
+    origin: Literal["held_out", "digits", "webdataset"] = Field(
+        "held_out",
+        description="held_out: kept out of one of the study's sources; digits: scikit-learn's; webdataset: a folder in "
+        "clip-benchmark's layout",
+    )
+    folder: str | None = Field(None, description="of a webdataset; default: the suite's, with the name for {dataset}")
+    metrics: list[str] = Field([], description="zero-shot metrics that get a law")
+    linear_probe: list[Annotated[int, Field(ge=1)] | Literal["full"]] = Field(
+        [], description="probes that get a law: examples a class, or full; needs a training split"
+    )
+
+    @model_validator(mode="after")
+    def _has_a_target(self) -> SuiteEntry:
+        if not self.metrics and not self.linear_probe:
+            raise ValueError(f"{self.dataset}: give metrics or linear_probe, or leave the set out")
+        return self
+
+
+class Aggregate(Strict):
+    """The plain mean of one metric over sets, itself a target."""
+
+    dataset: SetName = Field(description="name of the mean")
+    metric: str
+    of: list[str] = Field(min_length=2, description="datasets of the suite")
 
 
 class Suite(Strict):
     """A file of config/evaluation/: which sets every checkpoint is evaluated on."""
 
     description: str = ""
+    folder: str | None = Field(
+        None,
+        description="where webdatasets lie, with {dataset} for the name (its slash as a dash); environment variables "
+        "are replaced",
+    )
     datasets: list[SuiteEntry] = Field(min_length=1)
+    linear_probe: LinearProbes = LinearProbes()
+    aggregates: list[Aggregate] = []
+
+    def folder_of(self, entry: SuiteEntry) -> Path:
+        """Where a webdataset lies."""
+        template = entry.folder or self.folder or "{dataset}"
+        return Path(os.path.expandvars(template.replace("{dataset}", entry.dataset.replace("/", "-")))).expanduser()
 
 
 METRICS = {
     "zeroshot_classification": ("acc1", "acc5", "mean_per_class_recall"),
+    "zeroshot_multilabel": ("mean_average_precision",),
     "zeroshot_retrieval": (
         *(f"{way}_retrieval_recall@{k}" for way in ("image", "text") for k in (1, 5, 10)),
         "contrastive_loss",
@@ -337,6 +425,7 @@ class TrainResources(Strict):
     runtime_minutes: int = Field(60, ge=1, description="time limit; a run that meets it is saved and continued")
     nodes: int = Field(1, ge=1)
     gpus: int = Field(0, ge=0, description="GPUs a node, one rank each; 0 trains on CPU")
+    gpu_kind: str | None = Field(None, description="such as A100-40GB: for the plan's estimates of time and memory")
     tasks_per_node: int | None = Field(None, ge=1, description="ranks a node; default: its GPUs, or 1 without any")
     parallel: Literal["ddp", "fsdp2"] = Field("ddp", description="fsdp2: for models that one GPU cannot hold")
     accumulate: int = Field(1, ge=1, description="micro-batches a step; the contrastive batch stays whole")
@@ -374,10 +463,25 @@ class TrainResourcesOverride(Selector):
     train: dict[str, Any] = Field(min_length=1, description="fields of resources.train")
 
 
+class Cluster(Strict):
+    """The machines that the plan's simulated schedule runs on."""
+
+    gpus: int | None = Field(None, ge=1, description="GPUs that the study may use at a time; default: no limit")
+    cores: int | None = Field(None, ge=1, description="CPU cores, for cells without GPUs; default: this machine's")
+    concurrent_jobs: int | None = Field(None, ge=1, description="jobs at a time; default: no limit")
+    time_limit_hours: float | None = Field(None, gt=0, description="of a job; a longer run is cut into slices")
+    queue_wait_hours: float = Field(0.0, ge=0, description="mean wait of a submitted job, exponential")
+    restart_hours: float = Field(0.05, ge=0, description="start-up of a slice: ranks, model, saved state")
+    failures_per_gpu_hour: float = Field(
+        0.0, ge=0, description="failures that end a job; it goes on from its last state"
+    )
+
+
 class Resources(Strict):
     """Where and how long; never part of a result."""
 
     train: TrainResources = TrainResources()
+    cluster: Cluster = Cluster()
     overrides: list[TrainResourcesOverride] = Field([], description="in order: a later one wins")
 
     def train_of(self, cell: Cell) -> TrainResources:
@@ -387,6 +491,23 @@ class Resources(Strict):
             if override.matches(cell):
                 fields.update(override.train)
         return TrainResources.model_validate(fields)
+
+
+class Budget(Strict):
+    """What the study may cost: a plan beyond it stops before the first job."""
+
+    max_gpu_hours: float | None = Field(None, gt=0, description="of the cells that are still to run, by the estimate")
+    max_storage_gb: float | None = Field(None, gt=0, description="at the peak, by the estimate")
+
+
+class Costs(Strict):
+    """What the plan's estimates start from, beside what runs and pilots have measured."""
+
+    throughput: str | None = Field(
+        None, description="CSV of known speeds, relative to the project folder (docs/plan.md has its columns)"
+    )
+    watts_per_gpu: float | None = Field(None, gt=0, description="with its share of the node; default: by gpu_kind")
+    watts_per_core: float = Field(10.0, gt=0, description="of a CPU core, for cells without GPUs")
 
 
 class Study(Strict):
@@ -402,6 +523,32 @@ class Study(Strict):
     evaluation: Evaluation
     laws: Laws = Laws()
     resources: Resources = Resources()
+    budget: Budget = Budget()
+    costs: Costs = Costs()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread_cells_by_hand(cls, raw: Any) -> Any:
+        """A cell's own recipe and resources become overrides, so that all else knows one mechanism only."""
+        cells = (
+            raw.get("grid", {}).get("include") if isinstance(raw, dict) and isinstance(raw.get("grid"), dict) else []
+        )
+        if not isinstance(cells, list):
+            return raw
+        overrides: dict[str, list[Any]] = {"recipe": [], "train": []}
+        for cell in cells:
+            axes = {"seed": 0} | {key: value for key, value in cell.items() if key not in overrides}
+            for key, gathered in overrides.items():
+                if cell.get(key):
+                    gathered.append(axes | {key: cell[key]})
+        if not any(overrides.values()):
+            return raw
+        bare = [{key: value for key, value in cell.items() if key not in overrides} for cell in cells]
+        raw = raw | {"grid": raw["grid"] | {"include": bare}}
+        for section, key in (("recipe", "recipe"), ("resources", "train")):
+            given = raw.get(section) or {}
+            raw[section] = given | {"overrides": [*given.get("overrides", []), *overrides[key]]}
+        return raw
 
 
 # ---------------------------------------------------------------- a study of published results

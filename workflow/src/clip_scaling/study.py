@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,8 @@ from .config import (
     Strict,
     Study,
     Suite,
+    SuiteEntry,
+    UrlListSource,
 )
 from .counts import format_count
 from .errors import ConfigError
@@ -46,17 +48,23 @@ class ResolvedStudy:
     """Cell by name, in the grid's order."""
     models: dict[str, dict[str, Any]]
     """open_clip config by model name."""
+    _recipes: dict[tuple[int, ...], Recipe] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _trunks: dict[str, list[Cell]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def recipe(self, cell: Cell) -> Recipe:
         """Defaults plus every matching override, the later winning."""
-        fields = self.config.recipe.defaults.model_dump()
-        for override in self.config.recipe.overrides:
-            if override.matches(cell):
-                fields.update(override.recipe)
-                if "warmup_fraction" in override.recipe:
+        overrides = self.config.recipe.overrides
+        matching = tuple(place for place, override in enumerate(overrides) if override.matches(cell))
+        if matching not in self._recipes:
+            fields = self.config.recipe.defaults.model_dump()
+            for place in matching:
+                recipe = overrides[place].recipe
+                fields.update(recipe)
+                if "warmup_fraction" in recipe:
                     # Steps go before a share: the defaults' steps would stay in force.
-                    fields["warmup_steps"] = override.recipe.get("warmup_steps")
-        return Recipe.model_validate(fields)
+                    fields["warmup_steps"] = recipe.get("warmup_steps")
+            self._recipes[matching] = Recipe.model_validate(fields)
+        return self._recipes[matching]
 
     def steps(self, cell: Cell) -> int:
         """Optimizer steps of a cell, its trunk included."""
@@ -69,9 +77,11 @@ class ResolvedStudy:
 
     def trunk(self, cell: Cell) -> list[Cell]:
         """The cells of a cell's trunk (schedule wsd), smallest budget first."""
-        name = trunk_name(cell)
-        cells = [c for c in self.cells.values() if trunk_name(c) == name and self.recipe(c).schedule == "wsd"]
-        return sorted(cells, key=lambda c: c.samples_seen)
+        if not self._trunks:
+            for other in sorted(self.cells.values(), key=lambda c: c.samples_seen):
+                if self.recipe(other).schedule == "wsd":
+                    self._trunks.setdefault(trunk_name(other), []).append(other)
+        return self._trunks.get(trunk_name(cell), [])
 
     def source_of(self, data: str) -> str:
         """Name of the source that a subset is a prefix of."""
@@ -79,7 +89,18 @@ class ResolvedStudy:
 
     def targets(self) -> list[tuple[str, str]]:
         """(dataset, metric) of every law."""
-        return [(entry.dataset, metric) for entry in self.suite.datasets for metric in entry.metrics]
+        zeroshot = [(entry.dataset, metric) for entry in self.suite.datasets for metric in entry.metrics]
+        probes = [(probe_name(entry.dataset, k), "acc1") for entry in self.suite.datasets for k in entry.linear_probe]
+        return zeroshot + probes + [(mean.dataset, mean.metric) for mean in self.suite.aggregates]
+
+    @property
+    def evaluation_sets(self) -> dict[str, SuiteEntry]:
+        """The suite's entries by dataset."""
+        return {entry.dataset: entry for entry in self.suite.datasets}
+
+    def external_sets(self) -> list[str]:
+        """Evaluation sets that no source of the study holds out: digits, and folders in clip-benchmark's layout."""
+        return [entry.dataset for entry in self.suite.datasets if entry.origin != "held_out"]
 
     def hold_out(self, dataset: str) -> tuple[str, str]:
         """`iconify-icons` -> ("iconify", "icons"): the source and the set held out of it."""
@@ -95,6 +116,11 @@ class ResolvedPublishedStudy:
     def targets(self) -> list[tuple[str, str]]:
         """(dataset, metric) of every law."""
         return [(target.dataset, metric) for target in self.config.targets for metric in target.metrics]
+
+
+def probe_name(dataset: str, shots: int | str) -> str:
+    """`linear_probe/digits-10-shot`, `linear_probe/digits-full`: the target of a probe."""
+    return f"linear_probe/{dataset}-{'full' if shots == 'full' else f'{shots}-shot'}"
 
 
 def load_any_study(raw: dict[str, Any], root: Path) -> ResolvedStudy | ResolvedPublishedStudy:
@@ -226,12 +252,13 @@ def _check_names(study: Study) -> list[str]:
                 f"{name!r}: 'downloads' and names that begin with 'eval-' are taken in results/data. Rename it"
             )
     for name, source in study.sources.items():
-        if isinstance(source, ProceduralSource):
+        if isinstance(source, ProceduralSource | UrlListSource):
+            verb = "draws" if isinstance(source, ProceduralSource) else "has"
             for data, subset in study.data.items():
                 if subset.source == name and subset.pairs > source.pairs:
                     problems.append(
                         f"data.{data}.pairs: {format_count(subset.pairs)} asked, but "
-                        f"sources.{name}.pairs draws {format_count(source.pairs)}"
+                        f"sources.{name}.pairs {verb} {format_count(source.pairs)}"
                     )
     return problems
 
@@ -264,27 +291,52 @@ def _check_selectors(study: Study) -> list[str]:
 
 
 def _check_suite(study: Study, suite: Suite) -> list[str]:
-    """Every dataset of the suite must be held out by a source, and every law's metric measured."""
+    """Every dataset of the suite must be there or be made, and every law's metric measured."""
     known = held_out_sets(study)
+    # Such data cannot be prepared here yet: the study is planned, and where its sets lie is a matter of its cluster.
+    has_url_lists = any(isinstance(source, UrlListSource) for source in study.sources.values())
     problems = []
     for entry in suite.datasets:
         place = f"evaluation.suite ({study.evaluation.suite}): dataset {entry.dataset!r}"
-        if entry.dataset not in known:
-            problems.append(f"{place} is not held out by any source.{close_matches(entry.dataset, known)}")
-            continue
-        source, key = known[entry.dataset]
-        task = study.sources[source].held_out[key].kind
-        for metric in entry.metrics:
-            if metric not in METRICS[task]:
+        tasks = list(METRICS)
+        if entry.origin == "held_out":
+            if entry.dataset not in known:
+                problems.append(f"{place} is not held out by any source.{close_matches(entry.dataset, known)}")
+                continue
+            if entry.linear_probe:
+                problems.append(f"{place}: a held-out set has no training split for linear_probe")
+            source, key = known[entry.dataset]
+            held_out = study.sources[source].held_out[key]
+            tasks = [held_out.kind]
+            if isinstance(held_out, RetrievalHoldOut) and study.evaluation.loss_batch_size > held_out.pairs:
                 problems.append(
-                    f"{place}: metric {metric!r} is not measured in {task}.{close_matches(metric, METRICS[task])}"
+                    f"evaluation.loss_batch_size: {study.evaluation.loss_batch_size} is more than "
+                    f"the {held_out.pairs} pairs of {entry.dataset!r}"
                 )
-        held_out = study.sources[source].held_out[key]
-        if isinstance(held_out, RetrievalHoldOut) and study.evaluation.loss_batch_size > held_out.pairs:
-            problems.append(
-                f"evaluation.loss_batch_size: {study.evaluation.loss_batch_size} is more than "
-                f"the {held_out.pairs} pairs of {entry.dataset!r}"
-            )
+        elif entry.origin == "webdataset" and not has_url_lists:
+            problems += _check_webdataset(place, suite.folder_of(entry), entry)
+        else:
+            tasks = ["zeroshot_classification"] if entry.origin == "digits" else tasks
+        measured = list(dict.fromkeys(metric for task in tasks for metric in METRICS[task]))
+        for metric in entry.metrics:
+            if metric not in measured:
+                problems.append(
+                    f"{place}: metric {metric!r} is not measured in {' or '.join(tasks)}."
+                    + close_matches(metric, measured)
+                )
+    if suite.linear_probe.solver == "lbfgs" and min(suite.linear_probe.weight_decays) <= 0:
+        problems.append("linear_probe.weight_decays: solver lbfgs needs penalties above 0, or it has no minimum")
+    names = [entry.dataset for entry in suite.datasets]
+    probes = [probe_name(entry.dataset, shots) for entry in suite.datasets for shots in entry.linear_probe]
+    for aggregate in suite.aggregates:
+        for name in aggregate.of:
+            if name not in [*names, *probes]:
+                problems.append(
+                    f"aggregates.{aggregate.dataset}: {name!r} is no target of the suite."
+                    + close_matches(name, [*names, *probes])
+                )
+    for name in {name for name in names if names.count(name) > 1}:
+        problems.append(f"evaluation.suite ({study.evaluation.suite}): dataset {name!r} is there twice")
     if study.evaluation.validation and study.evaluation.validation.max_samples < study.evaluation.loss_batch_size:
         problems.append(
             f"evaluation.validation.max_samples: {study.evaluation.validation.max_samples} is less than "
@@ -297,6 +349,22 @@ def _check_suite(study: Study, suite: Suite) -> list[str]:
                 f"evaluation.validation.datasets: {name!r} is not in the suite.{close_matches(name, in_suite)}"
             )
     return problems
+
+
+def _check_webdataset(place: str, folder: Path, entry: SuiteEntry) -> list[str]:
+    """A set in clip-benchmark's layout must lie where the suite says, with the splits that are asked for."""
+    missing = [
+        name
+        for name in ("test/nshards.txt", *(["train/nshards.txt"] if entry.linear_probe else []))
+        if not (folder / name).is_file()
+    ]
+    if not missing:
+        return []
+    url = f"https://huggingface.co/datasets/clip-benchmark/wds_{entry.dataset.replace('/', '-')}"
+    return [
+        f"{place}: {folder} has no {' and no '.join(missing)}. Get it by `git clone {url} {folder}`, or write it by "
+        "`clip_benchmark_export_wds`, or name another `folder`"
+    ]
 
 
 def _check_cells(study: ResolvedStudy) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import webdataset
@@ -28,16 +29,19 @@ IMAGE_TYPES = ("png", "jpg", "jpeg", "webp")
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """pixels: (n, size, size, 3) uint8. labels: class numbers, (n,). captions: the lines of each image's text."""
+    """pixels: (n, size, size, 3) uint8. labels: a class an image, or a 0 or 1 a class. captions: lines of each text."""
 
     pixels: Tensor
-    labels: list[int]
+    labels: list[int | list[int]]
     captions: list[list[str]]
 
 
 @dataclass(frozen=True)
 class Features:
-    """Unit vectors of a set. images: (n, dim). labels: (n,) classes. texts: (m, dim), of image `owners[i]`."""
+    """Unit vectors of a set.
+
+    images: (n, dim). labels: (n,) classes, or (n, classes) of 0 and 1. texts: (m, dim), each of image `owners[i]`.
+    """
 
     images: Tensor
     labels: Tensor
@@ -45,24 +49,33 @@ class Features:
     owners: Tensor
 
 
-def read_batches(folder: Path, image_size: int, batch_size: int, limit: int | None = None) -> Iterator[ImageBatch]:
-    """The first `limit` images of a set, in order, resized and cropped as open_clip's evaluation transform does.
+def read_batches(
+    folder: Path, image_size: int, batch_size: int, limit: int | None = None, split: str = "test"
+) -> Iterator[ImageBatch]:
+    """The first `limit` images of a split, in order, resized and cropped as open_clip's evaluation transform does.
 
     EvaluationError where an image cannot be read.
     """
-    shards = int((folder / "test" / "nshards.txt").read_text())
-    urls = [str(folder / "test" / f"{number}.tar") for number in range(shards)]
+    shards = int((folder / split / "nshards.txt").read_text())
+    urls = [str(folder / split / f"{number}.tar") for number in range(shards)]
     resize = [Resize(image_size, InterpolationMode.BICUBIC), CenterCrop(image_size)]
     pixels: list[Tensor] = []
-    labels: list[int] = []
+    labels: list[int | list[int]] = []
     captions: list[list[str]] = []
     count = 0
     for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False):
         pixels.append(_decode(sample, resize, image_size))
         if "cls" in sample:
             labels.append(int(sample["cls"]))
+        if "npy" in sample:  # several classes an image
+            labels.append(np.load(io.BytesIO(sample["npy"])).astype(int).tolist())
         if "txt" in sample:
-            captions.append([line for line in sample["txt"].decode("utf-8").split("\n") if line])
+            lines = [line for line in sample["txt"].decode("utf-8").splitlines() if line]
+            if not lines:
+                raise EvaluationError(
+                    f"{sample['__url__']}: {sample['__key__']} has no caption. Prepare the set again."
+                )
+            captions.append(lines)
         count += 1
         if len(pixels) == batch_size or count == limit:
             yield ImageBatch(torch.stack(pixels), labels, captions)
@@ -100,7 +113,7 @@ def encode_set(
     """Encode a set's images and captions, each once, in fp32 or in the precision that `forward` sets."""
     images: list[Tensor] = []
     texts: list[Tensor] = []
-    labels: list[int] = []
+    labels: list[int | list[int]] = []
     owners: list[int] = []
     for batch in batches:
         first = sum(len(part) for part in images)

@@ -5,6 +5,7 @@ Names and definitions are clip-benchmark's; `contrastive_loss` is ours.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from .encode import Features
 from .intervals import mean_interval, recall_interval, wilson
 
 RECALL_AT = (1, 5, 10)
-CLASSIFICATION, RETRIEVAL = "zeroshot_classification", "zeroshot_retrieval"
+CLASSIFICATION, MULTILABEL, RETRIEVAL = "zeroshot_classification", "zeroshot_multilabel", "zeroshot_retrieval"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,52 @@ def classification(name: str, features: Features, classes: Tensor) -> list[Measu
     shares = np.bincount(target.numpy(), weights=correct)[sizes > 0] / sizes[sizes > 0]
     interval = recall_interval(correct, target.numpy())
     return [*rows, Measured(name, CLASSIFICATION, "mean_per_class_recall", float(shares.mean()), *interval, n)]
+
+
+def multilabel(name: str, features: Features, classes: Tensor) -> Measured:
+    """Mean over classes of the average precision; the interval is a bootstrap over images (200 draws, seed 0)."""
+    logits = features.images @ classes.T
+    _require_finite(name, logits)
+    target = features.labels
+    value = _average_precision(logits, target)
+    generator = torch.Generator().manual_seed(0)
+    draws = []
+    for _ in range(200):
+        rows = torch.randint(len(target), (len(target),), generator=generator)
+        draws.append(_average_precision(logits[rows], target[rows]))
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Measured(name, MULTILABEL, "mean_average_precision", value, float(low), float(high), len(target))
+
+
+def _average_precision(logits: Tensor, target: Tensor) -> float:
+    """Mean over classes of the mean precision at each positive image; a class without any counts as 0."""
+    truth = target.gather(0, logits.argsort(dim=0, descending=True)).double()
+    ranks = torch.arange(1, len(truth) + 1, dtype=torch.double)[:, None]
+    precision = truth.cumsum(0) / ranks
+    return ((precision * truth).sum(0) / truth.sum(0).clamp(min=1)).mean().item()
+
+
+def mean_of(name: str, metric: str, rows: list[Measured]) -> Measured:
+    """The plain mean of one metric over sets; its interval takes their errors for independent."""
+    value = float(np.mean([row.value for row in rows]))
+    low = math.sqrt(sum((row.value - row.ci_low) ** 2 for row in rows)) / len(rows)
+    high = math.sqrt(sum((row.ci_high - row.value) ** 2 for row in rows)) / len(rows)
+    return Measured(name, "aggregate", metric, value, value - low, value + high, sum(row.n for row in rows))
+
+
+def probe(name: str, value: float, spread: float, draws: int, n: int) -> Measured:
+    """A linear probe's accuracy; the interval has the binomial error of the test set and the spread of the draws."""
+    low, high = wilson(value, n)
+    between = 1.959964 * spread / math.sqrt(draws)
+    return Measured(
+        name,
+        "linear_probe",
+        "acc1",
+        value,
+        max(0.0, value - math.hypot(value - low, between)),
+        min(1.0, value + math.hypot(high - value, between)),
+        n,
+    )
 
 
 def retrieval(name: str, features: Features) -> list[Measured]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """A state's content, on the CPU. TrainingError where it cannot be read."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, ValueError, EOFError, OSError) as error:
+    except (RuntimeError, ValueError, EOFError, OSError, IndexError, KeyError, pickle.UnpicklingError) as error:
         raise TrainingError(f"{path}: cannot be read as a state ({error}). Delete it and run again.") from None
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from ..data.tokenizer import load_tokenizer
-from ..evaluate.suite import measure
+from ..evaluate.encode import encode_set, read_batches
+from ..evaluate.suite import Encoder, measure
 from ..manifests import read_json, verify_files
 
 
@@ -29,17 +30,23 @@ def make_validation(
     loss_batch_size: int,
 ) -> Callable[[], dict[str, float]]:
     """A function that measures the model, as it then is, on the first samples of each set: {"set/metric": value}."""
-    for path in manifests:
-        verify_files(read_json(path)["files"], path.parent, f"Delete {path} and run `snakemake {path}`.")
     tokenizer = load_tokenizer(merges, model_config["text_cfg"].get("context_length", 77))
     size = model_config["vision_cfg"].get("image_size", 224)
+    encoder = Encoder(model, tokenizer, size, device, {})
+    sets = []
+    for path in manifests:
+        manifest = read_json(path)
+        folder = Path(manifest.get("folder", path.parent))
+        verify_files(manifest["files"], folder, f"Delete {path} and run `snakemake {path}`.")
+        # Read once, kept as pixels: a validation is then the model's passes alone.
+        sets.append((manifest, list(read_batches(folder, size, batch_size, limit=max_samples))))
 
     def validate() -> dict[str, float]:
-        rows = [
-            row
-            for path in manifests
-            for row in measure(model, tokenizer, path, size, batch_size, loss_batch_size, device, limit=max_samples)
-        ]
-        return {f"{row.dataset}/{row.metric}": row.value for row in rows}
+        found = {}
+        for manifest, batches in sets:
+            features = encode_set(model, tokenizer, iter(batches), device)
+            for row in measure(encoder, manifest, features, loss_batch_size):
+                found[f"{row.dataset}/{row.metric}"] = row.value
+        return found
 
     return validate

@@ -1,0 +1,102 @@
+"""Linear probes: the sweep is many single probes, and those are torch's and clip-benchmark's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clip_scaling.errors import EvaluationError
+from clip_scaling.evaluate.probe import best, carve, few_shot, logistic_regression, train_sweep
+
+
+@pytest.fixture
+def blobs() -> tuple[Tensor, Tensor]:
+    """600 points of three classes around corners of a space of 8 dimensions, as unit vectors."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(600) % 3
+    features = torch.randn(600, 8, generator=generator) + 2 * torch.eye(8)[labels]
+    return nn.functional.normalize(features, dim=1), labels
+
+
+def test_a_probe_of_the_sweep_is_torchs_own(blobs: tuple[Tensor, Tensor]) -> None:
+    features, labels = blobs
+    [_, _, probe, _] = train_sweep(features, labels, 3, [0.1, 0.01], [0.0, 0.5], [4], batch_size=100, seed=3)
+    generator = torch.Generator().manual_seed(3)
+    layer = nn.Linear(8, 3)
+    with torch.no_grad():
+        layer.weight.copy_((torch.rand(3, 8, generator=generator) * 2 - 1) / math.sqrt(8))
+        layer.bias.copy_((torch.rand(1, 3, generator=generator) * 2 - 1)[0] / math.sqrt(8))
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.01, weight_decay=0.0)
+    for step in range(24):
+        if step % 6 == 0:
+            order = torch.randperm(600, generator=generator)
+        rows = order[step % 6 * 100 :][:100]
+        optimizer.param_groups[0]["lr"] = 0.01 * 0.5 * (1 + math.cos(math.pi * step / 24))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(layer(features[rows]), labels[rows]).backward()
+        optimizer.step()
+    assert torch.allclose(probe.weight, layer.weight, atol=1e-5)
+    assert torch.allclose(probe.bias, layer.bias, atol=1e-5)
+
+
+def test_accuracy_is_clip_benchmarks_within_the_spread_of_seeds(
+    blobs: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clip_benchmark.metrics import linear_probe as theirs
+
+    # clip-benchmark trains probes on CUDA only; on a CPU its .cuda() is made to do nothing.
+    monkeypatch.setattr(nn.Module, "cuda", lambda self: self)
+    monkeypatch.setattr(Tensor, "cuda", lambda self: self)
+    features, labels = blobs
+    loader = torch.utils.data.DataLoader(theirs.FeatureDataset(features[:400], labels[:400]), 64, shuffle=True)
+
+    def accuracy(logits: Tensor) -> float:
+        return (logits.argmax(dim=1) == labels[400:]).double().mean().item()
+
+    peer, ours = [], []
+    for seed in range(5):
+        layer = theirs.train(loader, 8, 3, 0.0, 0.1, 10, False, "cpu", seed)
+        peer.append(accuracy(layer(features[400:])))
+        [probe] = train_sweep(features[:400], labels[:400], 3, [0.1], [0.0], [10], batch_size=64, seed=seed)
+        ours.append(accuracy(probe.logits(features[400:])))
+    assert abs(np.mean(peer) - np.mean(ours)) <= 3 * max(np.std(peer), np.std(ours), 0.005)
+
+
+def test_logistic_regression_is_scikit_learns(blobs: tuple[Tensor, Tensor]) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    features, labels = blobs
+    strong, weak = logistic_regression(features, labels, 3, [1e-2, 1e-3])
+    for probe, penalty in ((strong, 1e-2), (weak, 1e-3)):
+        # scikit-learn sums the losses and halves the norm: C = 1 / (n x penalty).
+        peer = LogisticRegression(C=1 / (600 * penalty), max_iter=1000, tol=1e-8).fit(features.numpy(), labels.numpy())
+        expected = peer.predict_proba(features.numpy())
+        assert np.allclose(probe.logits(features).softmax(dim=1).numpy(), expected, atol=2e-3)
+
+
+def test_the_best_probe_is_chosen_by_accuracy(blobs: tuple[Tensor, Tensor]) -> None:
+    features, labels = blobs
+    probes = train_sweep(features, labels, 3, [1e-6, 0.1], [0.0], [5])
+    chosen = best(probes, features, labels)
+    assert chosen is probes[1]
+
+
+def test_few_shots_are_so_many_of_each_class_and_reproducible() -> None:
+    labels = np.repeat([0, 1, 2], [10, 20, 30])
+    chosen = few_shot(labels, 5, seed=1)
+    assert np.bincount(labels[chosen]).tolist() == [5, 5, 5]
+    assert np.array_equal(chosen, few_shot(labels, 5, seed=1))
+    assert not np.array_equal(chosen, few_shot(labels, 5, seed=2))
+    with pytest.raises(EvaluationError, match="class 0 has 10 training examples, fewer than 11 shots"):
+        few_shot(labels, 11, seed=0)
+
+
+def test_a_validation_split_is_carved_from_every_class() -> None:
+    labels = np.repeat([0, 1, 2], [10, 20, 1])
+    train, validation = carve(labels, 0.2, seed=0)
+    assert np.bincount(labels[validation], minlength=3).tolist() == [2, 4, 0]
+    assert sorted([*train, *validation]) == list(range(31))

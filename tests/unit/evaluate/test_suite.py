@@ -1,0 +1,158 @@
+"""A suite on one checkpoint: what was measured before is not measured again, and what changed is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clip_scaling.config import Aggregate, LinearProbes
+from clip_scaling.data.digits import write_digits
+from clip_scaling.data.evaluation_set import index_evaluation_set
+from clip_scaling.data.tokenizer import train_merges, write_merges
+from clip_scaling.errors import DataError, EvaluationError, ManifestError
+from clip_scaling.evaluate import suite
+from clip_scaling.evaluate.store import Store
+from clip_scaling.evaluate.suite import Protocol, evaluate_checkpoint
+from clip_scaling.manifests import read_json, sha256_file
+from clip_scaling.train.model import build_model, save_checkpoint
+
+from .test_metrics import random_images, write_set
+
+MODEL: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "head_width": 8, "layers": 1},
+    "text_cfg": {"context_length": 8, "vocab_size": 600, "width": 16, "heads": 2, "layers": 1},
+}
+PROBES = LinearProbes(learning_rates=[0.1], epochs=[40], draws=2)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights, its tokenizer, and the digits."""
+    root = tmp_path_factory.mktemp("suite")
+    write_merges(root / "merges.txt.gz", train_merges(["the digit one two three"] * 3, 600))
+    torch.manual_seed(0)
+    about = {"cell": "c", "state": "trained", "model_config": MODEL}
+    about["tokenizer_sha256"] = sha256_file(root / "merges.txt.gz")
+    save_checkpoint(root / "checkpoint.pt", build_model(MODEL).state_dict(), about)
+    save_checkpoint(root / "diverged.pt", build_model(MODEL).state_dict(), about | {"state": "diverged"})
+    write_digits(root / "eval-digits", "digits")
+    return root
+
+
+def evaluate(place: Path, store: Store | None = None, checkpoint: str = "checkpoint.pt", **protocol: Any) -> dict:
+    manifests = [place / "eval-digits" / "manifest.json"]
+    rows, _ = evaluate_checkpoint(
+        place / checkpoint, manifests, place / "merges.txt.gz", Protocol(linear_probe=PROBES, **protocol), store
+    )
+    return {(row.dataset, row.metric): row for row in rows}
+
+
+def test_digits_have_a_training_and_a_test_split(place: Path) -> None:
+    manifest = read_json(place / "eval-digits" / "manifest.json")
+    # 1,797 images; a fifth of each class of 174 to 183 is the test split.
+    assert (manifest["n_train"], manifest["n"]) == (1438, 359)
+    assert len(manifest["classes"]) == 10
+
+
+def test_zeroshot_and_probes_are_measured(place: Path) -> None:
+    rows = evaluate(place, probes={"digits": [10, "full"]})
+    full, few = rows["linear_probe/digits-full", "acc1"], rows["linear_probe/digits-10-shot", "acc1"]
+    assert rows["digits", "acc1"].n == full.n == 359
+    # Random features of digits separate them well; a random zero-shot classifier does not.
+    assert full.value > 0.5 and full.value > few.value > 0.2
+    assert rows["digits", "acc1"].value < 0.4
+
+
+def test_what_is_stored_is_not_computed_again(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    first = evaluate(place, store, probes={"digits": ["full"]})
+    encoded: list[str] = []
+    original = suite.encode_set
+    monkeypatch.setattr(suite, "encode_set", lambda *args: encoded.append("set") or original(*args))
+    again = evaluate(place, store, probes={"digits": ["full"]})
+    assert again == first and not encoded
+    more = evaluate(place, store, probes={"digits": ["full", 5]})
+    assert ("linear_probe/digits-5-shot", "acc1") in more and not encoded  # from the stored features
+    for path in tmp_path.glob("*.scores.json"):
+        path.unlink()
+    for path in tmp_path.glob("*.features.safetensors"):
+        path.write_bytes(b"torn")
+    assert evaluate(place, store, probes={"digits": ["full"]}) == first
+    assert len(encoded) == 2  # train and test
+
+
+def test_another_checkpoint_is_measured_anew(place: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = evaluate(place, store)
+    torch.manual_seed(1)
+    about = {"cell": "c", "state": "trained", "model_config": MODEL}
+    about["tokenizer_sha256"] = sha256_file(place / "merges.txt.gz")
+    save_checkpoint(place / "other.pt", build_model(MODEL).state_dict(), about)
+    assert evaluate(place, store, "other.pt") != first
+
+
+def test_the_store_keeps_to_its_cap(place: Path, tmp_path: Path) -> None:
+    evaluate(place, Store(tmp_path, max_bytes=10_000), probes={"digits": ["full"]})
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 10_000
+
+
+def test_a_diverged_checkpoint_has_no_metrics(place: Path) -> None:
+    assert evaluate(place, checkpoint="diverged.pt") == {}
+
+
+def test_means_are_taken_over_what_was_measured(place: Path) -> None:
+    mean = Aggregate(dataset="mean", metric="acc1", of=["digits", "linear_probe/digits-full"])
+    rows = evaluate(place, probes={"digits": ["full"]}, aggregates=[mean])
+    parts = [rows[name, "acc1"].value for name in mean.of]
+    assert rows["mean", "acc1"].value == pytest.approx(sum(parts) / 2)
+    with pytest.raises(EvaluationError, match="aggregate mean: acc1 was not measured on linear_probe/digits-full"):
+        evaluate(place, aggregates=[mean])
+
+
+def test_a_set_that_changed_is_told(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place, tmp_path / "copy")
+    with (tmp_path / "copy" / "eval-digits" / "test" / "0.tar").open("ab") as tar:
+        tar.write(b"more")
+    with pytest.raises(ManifestError, match=r"test/0\.tar: .* bytes"):
+        evaluate(tmp_path / "copy")
+
+
+def test_a_folder_of_clip_benchmarks_is_indexed_in_place(place: Path, tmp_path: Path) -> None:
+    files = {"classnames.txt": "one\ntwo", "zeroshot_classification_templates.txt": "a {c}"}
+    folder = write_set(tmp_path / "wds_x", random_images(6, (20, 20)), {"cls": list("010101")}, files)
+    index_evaluation_set(tmp_path / "eval-x", "x", folder)
+    assert [path.name for path in (tmp_path / "eval-x").iterdir()] == ["manifest.json"]
+    rows, _ = evaluate_checkpoint(
+        place / "checkpoint.pt", [tmp_path / "eval-x" / "manifest.json"], place / "merges.txt.gz", Protocol()
+    )
+    assert {row.metric: row.n for row in rows} == {"acc1": 6, "mean_per_class_recall": 6}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"classnames.txt": "one\none"}, "one is there twice"),
+        ({"dataset_type.txt": "captioning"}, "'captioning' is none of"),
+        ({"test/nshards.txt": "2"}, r"test/1\.tar is missing"),
+    ],
+)
+def test_a_folder_with_a_fault_is_refused(tmp_path: Path, files: dict[str, str], said: str) -> None:
+    good = {"classnames.txt": "one\ntwo", "zeroshot_classification_templates.txt": "a {c}"}
+    folder = write_set(tmp_path / "wds_x", random_images(2, (16, 16)), {"cls": ["0", "1"]}, good | files)
+    with pytest.raises(DataError, match=said):
+        index_evaluation_set(tmp_path / "eval-x", "x", folder)
+
+
+def test_a_label_without_a_class_name_is_refused(place: Path, tmp_path: Path) -> None:
+    files = {"classnames.txt": "one\ntwo", "zeroshot_classification_templates.txt": "a {c}"}
+    folder = write_set(tmp_path / "wds_x", random_images(3, (16, 16)), {"cls": ["0", "1", "2"]}, files)
+    index_evaluation_set(tmp_path / "eval-x", "x", folder)
+    with pytest.raises(EvaluationError, match="labels of 3 classes, but 2 class names"):
+        evaluate_checkpoint(
+            place / "checkpoint.pt", [tmp_path / "eval-x" / "manifest.json"], place / "merges.txt.gz", Protocol()
+        )
