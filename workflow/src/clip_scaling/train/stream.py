@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..data.reader import PairReader, UnreadablePair, decode_caption, decode_image
-from ..data.remote import ShardCache
+from ..data.remote import ShardCache, is_url
 from ..data.tokenizer import load_tokenizer
 from ..errors import DataError
 from .augment import crop_boxes, fit
@@ -146,6 +146,8 @@ class StreamInput:
         self.reader = PairReader(manifest_path, cache)
         if self.reader.pairs != order.pairs:
             raise DataError(f"{manifest_path}: {self.reader.pairs} pairs, the order is of {order.pairs}")
+        if order.readers is None and any(is_url(entry["path"]) for entry in self.reader.shards):
+            log.warning(f"{manifest_path}: shards at URLs, and a full shuffle reads all of them: set recipe.readers")
         self.decoder = Decoder(self.reader, merges, order, image_size, context_length, crop_scale)
         self._parts: Iterator[Batch | DataError] | None = None
         self._next: Indices | None = None
