@@ -202,12 +202,14 @@ def test_ranks_on_two_nodes_add_up_over_gloo_and_save_on_request(folder: Path) -
         "    pathlib.Path('running').touch()\n"
         "    if wish:\n"
         "        pathlib.Path('saved').touch()\n"
+        "        dist.destroy_process_group()\n"
         "        sys.exit(75)\n"
         "    time.sleep(0.1)\n"
         "total = torch.tensor(float(dist.get_rank()))\n"
         "dist.all_reduce(total)\n"
         "node, local = os.environ['SLURMD_NODENAME'], os.environ['LOCAL_RANK']\n"
         "pathlib.Path(f'rank-{dist.get_rank()}').write_text(f'{total.item()} {node} {local}')\n"
+        "dist.destroy_process_group()\n"
     )
     (folder / "Snakefile").write_text(
         "from snakemake_executor_plugin_submitit.launch import launcher\n"

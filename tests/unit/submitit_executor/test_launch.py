@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_submitit.exits import CONTINUE, catches, overall_exit_code
 from snakemake_executor_plugin_submitit.launch import (
-    CONTINUE,
-    catches,
     launcher,
     master_address,
-    overall_exit_code,
     srun_command,
 )
 

@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 
-CONTINUE = os.EX_TEMPFAIL
+from .exits import CONTINUE, catches, overall_exit_code
+
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 # Ranks that wait for one that has failed would wait for ever; those that save get longer.
 SECONDS_AFTER_FAILURE = 15.0
@@ -49,13 +50,6 @@ def launcher(nodes: int, tasks_per_node: int) -> str:
     if nodes * tasks_per_node == 1:
         return ""
     return f"python -m {__spec__.name} --nodes {nodes} --tasks-per-node {tasks_per_node} --"
-
-
-def overall_exit_code(codes: Iterable[int]) -> int:
-    """Exit code of a group of ranks, whose codes are given in the order in which they ended."""
-    codes = list(codes)
-    failed = [code for code in codes if code not in (0, CONTINUE)]
-    return failed[0] if failed else CONTINUE if CONTINUE in codes else 0
 
 
 def rank_environments(ranks: int, master_port: int) -> list[dict[str, str]]:
@@ -197,19 +191,6 @@ def _forward_signals(children: list[subprocess.Popen[bytes]]) -> None:
 
     for number in FORWARDED:
         signal.signal(number, forward)
-
-
-def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for the signal at this moment (Linux).
-
-    A second request to save must not reach a Python that is already ending: it has put back the default action, death.
-    """
-    try:
-        with open(f"/proc/{pid}/status") as file:
-            masks = dict(line.split(":", 1) for line in file)
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return bool(int(masks["SigCgt"], 16) >> (number - 1) & 1)
 
 
 def _ignore_until_handled() -> None:

@@ -22,7 +22,7 @@ from types import FrameType
 
 import psutil
 
-from .launch import CONTINUE, catches, overall_exit_code
+from .exits import CONTINUE, catches, overall_exit_code
 from .slurm import JobTimes, job_times
 
 SAVE = signal.SIGUSR2
