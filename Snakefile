@@ -1,7 +1,8 @@
 """clip-scaling: one study file -> data -> training grid -> evaluation -> laws -> report.
 
   snakemake --cores all                                  the default study on this machine
-  snakemake -n                                           what would run, and why
+  snakemake plan                                         what would run, and why, and what it costs
+  snakemake -n                                           the jobs
   snakemake --cores all --configfile config/smoke.yaml   another study
   snakemake --cores all results/laptop/train/CELL/checkpoint.pt      one cell
   snakemake --cores all sweep                            the search behind the learning rates
@@ -68,6 +69,7 @@ rule all:
         f"{STUDY_DIR}/report.html",
         f"{STUDY_DIR}/tables/laws.csv",
         f"{STUDY_DIR}/tables/predictions.csv",
-        f"{STUDY_DIR}/plan/grid.tsv" if IS_TRAINED else [],
+        # By name: a result that was deleted is made again, even where all that follows from it exists.
+        CELL_RESULTS if IS_TRAINED else [],
     message:
         f"Study {STUDY.study} is complete: open {{input[0]}}"

@@ -1,27 +1,28 @@
-"""Write the study's cells as a table."""
+"""Write the study's plan (grid.tsv, plan.json, plan.html) and print it; stop with an error where it is over budget."""
 
 import argparse
-import csv
-import io
 import json
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import write_text
-from clip_scaling.study import load_study, plan_rows
+from clip_scaling.plan.budget import check_budget
+from clip_scaling.plan.files import full_plan, write_plan
+from clip_scaling.plan.render import text_plan
+from clip_scaling.study import load_study
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, type=json.loads, help="the study as JSON")
-    parser.add_argument("--grid", required=True, type=Path, help="grid.tsv to write")
+    parser.add_argument("--root", type=Path, default=Path("."), help="the folder that holds results/")
+    parser.add_argument("--quiet", action="store_true", help="print the budget's error only")
     args = parser.parse_args()
-    rows = plan_rows(load_study(args.config, root=Path(__file__).resolve().parent.parent))
-    table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=list(rows[0]), delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(args.grid, table.getvalue())
+    study = load_study(args.config, root=Path(__file__).resolve().parent.parent)
+    plan = full_plan(study, args.root)
+    write_plan(plan, study, args.root)
+    if not args.quiet:
+        print(text_plan(plan))
+    check_budget(plan, study.config.budget)
 
 
 if __name__ == "__main__":

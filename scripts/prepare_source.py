@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clip_scaling.config import IconifySource, Source
+from clip_scaling.config import IconifySource, Source, UrlListSource
 from clip_scaling.data import iconify, procedural
 from clip_scaling.data.source import write_source
 from clip_scaling.errors import DataError, run_script
@@ -28,6 +28,11 @@ def main() -> None:
         if args.archive is None:
             raise DataError(f"source {args.name}: an iconify source needs --archive, the fetched tarball.")
         content = iconify.build(args.archive, recipe, args.workers)
+    elif isinstance(recipe, UrlListSource):
+        raise DataError(
+            f"source {args.name}: pairs behind lists of URLs can be planned, but not prepared yet. Prepare them with "
+            "img2dataset, and train on a source of kind iconify or procedural meanwhile."
+        )
     else:
         content = procedural.build(recipe)
     write_source(args.output.parent, args.name, recipe, content)

@@ -9,6 +9,7 @@ LIGHT = {"config", "grid", "counts", "manifests", "errors", "compute", "study", 
 HEAVY = {"torch", "torchvision", "open_clip", "clip_benchmark", "webdataset"}
 SLOW = HEAVY | {"numpy", "pandas", "scipy", "matplotlib", "altair", "snakemake"}
 FORBIDDEN = {
+    "plan": HEAVY | {"snakemake", "submitit"},
     "laws": HEAVY | {"snakemake"},
     "report": HEAVY | {"snakemake"},
     "data": {"snakemake", "submitit"},

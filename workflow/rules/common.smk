@@ -43,3 +43,5 @@ onstart:
         raise WorkflowError(
             f"Another snakemake is running study {STUDY.study!r} in this folder. Wait for it, or stop it."
         )
+    if IS_TRAINED:
+        plan_before_start()

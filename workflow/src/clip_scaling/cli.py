@@ -7,6 +7,7 @@ import argparse
 from . import doctor
 from .errors import run_script
 from .laws.commands import add_commands
+from .plan.commands import add_commands as add_plan_commands
 
 
 def main() -> None:
@@ -18,6 +19,7 @@ def _main() -> None:
     parser = argparse.ArgumentParser(prog="clip-scaling", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     add_commands(commands)
+    add_plan_commands(commands)
     doctor.add_command(
         commands.add_parser("doctor", help="check a cluster before the first job", description=doctor.doctor.__doc__)
     )

@@ -1,0 +1,56 @@
+"""From a study file to a plan, and from a plan to its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..config import PublishedStudy
+from ..errors import ConfigError
+from ..manifests import write_json, write_text
+from ..study import ResolvedStudy, load_any_study, load_yaml
+from .page import page
+from .records import Folders, last_plan
+from .render import grid_tsv
+from .schedule import make_schedule
+from .sums import as_json, difference, saved_by_trunks
+from .table import Plan, make_plan
+
+
+def open_study(configfile: Path, root: Path) -> ResolvedStudy:
+    """The study of a file. ConfigError where it is none, or one of published results."""
+    raw = load_yaml(configfile)
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{configfile}: not a study. It must be a mapping with `study`, `grid`, ...")
+    try:
+        study = load_any_study(raw, root)
+    except ConfigError as error:
+        raise ConfigError(f"{error} ({configfile})") from None
+    if not isinstance(study, ResolvedStudy):
+        assert isinstance(study.config, PublishedStudy)
+        raise ConfigError(f"{configfile}: study {study.config.study!r} is of published results: nothing is trained.")
+    return study
+
+
+def full_plan(study: ResolvedStudy, root: Path, goal: dict[str, Any] | None = None) -> Plan:
+    """Plan, schedule and, where laws can be fitted to what has been measured, what the rest will teach."""
+    plan = make_plan(study, root)
+    plan.difference = difference(plan, last_plan(Folders(root, plan.study)))
+    plan.notes += saved_by_trunks(plan)
+    plan.schedule = make_schedule(plan, study)
+    metrics = root / "results" / study.config.study / "tables" / "metrics.parquet"
+    if plan.to_do and metrics.is_file():
+        from .knowledge import what_it_teaches  # pandas: only where there is a table
+
+        plan.knowledge, note = what_it_teaches(plan, study, metrics, goal or {})
+        plan.notes += [note] if note else []
+    return plan
+
+
+def write_plan(plan: Plan, study: ResolvedStudy, root: Path) -> Path:
+    """Write grid.tsv, plan.json and plan.html to results/{study}/plan; returns the folder."""
+    folder = root / "results" / plan.study / "plan"
+    write_text(folder / "grid.tsv", grid_tsv(plan))
+    write_text(folder / "plan.html", page(plan, study))
+    write_json(folder / "plan.json", as_json(plan))
+    return folder

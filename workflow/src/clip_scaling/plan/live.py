@@ -1,0 +1,202 @@
+"""Where each cell stands while a study runs, from its files alone: over ssh, on a shared disk, with no server."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..grid import Cell
+from ..study import ResolvedStudy
+from .records import Folders, last_plan, read_progress, read_record, saved_step
+
+STALE_SECONDS = 120.0
+"""A heartbeat older than this is stale: a running loop writes one every five seconds, or every step."""
+
+
+@dataclass
+class Standing:
+    """One cell. share: of its samples; hours: of all its devices, used by steps that count, and lost."""
+
+    cell: str
+    state: str
+    share: float
+    loss: float | None
+    pairs_per_second: float | None
+    eta_seconds: float | None
+    attempts: int
+    used_hours: float
+    lost_hours: float
+    error: str
+    job: str
+    heartbeat_seconds: float | None
+
+
+def standings(study: ResolvedStudy, root: Path, stale_seconds: float = STALE_SECONDS) -> list[Standing]:
+    """Every cell of the study, in the grid's order.
+
+    States: done, diverged, evaluated, running, interrupted (its process is gone, or its heartbeat is stale), saved (it
+    ended on a signal and continues), failed (its log ends in an error), waiting.
+    """
+    folders = Folders(root, study.config.study)
+    jobs = _job_ids(root / "results" / "submitit" / "ledger.jsonl")
+    return [_standing(study, folders, cell, jobs, stale_seconds) for cell in study.cells.values()]
+
+
+def _standing(
+    study: ResolvedStudy, folders: Folders, cell: Cell, jobs: dict[str, str], stale_seconds: float
+) -> Standing:
+    resources = study.config.resources.train_of(cell)
+    devices = resources.ranks if resources.gpus else resources.ranks * resources.threads
+    home = folders.train(cell)
+    record = read_record(folders, cell)
+    job = jobs.get(cell.name, "")
+    if record is not None and (home / "checkpoint.pt").is_file():
+        attempts = record.get("attempts", [])
+        state = "diverged" if record["state"] == "diverged" else "done"
+        if state == "done" and folders.metrics(cell).is_file():
+            state = "evaluated"
+        share = record["steps"] / max(1, study.steps(cell))
+        return Standing(
+            cell.name, state, min(1.0, share), record.get("final_loss"), record.get("samples_per_second"), 0.0,
+            max(1, len(attempts)), record.get("seconds", 0.0) / 3600 * devices, _lost_hours(attempts, devices),
+            "", job or _slurm_id(attempts), None,
+        )  # fmt: skip
+    resume = home / "resume"
+    attempts = _lines(resume / "attempts.jsonl")
+    beat = read_progress(resume)
+    error = _last_error(folders.root / "results" / "logs" / study.config.study / "train" / f"{cell.name}.log")
+    job = job or _slurm_id(attempts)
+    if beat is None:
+        part = _trunk_beat(folders, cell, study)
+        state = "trunk" if part else "failed" if error else "waiting"
+        return Standing(cell.name, state, part, None, None, None, len(attempts), 0.0, 0.0, error, job, None)
+    age = max(0.0, time.time() - beat["time"])
+    state = _state_of(beat, age, stale_seconds)
+    seconds, share = _seconds(resume / "curve.jsonl"), beat["samples"] / max(1, beat["total_samples"])
+    speed = beat["pairs_per_second"] or None
+    left = beat["total_samples"] - beat["samples"]
+    lost = _lost_hours(attempts, devices)
+    if state in ("interrupted", "failed") and speed:
+        behind = beat["step"] - (saved_step(resume) or 0)
+        lost += max(0, behind) * study.recipe(cell).global_batch_size / speed / 3600 * devices
+    return Standing(
+        cell.name, state, share, beat["loss"], speed, left / speed if speed and state == "running" else None,
+        len(attempts), seconds / 3600 * devices, lost, error if state != "running" else "", job, age,
+    )  # fmt: skip
+
+
+def is_running(beat: dict[str, Any] | None, stale_seconds: float = STALE_SECONDS) -> bool:
+    """Whether a heartbeat is of a run that goes on."""
+    return beat is not None and _state_of(beat, time.time() - beat["time"], stale_seconds) == "running"
+
+
+def _state_of(beat: dict[str, Any], age: float, stale_seconds: float) -> str:
+    if beat["state"] == "saved":
+        return "saved"
+    if beat["state"] != "running":
+        return "finishing" if age < stale_seconds else "interrupted"
+    if beat["host"] == socket.gethostname() and not _is_alive(beat["pid"]):
+        return "interrupted"
+    return "running" if age < stale_seconds else "interrupted"
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether this machine has a process of that number that has not ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:  # a killed process whose parent has not looked is a zombie: it does not train
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, IndexError):
+        return not Path("/proc").is_dir()
+
+
+def _trunk_beat(folders: Folders, cell: Cell, study: ResolvedStudy) -> float:
+    """Under schedule wsd, how far the trunk has come towards this cell's end; 0 without any sign of it."""
+    if not study.branch_step(cell):
+        return 0.0
+    beat = read_progress(folders.trunk(cell) / "resume")
+    if beat is None and not (folders.trunk(cell) / "state.pt").is_file():
+        return 0.0
+    return (beat["step"] if beat else study.branch_step(cell)) / study.steps(cell)
+
+
+def _lost_hours(attempts: list[dict[str, Any]], devices: int) -> float:
+    """Device-hours of steps that were made again, as the attempts tell them."""
+    return sum(attempt.get("lost_seconds", 0.0) for attempt in attempts) / 3600 * devices
+
+
+def _seconds(curve: Path) -> float:
+    """Training seconds at the last point of a curve, all attempts together."""
+    return next((line["seconds"] for line in reversed(_lines(curve)) if "seconds" in line), 0.0)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON lines file; one that a kill cut short is left out."""
+    found = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return found
+
+
+def _last_error(log: Path) -> str:
+    """The last line of a job's log that tells of an error; empty without one."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            tail = file.read().decode("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    wrong = [line for line in tail if "Error" in line.split(":", 1)[0] and ":" in line]
+    return wrong[-1][:200] if wrong else ""
+
+
+def _slurm_id(attempts: list[dict[str, Any]]) -> str:
+    return next((str(a["slurm_job_id"]) for a in reversed(attempts) if "slurm_job_id" in a), "")
+
+
+def _job_ids(ledger: Path) -> dict[str, str]:
+    """Cluster id of the last job that was submitted for each cell, from the executor's ledger."""
+    found = {}
+    for line in _lines(ledger):
+        name = line.get("name", "")
+        if line.get("cluster_id") and "Model-" in name:
+            found[name[name.index("Model-") :]] = str(line["cluster_id"])
+    return found
+
+
+def summary(study: ResolvedStudy, root: Path, rows: list[Standing]) -> dict[str, Any]:
+    """Counts by state, used and lost device-hours, and the plan's for the same cells."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.state] = counts.get(row.state, 0) + 1
+    before = last_plan(Folders(root, study.config.study))
+    planned = sum(row.get("planned_hours") or 0.0 for row in before["rows"]) if before else None
+    return {
+        "cells": len(rows),
+        "states": counts,
+        "used_hours": sum(row.used_hours for row in rows),
+        "lost_hours": sum(row.lost_hours for row in rows),
+        "planned_hours": planned,
+    }
+
+
+def as_json(study: ResolvedStudy, root: Path, rows: list[Standing]) -> dict[str, Any]:
+    """Everything that the live table shows, as JSON values."""
+    return {
+        "study": study.config.study,
+        "time": time.time(),
+        "totals": summary(study, root, rows),
+        "cells": [asdict(row) for row in rows],
+    }

@@ -1,0 +1,172 @@
+"""A discrete-event simulation of jobs on a cluster: devices, limits, waits, time slices, failures."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Job:
+    """hours: of work on so many devices. after: jobs that must have ended. priority: the greater goes first."""
+
+    name: str
+    hours: float
+    devices: int
+    after: tuple[str, ...] = ()
+    priority: float = 0.0
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What the jobs run on; None is no limit. Waits are exponential with mean queue_wait_hours.
+
+    restart_hours: of work that a slice after the first loses to starting. checkpoint_hours: between saved states.
+    A failure (failures_per_device_hour) ends a slice, and what was done since the last saved state is done again.
+    """
+
+    devices: int | None = None
+    concurrent_jobs: int | None = None
+    time_limit_hours: float | None = None
+    queue_wait_hours: float = 0.0
+    restart_hours: float = 0.0
+    failures_per_device_hour: float = 0.0
+    checkpoint_hours: float = 0.5
+
+
+@dataclass
+class Outcome:
+    """finish_hours: when the last job ends. Device-hours: busy is all that was held, lost what served no progress."""
+
+    finish_hours: float = 0.0
+    busy_device_hours: float = 0.0
+    lost_device_hours: float = 0.0
+    slices: int = 0
+    failures: int = 0
+    peak_devices: int = 0
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def utilisation(self, devices: int | None) -> float:
+        """Share of the devices (by default the most that were held at a time) that was held until the finish."""
+        whole = (devices or self.peak_devices) * self.finish_hours
+        return self.busy_device_hours / whole if whole else 0.0
+
+
+class _Ready:
+    """Jobs that may start, by priority among those of each size: sizes are few, jobs may be many."""
+
+    def __init__(self) -> None:
+        self.heaps: dict[int, list[tuple[float, int, int]]] = {}
+        self.order = itertools.count()
+
+    def push(self, job: Job, index: int) -> None:
+        heapq.heappush(self.heaps.setdefault(job.devices, []), (-job.priority, next(self.order), index))
+
+    def pop(self, free: float) -> int | None:
+        """The job of highest priority that fits; None where none does."""
+        fitting = [heap for size, heap in self.heaps.items() if heap and size <= free]
+        return heapq.heappop(min(fitting, key=lambda heap: heap[0][:2]))[2] if fitting else None
+
+
+def simulate(jobs: Sequence[Job], machines: Machines, seed: int = 0) -> Outcome:
+    """Run the jobs: whatever may start and fits, starts, the highest priority first.
+
+    ConfigError for a job that no machine can hold, for a time limit within a restart, and for jobs that wait for each
+    other. Without waits and failures the seed has no say.
+    """
+    _check(jobs, machines)
+    random = np.random.default_rng(seed)
+    place = {job.name: index for index, job in enumerate(jobs)}
+    waiting = [len(job.after) for job in jobs]
+    followers: list[list[int]] = [[] for _ in jobs]
+    for index, job in enumerate(jobs):
+        for name in job.after:
+            followers[place[name]].append(index)
+    left, begun = [job.hours for job in jobs], [-1.0] * len(jobs)
+    free, room = float(machines.devices or np.inf), float(machines.concurrent_jobs or np.inf)
+    events: list[tuple[float, int, bool, int, float]] = []  # time, order, is it an end, job, work done in the slice
+    order = itertools.count()
+    ready, out, held, done = _Ready(), Outcome(), 0, 0
+
+    def submit(index: int, now: float) -> None:
+        wait = random.exponential(machines.queue_wait_hours) if machines.queue_wait_hours else 0.0
+        heapq.heappush(events, (now + wait, next(order), False, index, 0.0))
+
+    for index in range(len(jobs)):
+        if not waiting[index]:
+            submit(index, 0.0)
+    while events:
+        now = events[0][0]
+        while events and events[0][0] <= now:
+            _, _, is_end, index, work = heapq.heappop(events)
+            job = jobs[index]
+            if not is_end:
+                ready.push(job, index)
+                continue
+            free, room, held = free + job.devices, room + 1, held - job.devices
+            left[index] -= work
+            if left[index] > 1e-12:
+                submit(index, now)
+                continue
+            done += 1
+            out.spans[job.name] = (begun[index], now)
+            for follower in followers[index]:
+                waiting[follower] -= 1
+                if not waiting[follower]:
+                    submit(follower, now)
+        while room >= 1 and (chosen := ready.pop(free)) is not None:
+            job = jobs[chosen]
+            span, work, failed = _slice(left[chosen], job, machines, begun[chosen] >= 0, random)
+            begun[chosen] = now if begun[chosen] < 0 else begun[chosen]
+            free, room, held = free - job.devices, room - 1, held + job.devices
+            out.peak_devices = max(out.peak_devices, held)
+            out.slices += 1
+            out.failures += failed
+            out.busy_device_hours += span * job.devices
+            out.lost_device_hours += (span - work) * job.devices
+            heapq.heappush(events, (now + span, next(order), True, chosen, work))
+        out.finish_hours = now
+    if done < len(jobs):
+        stuck = next(job.name for job in jobs if job.name not in out.spans)
+        raise ConfigError(f"{stuck} waits for itself: its dependencies form a circle.")
+    return out
+
+
+def _slice(
+    left: float, job: Job, machines: Machines, is_again: bool, random: np.random.Generator
+) -> tuple[float, float, bool]:
+    """Hours that one slice holds its devices, hours of work that it keeps, and whether it failed."""
+    start = machines.restart_hours if is_again else 0.0
+    span = start + left
+    if machines.time_limit_hours is not None:
+        span = min(span, machines.time_limit_hours)
+    if machines.failures_per_device_hour:
+        failure = random.exponential(1 / (machines.failures_per_device_hour * job.devices))
+        if failure < span:
+            work = max(0.0, failure - start)
+            return failure, work // machines.checkpoint_hours * machines.checkpoint_hours, True
+    return span, span - start, False
+
+
+def _check(jobs: Sequence[Job], machines: Machines) -> None:
+    names = {job.name for job in jobs}
+    for job in jobs:
+        if machines.devices is not None and job.devices > machines.devices:
+            raise ConfigError(
+                f"{job.name} needs {job.devices} devices at a time, but resources.cluster has {machines.devices}. "
+                "Give it fewer nodes, or raise the cluster's."
+            )
+        missing = [name for name in job.after if name not in names]
+        if missing:
+            raise ConfigError(f"{job.name} waits for {missing[0]}, which is none of the jobs.")
+    if machines.time_limit_hours is not None and machines.time_limit_hours <= machines.restart_hours:
+        raise ConfigError(
+            f"time_limit_hours {machines.time_limit_hours} leaves no time for work after {machines.restart_hours} h of "
+            "restart. Raise it."
+        )
