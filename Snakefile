@@ -45,12 +45,9 @@ include: "workflow/rules/laws.smk"
 include: "workflow/rules/report.smk"
 
 
-localrules:  # on a cluster these stay with the driver: seconds each, or in need of the network
+# On a cluster these stay with the driver: seconds each, or in need of the network.
+localrules:
     all,
-    plan,
-    fetch_source,
-    retrieve_published,
-    collect,
     fit,
     gather_laws,
     plot_law,
@@ -59,8 +56,20 @@ localrules:  # on a cluster these stay with the driver: seconds each, or in need
     plot_allocation,
     plot_bottleneck,
     plot_learning_curves,
-    plot_linear_probes,
     report,
+
+
+if IS_TRAINED:
+
+    localrules:
+        plan,
+        fetch_source,
+        collect,
+
+else:
+
+    localrules:
+        retrieve_published,
 
 
 rule all:
