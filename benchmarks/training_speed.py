@@ -124,7 +124,7 @@ def measure(name: str, case: Case, root: Path, python: str, args: argparse.Names
                 continue
             spent = run()
             found[side].append([case.samples / spent.cpu, case.samples / spent.wall])
-            print(f"  {name} {side}: {found[side][-1][0]:.1f} /CPU s, {found[side][-1][1]:.1f} /s", file=sys.stderr)
+            print(f"  {name} {side}: {found[side][-1][0]:.4g} /CPU s, {found[side][-1][1]:.4g} /s", file=sys.stderr)
     return found
 
 
@@ -188,7 +188,7 @@ def show(name: str, case: Case, found: dict[str, list[list[float]]]) -> None:
     """One line a case: medians of runs, and of ratios within each round of runs."""
     cpu = {side: [run[0] for run in runs] for side, runs in found.items()}
     middles = " / ".join(
-        f"{statistics.median(cpu[side]):.0f} ({statistics.median(run[1] for run in runs):.0f})"
+        f"{statistics.median(cpu[side]):.4g} ({statistics.median(run[1] for run in runs):.4g})"
         for side, runs in found.items()
     )
 
