@@ -6,9 +6,10 @@ Each image and each caption is encoded once; every metric is then computed from 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import torch.nn.functional as F
 import webdataset
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
 from ..errors import EvaluationError
 from ..train.model import normalise
+from .preprocess import Preprocess
+
+log = logging.getLogger(__name__)
 
 Tokenizer = Callable[[str | list[str]], Tensor]
 IMAGE_TYPES = ("png", "jpg", "jpeg", "webp")
@@ -29,11 +32,15 @@ IMAGE_TYPES = ("png", "jpg", "jpeg", "webp")
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """pixels: (n, size, size, 3) uint8. labels: a class an image, or a 0 or 1 a class. captions: lines of each text."""
+    """pixels: (n, size, size, 3) uint8. labels: a class an image, or a 0 or 1 a class. captions: lines of each text.
+
+    skipped: samples that were left out since the batch before.
+    """
 
     pixels: Tensor
     labels: list[int | list[int]]
     captions: list[list[str]]
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,65 +48,101 @@ class Features:
     """Unit vectors of a set.
 
     images: (n, dim). labels: (n,) classes, or (n, classes) of 0 and 1. texts: (m, dim), each of image `owners[i]`.
+    skipped: () number of samples that could not be read and were left out.
     """
 
     images: Tensor
     labels: Tensor
     texts: Tensor
     owners: Tensor
+    skipped: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.long))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a set with what belongs to it."""
+
+    image: Image.Image
+    label: int | list[int] | None
+    captions: list[str] | None
+
+
+def read_samples(folder: Path, split: str = "test", on_unreadable: str = "error") -> Iterator[Sample | None]:
+    """Every sample of a split, in order. EvaluationError where one cannot be read; None for it under "skip"."""
+    shards = int((folder / split / "nshards.txt").read_text())
+    urls = [str(folder / split / f"{number}.tar") for number in range(shards)]
+    for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False):
+        try:
+            yield _read(sample)
+        except EvaluationError as error:
+            if on_unreadable == "error":
+                raise
+            log.warning(f"left out: {error}")
+            yield None
+
+
+def _read(sample: dict[str, Any]) -> Sample:
+    kind = next((kind for kind in IMAGE_TYPES if kind in sample), None)
+    place = f"{sample['__url__']}: {sample['__key__']}"
+    remedy = "Prepare the set again, or set `on_unreadable: skip` in the suite."
+    if kind is None:
+        raise EvaluationError(f"{place} has no image ({', '.join(IMAGE_TYPES)}). {remedy}")
+    try:
+        with Image.open(io.BytesIO(sample[kind])) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise EvaluationError(f"{place} cannot be decoded ({error}). {remedy}") from error
+    label: int | list[int] | None = None
+    captions = None
+    try:
+        if "cls" in sample:
+            label = int(sample["cls"])
+        if "npy" in sample:  # several classes an image
+            label = np.load(io.BytesIO(sample["npy"])).astype(int).tolist()
+        if "txt" in sample:
+            captions = [line for line in sample["txt"].decode("utf-8").splitlines() if line]
+    except (ValueError, EOFError) as error:
+        raise EvaluationError(f"{place}: its label or caption cannot be read ({error}). {remedy}") from error
+    if captions == []:
+        raise EvaluationError(f"{place} has no caption. {remedy}")
+    return Sample(image, label, captions)
 
 
 def read_batches(
-    folder: Path, image_size: int, batch_size: int, limit: int | None = None, split: str = "test"
+    folder: Path,
+    preprocess: Preprocess | int,
+    batch_size: int,
+    limit: int | None = None,
+    split: str = "test",
+    on_unreadable: str = "error",
 ) -> Iterator[ImageBatch]:
     """The first `limit` images of a split, in order, resized and cropped as open_clip's evaluation transform does.
 
-    EvaluationError where an image cannot be read.
+    preprocess: as the model was trained, or pixels a side where that was here.
+    EvaluationError where a sample cannot be read, unless on_unreadable is "skip": then it is left out and counted.
     """
-    shards = int((folder / split / "nshards.txt").read_text())
-    urls = [str(folder / split / f"{number}.tar") for number in range(shards)]
-    resize = [Resize(image_size, InterpolationMode.BICUBIC), CenterCrop(image_size)]
+    preprocess = Preprocess(preprocess) if isinstance(preprocess, int) else preprocess
     pixels: list[Tensor] = []
     labels: list[int | list[int]] = []
     captions: list[list[str]] = []
-    count = 0
-    for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False):
-        pixels.append(_decode(sample, resize, image_size))
-        if "cls" in sample:
-            labels.append(int(sample["cls"]))
-        if "npy" in sample:  # several classes an image
-            labels.append(np.load(io.BytesIO(sample["npy"])).astype(int).tolist())
-        if "txt" in sample:
-            lines = [line for line in sample["txt"].decode("utf-8").splitlines() if line]
-            if not lines:
-                raise EvaluationError(
-                    f"{sample['__url__']}: {sample['__key__']} has no caption. Prepare the set again."
-                )
-            captions.append(lines)
+    count = skipped = 0
+    for sample in read_samples(folder, split, on_unreadable):
+        if sample is None:
+            skipped += 1
+            continue
+        pixels.append(preprocess.pixels(sample.image))
+        if sample.label is not None:
+            labels.append(sample.label)
+        if sample.captions is not None:
+            captions.append(sample.captions)
         count += 1
         if len(pixels) == batch_size or count == limit:
-            yield ImageBatch(torch.stack(pixels), labels, captions)
-            pixels, labels, captions = [], [], []
+            yield ImageBatch(torch.stack(pixels), labels, captions, skipped)
+            pixels, labels, captions, skipped = [], [], [], 0
         if count == limit:
             return
     if pixels:
-        yield ImageBatch(torch.stack(pixels), labels, captions)
-
-
-def _decode(sample: dict[str, Any], resize: list[Any], size: int) -> Tensor:
-    kind = next((kind for kind in IMAGE_TYPES if kind in sample), None)
-    place = f"{sample['__url__']}: {sample['__key__']}"
-    if kind is None:
-        raise EvaluationError(f"{place} has no image ({', '.join(IMAGE_TYPES)}). Prepare the set again.")
-    try:
-        with Image.open(io.BytesIO(sample[kind])) as opened:
-            image = opened.convert("RGB")
-    except (OSError, SyntaxError) as error:
-        raise EvaluationError(f"{place} cannot be decoded ({error}). Prepare the set again.") from error
-    if image.size != (size, size):
-        for step in resize:
-            image = step(image)
-    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(size, size, 3)
+        yield ImageBatch(torch.stack(pixels), labels, captions, skipped)
 
 
 @torch.no_grad()
@@ -109,16 +152,22 @@ def encode_set(
     batches: Iterator[ImageBatch],
     device: torch.device,
     forward: Callable[[], AbstractContextManager[None]] = nullcontext,
+    scale: Callable[[Tensor], Tensor] = normalise,
 ) -> Features:
-    """Encode a set's images and captions, each once, in fp32 or in the precision that `forward` sets."""
+    """Encode a set's images and captions, each once, in fp32 or in the precision that `forward` sets.
+
+    scale: from pixels to what the model takes; the default is that of training here.
+    """
     images: list[Tensor] = []
     texts: list[Tensor] = []
     labels: list[int | list[int]] = []
     owners: list[int] = []
+    skipped = 0
     for batch in batches:
         first = sum(len(part) for part in images)
+        skipped += batch.skipped
         with forward():
-            images.append(_unit(model.encode_image(normalise(batch.pixels.to(device)))).cpu())
+            images.append(_unit(model.encode_image(scale(batch.pixels.to(device)))).cpu())
             labels += batch.labels
             if batch.captions:
                 lines = [line for captions in batch.captions for line in captions]
@@ -132,6 +181,7 @@ def encode_set(
         torch.tensor(labels, dtype=torch.long),
         torch.cat(texts) if texts else torch.empty(0, width),
         torch.tensor(owners, dtype=torch.long),
+        torch.tensor(skipped),
     )
 
 

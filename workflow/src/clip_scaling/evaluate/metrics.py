@@ -24,7 +24,10 @@ CLASSIFICATION, MULTILABEL, RETRIEVAL = "zeroshot_classification", "zeroshot_mul
 
 @dataclass(frozen=True)
 class Measured:
-    """One number of an evaluation with its 95 % interval over n images, captions or pairs."""
+    """One number of an evaluation with its 95 % interval over n images, captions or pairs.
+
+    skipped: images of the set that could not be read and were left out.
+    """
 
     dataset: str
     task: str
@@ -33,6 +36,7 @@ class Measured:
     ci_low: float
     ci_high: float
     n: int
+    skipped: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""

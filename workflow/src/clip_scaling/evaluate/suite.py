@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from ..data.tokenizer import load_tokenizer
 from ..errors import EvaluationError
 from ..manifests import canonical_json, read_json, sha256_file, verify_files
 from ..study import probe_name
-from ..train.model import PREPROCESS, load_checkpoint
+from ..train.model import build_model, load_checkpoint, with_weights
+from ..train.state import read_state
 from .encode import Features, Tokenizer, encode_classes, encode_set, read_batches
 from .metrics import (
     CLASSIFICATION,
@@ -30,34 +32,62 @@ from .metrics import (
     probe,
     retrieval,
 )
+from .preprocess import Preprocess
 from .probe import probe_accuracy
 from .store import Store
 
 log = logging.getLogger(__name__)
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Moves when the meaning of features or metrics changes: what was stored before is then computed anew."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is asked of every set. probes: shots by dataset."""
+    """What is asked of every set. probes: shots by dataset. on_unreadable: "error", or "skip" and count."""
 
     batch_size: int = 256
     loss_batch_size: int = 250
     probes: dict[str, list[int | str]] | None = None
     linear_probe: LinearProbes = LinearProbes()
     aggregates: Sequence[Aggregate] = ()
+    on_unreadable: str = "error"
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A trained model with what it needs to encode, and what identifies it in the store."""
+    """A trained model with what it needs to encode, and what identifies it in the store.
+
+    forward: the precision of a forward pass, fp32 by default.
+    """
 
     model: Any
     tokenizer: Tokenizer
-    image_size: int
+    preprocess: Preprocess
     device: torch.device
     identity: dict[str, Any]
+    forward: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A set on disk whose files are those of its manifest. digest: of the files' hashes."""
+
+    manifest: dict[str, Any]
+    folder: Path
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Its name in the suite."""
+        return str(self.manifest["dataset"])
+
+
+def open_set(manifest_path: Path) -> EvaluationSet:
+    """Hold a set's files against its manifest, by size and hash. ManifestError where one differs."""
+    manifest = read_json(manifest_path)
+    folder = Path(manifest.get("folder", manifest_path.parent))
+    verify_files(manifest["files"], folder, f"Delete {manifest_path} and run `snakemake {manifest_path}`.")
+    return EvaluationSet(manifest, folder, hashlib.sha256(canonical_json(manifest["files"]).encode()).hexdigest())
 
 
 def evaluate_checkpoint(
@@ -68,61 +98,107 @@ def evaluate_checkpoint(
     manifests: of the evaluation sets; their files are verified by size and hash.
     merges: the tokenizer's file, which must be the one that the checkpoint was trained with.
     """
+    encoder, about = load_cell(checkpoint, merges)
+    if encoder is None:
+        return [], about
+    return evaluate_sets(encoder, about["cell"], [open_set(path) for path in manifests], protocol, store), about
+
+
+def load_cell(checkpoint: Path, merges: Path) -> tuple[Encoder | None, dict[str, Any]]:
+    """The model of a cell, ready to encode, and its `about`; no model where it diverged in training."""
     model, about = load_checkpoint(checkpoint)
     if about.get("state") == "diverged":
         log.info(f"{about['cell']} diverged in training: it is not evaluated")
-        return [], about
-    if sha256_file(merges) != about["tokenizer_sha256"]:
+        return None, about
+    tokenizer_sha256 = sha256_file(merges)
+    if tokenizer_sha256 != about["tokenizer_sha256"]:
         raise EvaluationError(f"{checkpoint}: trained with another tokenizer than {merges}. Train the cell again.")
-    config = about["model_config"]
+    return make_encoder(model, about["model_config"], merges, sha256_file(checkpoint)), about
+
+
+def load_state(path: Path, merges: Path, model_config: dict[str, Any]) -> tuple[Encoder, dict[str, Any]]:
+    """The model of a state saved in training, or of a trunk's branch point, and {"step", "state"}.
+
+    model_config: that of the checkpoint which the run ends with. EvaluationError where it does not fit the weights.
+    """
+    content = read_state(path)
+    if not {"model", "progress"} <= content.keys():
+        raise EvaluationError(f"{path}: not a saved state of training. Name a step-*.pt or a trunk's state.pt.")
+    model = with_weights(build_model(model_config), content["model"], path)
+    about = {"step": content["progress"]["step"], "state": "saved"}
+    return make_encoder(model, model_config, merges, sha256_file(path)), about
+
+
+def make_encoder(model: Any, model_config: dict[str, Any], merges: Path, checkpoint_sha256: str) -> Encoder:
+    """An encoder of a model that was trained here."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = Encoder(
+    return Encoder(
         model.to(device),
-        load_tokenizer(merges, config["text_cfg"].get("context_length", 77)),
-        config["vision_cfg"].get("image_size", 224),
+        load_tokenizer(merges, model_config["text_cfg"].get("context_length", 77)),
+        Preprocess(model_config["vision_cfg"].get("image_size", 224)),
         device,
-        {
-            "checkpoint_sha256": sha256_file(checkpoint),
-            "tokenizer_sha256": about["tokenizer_sha256"],
-            "preprocess": PREPROCESS,
-            "precision": "fp32",
-            "code_version": CODE_VERSION,
-        },
+        {"checkpoint_sha256": checkpoint_sha256, "tokenizer_sha256": sha256_file(merges), "precision": "fp32"},
     )
+
+
+def evaluate_sets(
+    encoder: Encoder, name: str, sets: Sequence[EvaluationSet], protocol: Protocol, store: Store | None = None
+) -> list[Measured]:
+    """Every metric of every set, one set in memory at a time. name: of the checkpoint, for the log."""
     rows: list[Measured] = []
-    for path in manifests:
-        found = measure_set(encoder, path, protocol, store)
-        log.info(f"{about['cell']} {path.parent.name} " + " ".join(f"{row.metric}={row.value:.4f}" for row in found))
-        rows += found
-    return rows + _aggregates(rows, protocol.aggregates), about
+    for found in sets:
+        measured = measure_set(encoder, found, protocol, store)
+        log.info(f"{name} {found.name} " + " ".join(f"{row.metric}={row.value:.4f}" for row in measured))
+        rows += measured
+    return rows + _aggregates(rows, protocol.aggregates)
 
 
-def measure_set(encoder: Encoder, manifest_path: Path, protocol: Protocol, store: Store | None) -> list[Measured]:
+def base_key(encoder: Encoder, found: EvaluationSet, protocol: Protocol) -> dict[str, Any]:
+    """What features and scores of a set follow from, whatever is measured."""
+    return encoder.identity | {
+        "code_version": CODE_VERSION,
+        "preprocess": encoder.preprocess.fields(),
+        "dataset_digest": found.digest,
+        "batch_size": protocol.batch_size,
+        "on_unreadable": protocol.on_unreadable,
+    }
+
+
+def features_of(
+    encoder: Encoder, found: EvaluationSet, protocol: Protocol, store: Store | None, split: str = "test"
+) -> Features:
+    """The features of a split: from the store where they were made before."""
+
+    def make() -> Features:
+        batches = read_batches(
+            found.folder,
+            encoder.preprocess,
+            protocol.batch_size,
+            split=split,
+            on_unreadable=protocol.on_unreadable,
+        )
+        return encode_set(
+            encoder.model, encoder.tokenizer, batches, encoder.device, encoder.forward, encoder.preprocess.normalise
+        )
+
+    return store.features(base_key(encoder, found, protocol) | {"split": split}, make) if store else make()
+
+
+def measure_set(encoder: Encoder, found: EvaluationSet, protocol: Protocol, store: Store | None) -> list[Measured]:
     """Every metric of one set and its probes: from the store where they were measured before."""
-    manifest = read_json(manifest_path)
-    folder = Path(manifest.get("folder", manifest_path.parent))
-    verify_files(manifest["files"], folder, f"Delete {manifest_path} and run `snakemake {manifest_path}`.")
-    name, digest = manifest["dataset"], hashlib.sha256(canonical_json(manifest["files"]).encode()).hexdigest()
-    base = encoder.identity | {"dataset_digest": digest, "image_size": encoder.image_size}
-
-    def features(split: str) -> Features:
-        def make() -> Features:
-            batches = read_batches(folder, encoder.image_size, protocol.batch_size, split=split)
-            return encode_set(encoder.model, encoder.tokenizer, batches, encoder.device)
-
-        key = base | {"split": split, "batch_size": protocol.batch_size}
-        return store.features(key, make) if store else make()
+    manifest, name, base = found.manifest, found.name, base_key(encoder, found, protocol)
 
     def zeroshot() -> list[dict[str, Any]]:
-        found = measure(encoder, manifest, features("test"), protocol.loss_batch_size)
-        return [row.as_dict() for row in found]
+        features = features_of(encoder, found, protocol, store)
+        rows = measure(encoder, manifest, features, protocol.loss_batch_size)
+        return [row.as_dict() | {"skipped": int(features.skipped)} for row in rows]
 
     key = base | {"prompts": [manifest["classes"], manifest["templates"]], "loss_batch_size": protocol.loss_batch_size}
     rows = store.scores(key | {"task": manifest["task"]}, zeroshot) if store else zeroshot()
     for shots in (protocol.probes or {}).get(name, []):
 
         def linear_probe(shots: int | str = shots) -> list[dict[str, Any]]:
-            train, test = features("train"), features("test")
+            train, test = (features_of(encoder, found, protocol, store, split) for split in ("train", "test"))
             value, spread, chosen = probe_accuracy(
                 (train.images, train.labels),
                 (test.images, test.labels),
@@ -131,7 +207,8 @@ def measure_set(encoder: Encoder, manifest_path: Path, protocol: Protocol, store
                 protocol.linear_probe,
             )
             log.info(f"{probe_name(name, shots)} acc1={value:.4f} chosen: {'; '.join(map(str, chosen))}")
-            return [probe(probe_name(name, shots), value, spread, len(chosen), len(test.labels)).as_dict()]
+            row = probe(probe_name(name, shots), value, spread, len(chosen), len(test.labels))
+            return [row.as_dict() | {"skipped": int(train.skipped + test.skipped)}]
 
         key = base | {"task": "linear_probe", "shots": shots, "settings": protocol.linear_probe.model_dump()}
         rows = rows + (store.scores(key, linear_probe) if store else linear_probe())
@@ -152,7 +229,7 @@ def measure(encoder: Encoder, manifest: dict[str, Any], features: Features, loss
         raise EvaluationError(
             f"{name}: labels of {most} classes, but {len(classes)} class names. Prepare the set again."
         )
-    weights = encode_classes(encoder.model, encoder.tokenizer, classes, templates, encoder.device)
+    weights = encode_classes(encoder.model, encoder.tokenizer, classes, templates, encoder.device, encoder.forward)
     if task == MULTILABEL:
         return [multilabel(name, features, weights)]
     return classification(name, features, weights)

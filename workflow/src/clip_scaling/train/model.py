@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +22,11 @@ from ..errors import ConfigError, EvaluationError
 from ..manifests import atomic_path, canonical_json
 
 Model: TypeAlias = CLIP | CustomTextCLIP | CoCa
-PREPROCESS = {"mean": list(OPENAI_DATASET_MEAN), "std": list(OPENAI_DATASET_STD), "interpolation": "bicubic"}
+PREPROCESS: dict[str, Any] = {
+    "mean": list(OPENAI_DATASET_MEAN),
+    "std": list(OPENAI_DATASET_STD),
+    "interpolation": "bicubic",
+}
 """Image preprocessing of training and of evaluation, in open_clip's terms."""
 
 
@@ -57,12 +62,13 @@ def build_model(config: dict[str, Any]) -> Model:
     return (CustomTextCLIP if has_own_text else CLIP)(**arguments, output_dict=True)
 
 
-def normalise(pixels: Tensor) -> Tensor:
+def normalise(
+    pixels: Tensor, mean: Sequence[float] = PREPROCESS["mean"], std: Sequence[float] = PREPROCESS["std"]
+) -> Tensor:
     """(batch, height, width, 3) uint8 -> (batch, 3, height, width) float32, as open_clip's transform does."""
-    mean = torch.tensor(PREPROCESS["mean"], device=pixels.device).reshape(3, 1, 1)
-    std = torch.tensor(PREPROCESS["std"], device=pixels.device).reshape(3, 1, 1)
+    centre, width = (torch.tensor(values, device=pixels.device).reshape(3, 1, 1) for values in (mean, std))
     planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    return planes.sub_(255 * mean).div_(255 * std)
+    return planes.sub_(255 * centre).div_(255 * width)
 
 
 def weights_sha256(state: dict[str, Tensor]) -> str:
@@ -102,9 +108,13 @@ def load_checkpoint(path: Path) -> tuple[Model, dict[str, Any]]:
         raise EvaluationError(
             f"{path}: trained with preprocessing {about['preprocess']}, evaluation knows {PREPROCESS}."
         )
-    model = build_model(about["model_config"])
+    return with_weights(build_model(about["model_config"]), state, path), about
+
+
+def with_weights(model: Model, state: dict[str, Tensor], path: Path) -> Model:
+    """The model in eval mode with these weights. EvaluationError where one is missing, unexpected or of other shape."""
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise EvaluationError(f"{path}: weights do not fit the model config beside them: {error}") from None
-    return model.eval(), about
+    return model.eval()

@@ -10,6 +10,7 @@ import torch
 
 from ..data.tokenizer import load_tokenizer
 from ..evaluate.encode import encode_set, read_batches
+from ..evaluate.preprocess import Preprocess
 from ..evaluate.suite import Encoder, measure
 from ..manifests import read_json, verify_files
 
@@ -31,15 +32,15 @@ def make_validation(
 ) -> Callable[[], dict[str, float]]:
     """A function that measures the model, as it then is, on the first samples of each set: {"set/metric": value}."""
     tokenizer = load_tokenizer(merges, model_config["text_cfg"].get("context_length", 77))
-    size = model_config["vision_cfg"].get("image_size", 224)
-    encoder = Encoder(model, tokenizer, size, device, {})
+    preprocess = Preprocess(model_config["vision_cfg"].get("image_size", 224))
+    encoder = Encoder(model, tokenizer, preprocess, device, {})
     sets = []
     for path in manifests:
         manifest = read_json(path)
         folder = Path(manifest.get("folder", path.parent))
         verify_files(manifest["files"], folder, f"Delete {path} and run `snakemake {path}`.")
         # Read once, kept as pixels: a validation is then the model's passes alone.
-        sets.append((manifest, list(read_batches(folder, size, batch_size, limit=max_samples))))
+        sets.append((manifest, list(read_batches(folder, preprocess, batch_size, limit=max_samples))))
 
     def validate() -> dict[str, float]:
         found = {}
