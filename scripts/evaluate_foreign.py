@@ -1,0 +1,75 @@
+"""Evaluate checkpoints that were not trained here: an open_clip model with a file of weights, or the released models.
+
+python scripts/evaluate_foreign.py --model ViT-B-32 --pretrained weights.pt --sets results/data/eval-*/manifest.json \\
+    --output results/foreign
+python scripts/evaluate_foreign.py --released FOLDER --sets ... --output results/foreign
+"""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import torch
+
+from clip_scaling.config import Aggregate, LinearProbes
+from clip_scaling.errors import run_script
+from clip_scaling.evaluate.foreign import foreign_model, load_foreign, released_models
+from clip_scaling.evaluate.import_results import tidy_evaluations
+from clip_scaling.evaluate.store import Store
+from clip_scaling.evaluate.suite import Protocol, evaluate_sets, open_set
+from clip_scaling.manifests import atomic_path, write_json
+from clip_scaling.provenance import provenance
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", help="open_clip's name of a model, or a JSON file in its format")
+    which.add_argument("--released", type=Path, help="folder of released models, Model-B-32_Data-..._bs-86k.pt")
+    parser.add_argument("--pretrained", type=Path, nargs="+", default=[], help="files of weights of --model")
+    parser.add_argument("--preprocess", type=json.loads, default={}, help='JSON: {"mean", "std", "resize_mode", ...}')
+    parser.add_argument("--sets", required=True, type=Path, nargs="+", help="manifests of the evaluation sets")
+    parser.add_argument("--batch-size", type=int, default=256, help="images or captions a forward pass")
+    parser.add_argument("--loss-batch-size", type=int, default=250, help="fixed batch of the held-out contrastive loss")
+    parser.add_argument(
+        "--suite", type=json.loads, default={}, help='JSON: {"probes": {dataset: shots}, "linear_probe", "aggregates"}'
+    )
+    parser.add_argument("--store", type=Path, help="folder of features and scores that are kept")
+    parser.add_argument("--store-mb", type=float, default=500, help="cap on the store")
+    parser.add_argument("--source", default="foreign", help="name of these runs in the table")
+    parser.add_argument("--output", required=True, type=Path, help="folder of {checkpoint}.json and metrics.csv")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    args = parser.parse_args()
+    if bool(args.model) != bool(args.pretrained):
+        parser.error("--model goes with --pretrained FILE ...")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(args.threads)
+    protocol = Protocol(
+        batch_size=args.batch_size,
+        loss_batch_size=args.loss_batch_size,
+        probes=args.suite.get("probes"),
+        linear_probe=LinearProbes.model_validate(args.suite.get("linear_probe", {})),
+        aggregates=[Aggregate.model_validate(mean) for mean in args.suite.get("aggregates", [])],
+        on_unreadable=args.suite.get("on_unreadable", "error"),
+    )
+    store = Store(args.store, args.store_mb * 1e6) if args.store else None
+    found = (
+        released_models(args.released)
+        if args.released
+        else [foreign_model(args.model, path, args.preprocess) for path in args.pretrained]
+    )
+    sets = [open_set(path) for path in args.sets]
+    evaluations = []
+    for foreign in found:
+        encoder, about = load_foreign(foreign)
+        rows = [row.as_dict() for row in evaluate_sets(encoder, foreign.cell, sets, protocol, store)]
+        evaluations.append(about | {"metrics": rows})
+        record = evaluations[-1] | {"provenance": provenance("torch", "open_clip_torch")}
+        write_json(args.output / f"{foreign.cell}.json", record)
+    with atomic_path(args.output / "metrics.csv") as temporary:
+        tidy_evaluations(evaluations, args.source).to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    run_script(main)

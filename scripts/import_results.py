@@ -1,0 +1,47 @@
+"""Import results that clip-benchmark wrote, JSON or CSV, into a tidy table of metrics.
+
+python scripts/import_results.py RESULT.json FOLDER benchmark.csv --source openclip --csv results/imported/metrics.csv
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from clip_scaling.errors import EvaluationError, run_script
+from clip_scaling.evaluate.import_results import evaluation_of, read_results, tidy_evaluations
+from clip_scaling.manifests import atomic_path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", help="JSON files, folders of them, or CSV files")
+    parser.add_argument("--source", required=True, help="name of these runs in the table")
+    parser.add_argument(
+        "--runs", type=Path, help="CSV of what is known of each cell: cell, samples_seen, data, unique_pairs, ..."
+    )
+    parser.add_argument("--csv", required=True, type=Path, help="the table; a parquet goes beside it")
+    args = parser.parse_args()
+    runs = {}
+    if args.runs:
+        try:
+            known = pd.read_csv(args.runs).set_index("cell")
+        except (OSError, KeyError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise EvaluationError(f"{args.runs}: a CSV with a column `cell` is needed ({error}).") from None
+        runs = {str(cell): row.dropna().to_dict() for cell, row in known.iterrows()}
+    root = Path(__file__).resolve().parent.parent
+    evaluations = [evaluation_of(result, root, runs) for result in read_results(args.results)]
+    table = tidy_evaluations(evaluations, args.source)
+    twice = table[table.duplicated(["cell", "dataset", "metric"])]
+    if len(twice):
+        first = twice.iloc[0]
+        raise EvaluationError(f"{first['cell']}: {first['metric']} on {first['dataset']} is there twice. Keep one.")
+    with atomic_path(args.csv) as temporary:
+        table.to_csv(temporary, index=False)
+    with atomic_path(args.csv.with_suffix(".parquet")) as temporary:
+        table.to_parquet(temporary, index=False)
+    print(f"{table['cell'].nunique()} cells, {len(table)} metrics -> {args.csv}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,134 @@
+"""Results that clip-benchmark wrote, as rows of the tidy table of metrics (docs/design.md, tables)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..compute import gmacs_per_sample
+from ..config import METRICS
+from ..errors import ConfigError, EvaluationError
+from ..grid import Cell
+from ..study import model_config, probe_name
+from ..tables import COLUMNS
+from .names import parse_released
+
+PROBED = {"lp_acc1": "acc1", "lp_acc5": "acc5", "lp_mean_per_class_recall": "mean_per_class_recall"}
+
+
+def tidy_evaluations(evaluations: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
+    """The tidy table of evaluations: each has `cell`, `model`, `metrics` and what else is known of the run.
+
+    What is not known stays empty: compute without samples seen, an interval without the number of images.
+    """
+    rows = []
+    for evaluation in evaluations:
+        about = {key: evaluation.get(key) for key in COLUMNS[:8]}
+        about["seed"] = evaluation.get("seed", 0)
+        gmacs, samples = about["gmacs_per_sample"], about["samples_seen"]
+        if about["compute_gmacs"] is None and gmacs is not None and samples is not None:
+            about["compute_gmacs"] = gmacs * samples
+        rows += [about | metric | {"source": source} for metric in evaluation["metrics"]]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def read_results(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Every result in JSON files, folders of them, or CSV files as `clip_benchmark build` writes.
+
+    Each is clip-benchmark's record: dataset, model, pretrained, task, metrics. EvaluationError where a file is none.
+    """
+    found: list[dict[str, Any]] = []
+    for path in paths:
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise EvaluationError(f"{path}: no JSON file in this folder. Name clip-benchmark's results.")
+        for file in files:
+            found += _read_csv(file) if file.suffix == ".csv" else [_read_json(file)]
+    return found
+
+
+def evaluation_of(result: dict[str, Any], root: Path, runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """One result as `tidy_evaluations` takes it.
+
+    root: of the project, for the configs of its own models. runs: what is known of a cell beside its name, by cell:
+    samples_seen, data, unique_pairs, ... It comes before what the name says, which is nominal.
+    """
+    cell, known = _run(result)
+    known |= runs.get(cell, {})
+    try:
+        known.setdefault("gmacs_per_sample", gmacs_per_sample(model_config(known["model"], root))["total"])
+    except ConfigError:
+        pass  # a tower whose count is not known: the table's cell stays empty
+    dataset = str(result["dataset"]).removeprefix("wds/")
+    task, metrics = result["task"], result["metrics"]
+    if task == "linear_probe":
+        shots = int(metrics["fewshot_k"])
+        dataset = probe_name(dataset, shots if shots > 0 else "full")
+        metrics = {name: metrics[theirs] for theirs, name in PROBED.items() if theirs in metrics}
+    elif "mean_average_precision" in metrics:
+        task = "zeroshot_multilabel"
+    rows = []
+    for name, value in metrics.items():
+        if not _is_metric(name) or value is None or value != value:  # acc5 of fewer than five classes is not a number
+            continue
+        empty = {"ci_low": None, "ci_high": None, "n": None}
+        rows.append({"dataset": dataset, "task": task, "metric": name, "value": float(value)} | empty)
+    if not rows:
+        raise EvaluationError(f"{cell} on {dataset}: no metric that this project knows ({', '.join(metrics)}).")
+    return {"cell": cell, **known, "metrics": rows}
+
+
+def _run(result: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(cell, what its name says): a released model's file, a cell's folder, else `model pretrained`."""
+    pretrained, model = str(result["pretrained"]), str(result["model"])
+    name = Path(pretrained).stem
+    try:
+        run = parse_released(name)
+        return name, {"model": run.model, "data": run.data, "samples_seen": run.samples_seen}
+    except EvaluationError:
+        pass
+    for part in (name, *Path(pretrained).parts[::-1]):
+        try:
+            cell = Cell.parse(part)
+        except ValueError:
+            continue
+        return part, {"model": cell.model, "data": cell.data, "samples_seen": cell.samples_seen, "seed": cell.seed}
+    return f"{model}_{name}", {"model": model}
+
+
+def _is_metric(name: str) -> bool:
+    known = {metric for metrics in METRICS.values() for metric in metrics}
+    return name in known or re.fullmatch(r"(image|text)_retrieval_recall@[0-9]+", name) is not None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise EvaluationError(f"{path}: cannot be read as JSON ({error}).") from None
+    missing = [key for key in ("dataset", "model", "pretrained", "task", "metrics") if key not in content]
+    if missing:
+        raise EvaluationError(f"{path}: not a result of clip-benchmark: {', '.join(missing)} is missing.")
+    return dict(content)
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise EvaluationError(f"{path}: cannot be read as CSV ({error}).") from None
+    about = ["dataset", "model", "pretrained", "task"]
+    missing = [key for key in about if key not in table]
+    if missing:
+        raise EvaluationError(f"{path}: not a table of clip-benchmark: no column {', '.join(missing)}.")
+    records = table.to_dict("records")
+    return [
+        {key: row[key] for key in about}
+        | {"metrics": {str(key): value for key, value in row.items() if key not in about and value == value}}
+        for row in records
+    ]
