@@ -74,8 +74,20 @@ class Monitor:
         attempt |= {
             key.lower(): os.environ[key] for key in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT") if key in os.environ
         }
+        attempt |= self._lost(step)
         with open(folder / "attempts.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(attempt) + "\n")
+
+    def _lost(self, step: int) -> dict[str, float]:
+        """What the attempt before had done beyond the state that this one goes on from, by its last heartbeat."""
+        try:
+            beat = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        lost = beat["samples"] - step * beat["samples"] / max(1, beat["step"])
+        if lost <= 0 or not beat["pairs_per_second"]:
+            return {}
+        return {"lost_samples": round(lost), "lost_seconds": lost / beat["pairs_per_second"]}
 
     def _forget_after(self, step: int) -> None:
         """Drop the lines of steps that will be made again."""
