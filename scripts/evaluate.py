@@ -1,29 +1,31 @@
-"""Evaluate one checkpoint on every set of the suite: zero-shot, retrieval, linear probes and their means.
+"""Evaluate checkpoints on every set of the suite: zero-shot, retrieval, linear probes and their means.
 
-What was measured before is taken from the store; it can be deleted at any time.
+What was measured before is taken from the store; it can be deleted at any time. Several checkpoints share one process
+(--checkpoint A B --output a.json b.json). A state saved in training (resume/step-*.pt, a trunk's state.pt) is evaluated
+too: --model-config says what model it is of.
 """
 
 import argparse
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from clip_scaling.config import Aggregate, LinearProbes
 from clip_scaling.errors import run_script
 from clip_scaling.evaluate.store import Store
-from clip_scaling.evaluate.suite import Protocol, evaluate_checkpoint
+from clip_scaling.evaluate.suite import evaluate_sets, load_cell, load_state, open_set, protocol_of
 from clip_scaling.manifests import sha256_file, write_json
 from clip_scaling.provenance import provenance
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", required=True, type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, type=Path, nargs="+")
     parser.add_argument("--sets", required=True, type=Path, nargs="+", help="manifests of the evaluation sets")
     parser.add_argument(
-        "--tokenizer", required=True, type=Path, help="merges.txt.gz that the checkpoint was trained with"
+        "--tokenizer", required=True, type=Path, help="merges.txt.gz that the checkpoints were trained with"
     )
     parser.add_argument("--batch-size", type=int, default=256, help="images or captions a forward pass")
     parser.add_argument("--loss-batch-size", type=int, default=250, help="fixed batch of the held-out contrastive loss")
@@ -32,30 +34,37 @@ def main() -> None:
     )
     parser.add_argument("--store", type=Path, help="folder of features and scores that are kept")
     parser.add_argument("--store-mb", type=float, default=500, help="cap on the store")
-    parser.add_argument("--output", required=True, type=Path, help="metrics.json")
+    parser.add_argument("--model-config", type=json.loads, help="JSON: the checkpoints are saved states of this model")
+    parser.add_argument("--cell", help="of saved states")
+    parser.add_argument("--output", required=True, type=Path, nargs="+", help="metrics.json of each checkpoint")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
+    if len(args.checkpoint) != len(args.output):
+        parser.error(f"{len(args.checkpoint)} checkpoints, but {len(args.output)} outputs: give one for each")
+    if bool(args.model_config) != bool(args.cell):
+        parser.error("--model-config and --cell go together: both say what a saved state is of")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
-    protocol = Protocol(
-        batch_size=args.batch_size,
-        loss_batch_size=args.loss_batch_size,
-        probes=args.suite.get("probes"),
-        linear_probe=LinearProbes.model_validate(args.suite.get("linear_probe", {})),
-        aggregates=[Aggregate.model_validate(mean) for mean in args.suite.get("aggregates", [])],
-    )
+    protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
     store = Store(args.store, args.store_mb * 1e6) if args.store else None
-    rows, about = evaluate_checkpoint(args.checkpoint, args.sets, args.tokenizer, protocol, store)
-    write_json(
-        args.output,
-        {
-            "cell": about["cell"],
-            "state": about["state"],
-            "checkpoint_sha256": sha256_file(args.checkpoint),
-            "metrics": [row.as_dict() for row in rows],
-            "provenance": provenance("torch", "open_clip_torch"),
-        },
-    )
+    sets = [open_set(path) for path in args.sets]
+    for checkpoint, output in zip(args.checkpoint, args.output, strict=True):
+        encoder: Any
+        if args.model_config:
+            encoder, about = load_state(checkpoint, args.tokenizer, args.model_config)
+            about["cell"] = args.cell
+        else:
+            encoder, about = load_cell(checkpoint, args.tokenizer)
+        rows = evaluate_sets(encoder, about["cell"], sets, protocol, store) if encoder else []
+        write_json(
+            output,
+            {key: about[key] for key in ("cell", "state", "step") if key in about}
+            | {
+                "checkpoint_sha256": sha256_file(checkpoint),
+                "metrics": [row.as_dict() for row in rows],
+                "provenance": provenance("torch", "open_clip_torch"),
+            },
+        )
 
 
 if __name__ == "__main__":

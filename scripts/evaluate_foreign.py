@@ -12,12 +12,11 @@ from pathlib import Path
 
 import torch
 
-from clip_scaling.config import Aggregate, LinearProbes
 from clip_scaling.errors import run_script
 from clip_scaling.evaluate.foreign import foreign_model, load_foreign, released_models
 from clip_scaling.evaluate.import_results import tidy_evaluations
 from clip_scaling.evaluate.store import Store
-from clip_scaling.evaluate.suite import Protocol, evaluate_sets, open_set
+from clip_scaling.evaluate.suite import evaluate_sets, open_set, protocol_of
 from clip_scaling.manifests import atomic_path, write_json
 from clip_scaling.provenance import provenance
 
@@ -45,14 +44,7 @@ def main() -> None:
         parser.error("--model goes with --pretrained FILE ...")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
-    protocol = Protocol(
-        batch_size=args.batch_size,
-        loss_batch_size=args.loss_batch_size,
-        probes=args.suite.get("probes"),
-        linear_probe=LinearProbes.model_validate(args.suite.get("linear_probe", {})),
-        aggregates=[Aggregate.model_validate(mean) for mean in args.suite.get("aggregates", [])],
-        on_unreadable=args.suite.get("on_unreadable", "error"),
-    )
+    protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
     store = Store(args.store, args.store_mb * 1e6) if args.store else None
     found = (
         released_models(args.released)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,13 @@ from clip_scaling.data.evaluation_set import index_evaluation_set
 from clip_scaling.data.tokenizer import train_merges, write_merges
 from clip_scaling.errors import DataError, EvaluationError, ManifestError
 from clip_scaling.evaluate import suite
+from clip_scaling.evaluate.encode import read_batches
+from clip_scaling.evaluate.metrics import Measured
 from clip_scaling.evaluate.store import Store
-from clip_scaling.evaluate.suite import Protocol, evaluate_checkpoint
+from clip_scaling.evaluate.suite import Protocol, evaluate_checkpoint, evaluate_sets, load_state, open_set
 from clip_scaling.manifests import read_json, sha256_file
 from clip_scaling.train.model import build_model, save_checkpoint
+from clip_scaling.train.state import write_state
 
 from .test_metrics import random_images, write_set
 
@@ -156,3 +162,55 @@ def test_a_label_without_a_class_name_is_refused(place: Path, tmp_path: Path) ->
         evaluate_checkpoint(
             place / "checkpoint.pt", [tmp_path / "eval-x" / "manifest.json"], place / "merges.txt.gz", Protocol()
         )
+
+
+def test_a_state_saved_in_training_is_measured_like_a_checkpoint(place: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    write_state(tmp_path / "state.pt", {"model": build_model(MODEL).state_dict(), "progress": {"step": 7}})
+    encoder, about = load_state(tmp_path / "state.pt", place / "merges.txt.gz", MODEL)
+    rows = evaluate_sets(encoder, "c", [open_set(place / "eval-digits" / "manifest.json")], Protocol())
+    assert {(row.dataset, row.metric): row for row in rows} == evaluate(place)
+    assert about["step"] == 7
+    deeper = MODEL | {"text_cfg": MODEL["text_cfg"] | {"layers": 2}}
+    with pytest.raises(EvaluationError, match="weights do not fit"):
+        load_state(tmp_path / "state.pt", place / "merges.txt.gz", deeper)
+    with pytest.raises(EvaluationError, match="not a saved state of training"):
+        load_state(place / "checkpoint.pt", place / "merges.txt.gz", MODEL)
+
+
+@pytest.mark.slow
+def test_one_process_evaluates_several_checkpoints(place: Path, tmp_path: Path, repository: Path) -> None:
+    torch.manual_seed(1)
+    write_state(tmp_path / "a.pt", {"model": build_model(MODEL).state_dict(), "progress": {"step": 1}})
+    write_state(tmp_path / "b.pt", {"model": build_model(MODEL).state_dict(), "progress": {"step": 2}})
+    command = [sys.executable, "scripts/evaluate.py", "--sets", str(place / "eval-digits" / "manifest.json")]
+    command += ["--tokenizer", str(place / "merges.txt.gz"), "--model-config", json.dumps(MODEL), "--cell", "c"]
+    command += ["--checkpoint", str(tmp_path / "a.pt"), str(tmp_path / "b.pt")]
+    outputs = [tmp_path / "a.json", tmp_path / "b.json"]
+    subprocess.run([*command, "--output", *map(str, outputs)], check=True, cwd=repository, capture_output=True)
+    first, second = map(read_json, outputs)
+    assert (first["step"], second["step"]) == (1, 2)
+    assert first["metrics"] != second["metrics"]
+
+
+def test_what_cannot_be_read_is_an_error_or_left_out_and_counted(place: Path, tmp_path: Path) -> None:
+    files = {"classnames.txt": "one\ntwo", "zeroshot_classification_templates.txt": "a {c}"}
+    folder = write_set(tmp_path / "wds_x", random_images(6, (20, 20)), {"cls": list("01x101")}, files)
+    index_evaluation_set(tmp_path / "eval-x", "x", folder)
+    manifests = [tmp_path / "eval-x" / "manifest.json"]
+
+    def rows(**protocol: Any) -> list[Measured]:
+        return evaluate_checkpoint(place / "checkpoint.pt", manifests, place / "merges.txt.gz", Protocol(**protocol))[0]
+
+    with pytest.raises(EvaluationError, match=r"0\.tar: 002: its label or caption cannot be read"):
+        rows()
+    assert {(row.n, row.skipped) for row in rows(on_unreadable="skip", batch_size=2)} == {(5, 1)}
+
+
+def test_a_pair_without_a_caption_is_an_error_or_left_out_and_counted(place: Path, tmp_path: Path) -> None:
+    captions = {"txt": ["a dog", "\n", "a cat", "a cow"]}
+    folder = write_set(tmp_path / "wds_y", random_images(4, (20, 20)), captions, {"dataset_type.txt": "retrieval"})
+    with pytest.raises(EvaluationError, match="001 has no caption"):
+        list(read_batches(folder, 16, 8))
+    [batch] = read_batches(folder, 16, 8, on_unreadable="skip")
+    assert (batch.captions, batch.skipped) == ([["a dog"], ["a cat"], ["a cow"]], 1)

@@ -53,6 +53,18 @@ class Protocol:
     on_unreadable: str = "error"
 
 
+def protocol_of(suite: dict[str, Any], batch_size: int, loss_batch_size: int) -> Protocol:
+    """From what scripts are given as JSON: {"probes", "linear_probe", "aggregates", "on_unreadable"}, each optional."""
+    return Protocol(
+        batch_size=batch_size,
+        loss_batch_size=loss_batch_size,
+        probes=suite.get("probes"),
+        linear_probe=LinearProbes.model_validate(suite.get("linear_probe", {})),
+        aggregates=[Aggregate.model_validate(mean) for mean in suite.get("aggregates", [])],
+        on_unreadable=suite.get("on_unreadable", "error"),
+    )
+
+
 @dataclass(frozen=True)
 class Encoder:
     """A trained model with what it needs to encode, and what identifies it in the store.
