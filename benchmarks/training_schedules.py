@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from clip_scaling.laws import compare, fit
 from clip_scaling.report.style import COLUMN_WIDTH, INK, MARKERS, PALETTE, figure_style
+from clip_scaling.study import load_study, samples_trained
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEDULES = {"cosine": {}, "wsd": {"schedule": "wsd", "warmup_steps": 12}}
@@ -50,12 +51,12 @@ def run(folder: Path, name: str, recipe: dict, seeds: int) -> tuple[pd.DataFrame
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(study(name, recipe, seeds)))
     tables = folder / "results" / name / "tables"
-    for target in ("tables/metrics.csv", "plan/grid.tsv"):
-        options = ["--cores", "2", "--quiet", "rules", "--configfile", str(file)]
-        command = [sys.executable, "-m", "snakemake", f"results/{name}/{target}", *options]
-        subprocess.run(command, cwd=folder, check=True)
-    trained = pd.read_csv(folder / "results" / name / "plan" / "grid.tsv", sep="\t")["samples_trained"].sum()
-    return pd.read_csv(tables / "metrics.csv"), int(trained)
+    options = ["--cores", "2", "--quiet", "rules", "--configfile", str(file)]
+    command = [sys.executable, "-m", "snakemake", f"results/{name}/tables/metrics.csv", *options]
+    subprocess.run(command, cwd=folder, check=True)
+    resolved = load_study(study(name, recipe, seeds), ROOT)
+    trained = sum(samples_trained(resolved, cell) for cell in resolved.cells.values())
+    return pd.read_csv(tables / "metrics.csv"), trained
 
 
 def draw(metrics: dict[str, pd.DataFrame], laws: dict[str, dict], path: Path) -> None:

@@ -18,8 +18,9 @@ def main() -> None:
     parser.add_argument("--parquet", required=True, type=Path)
     parser.add_argument("--cells", required=True, type=Path, help="cells.csv: one row a cell")
     args = parser.parse_args()
-    cells = list(load_study(args.config, root=Path(__file__).resolve().parent.parent).cells)
-    table = collect_metrics(cells, args.study_folder, source=args.study_folder.name)
+    study = load_study(args.config, root=Path(__file__).absolute().parent.parent)
+    cells, tuned = list(study.cells), {cell: study.fine_tuned_sets() for cell in study.fine_tuned_cells()}
+    table = collect_metrics(cells, args.study_folder, args.study_folder.name, tuned)
     with atomic_path(args.csv) as temporary:
         table.to_csv(temporary, index=False)
     with atomic_path(args.parquet) as temporary:

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("."), help="the folder that holds results/")
     parser.add_argument("--quiet", action="store_true", help="print the budget's error only")
     args = parser.parse_args()
-    study = load_study(args.config, root=Path(__file__).resolve().parent.parent)
+    study = load_study(args.config, root=Path(__file__).absolute().parent.parent)
     plan = full_plan(study, args.root)
     write_plan(plan, study, args.root)
     if not args.quiet:

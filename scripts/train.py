@@ -10,7 +10,7 @@ from pathlib import Path
 from clip_scaling.errors import run_script
 from clip_scaling.grid import Cell
 from clip_scaling.train.arguments import add_training_arguments
-from clip_scaling.train.signals import EXIT_SAVED, listen
+from clip_scaling.train.signals import EXIT_SAVED, ignore, listen
 
 
 def main() -> None:
@@ -31,6 +31,7 @@ def main() -> None:
     from clip_scaling.train.job import train_cell
 
     if train_cell(args).state == "saved":
+        ignore()
         sys.exit(EXIT_SAVED)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from clip_scaling.errors import run_script
 from clip_scaling.grid import Cell
 from clip_scaling.train.arguments import add_training_arguments
-from clip_scaling.train.signals import EXIT_SAVED, listen
+from clip_scaling.train.signals import EXIT_SAVED, ignore, listen
 
 
 def main() -> None:
@@ -26,6 +26,7 @@ def main() -> None:
     from clip_scaling.train.job import train_trunk
 
     if train_trunk(args).state == "saved":
+        ignore()
         sys.exit(EXIT_SAVED)
 
 

@@ -239,7 +239,7 @@ def write_suite(root: Path, suite: dict[str, Any], repository: Path) -> Path:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"dataset": "scenes-captions"}, "give metrics or linear_probe"),
+        ({"dataset": "scenes-captions"}, "give metrics, linear_probe or fine_tune"),
         ({"dataset": "scenes-captions", "metrics": ["acc1"]}, "'acc1' is not measured in zeroshot_retrieval"),
         ({"dataset": "scenes-captions", "linear_probe": [10]}, "has no training split"),
         ({"dataset": "digits", "origin": "digits", "linear_probe": ["half"]}, "linear_probe"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 pytestmark = pytest.mark.slow
 CELL = "Model-ViT-nano-8_Data-Scenes-1K_Samples-2K_Seed-0"
@@ -177,6 +180,41 @@ def test_a_trunk_serves_all_budgets_and_a_new_budget_lengthens_it(make_project: 
     study["recipe"]["defaults"]["cooldown_shape"] = "linear"
     jobs = project.planned(project.write(study))
     assert jobs["train"] == 2 and "train_trunk" not in jobs
+
+
+def test_towers_are_fine_tuned_and_patched_where_the_suite_asks(make_project: Any, repository: Path) -> None:
+    project = make_project()
+    (project.root / "config").unlink()
+    shutil.copytree(repository / "config", project.root / "config")
+    suite = {
+        "datasets": [
+            {"dataset": "scenes-colour-shape", "metrics": ["acc1"]},
+            {"dataset": "digits", "origin": "digits", "linear_probe": [5], "fine_tune": True},
+        ],
+        "fine_tuning": {
+            "cells": {"model": "ViT-nano-8"},
+            "epochs": 2,
+            "mixing": [0.0, 0.5, 1.0],
+            "control": "scenes-colour-shape",
+        },
+    }
+    (project.root / "config" / "evaluation" / "tuned.yaml").write_text(yaml.safe_dump(suite))
+    study = project.study(evaluation={"suite": "tuned"})
+    study["grid"]["samples_seen"] = ["2K", "4K"]
+    file = project.write(study)
+    assert project.planned(file)["fine_tune"] == 2
+    project.snakemake("--configfile", file)
+    results = project.root / "results" / "tiny"
+    metrics = pd.read_csv(results / "tables" / "metrics.csv")
+    tuned = metrics[metrics["task"] == "fine_tune"]
+    assert sorted(tuned["dataset"]) == ["fine_tune/digits"] * 2 + ["patched/digits"] * 2
+    assert set(tuned["model"]) == {"ViT-nano-8"}
+    mixtures = json.loads((results / "fine_tune" / CELL / "digits" / "metrics.json").read_text())["mixtures"]
+    assert [entry["share"] for entry in mixtures] == [0.0, 0.5, 1.0]
+    assert sum(entry["chosen"] for entry in mixtures) == 1
+    laws = pd.read_csv(results / "tables" / "laws.csv")
+    assert {"linear_probe/digits-5-shot", "fine_tune/digits", "patched/digits"} <= set(laws["target"])
+    assert project.planned(file) == {}
 
 
 def test_a_killed_study_continues_by_the_same_command_to_the_same_numbers(make_project: Any, finished: Any) -> None:

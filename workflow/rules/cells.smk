@@ -298,3 +298,17 @@ def evaluate_suite(wildcards):
     probes = {name: entry.linear_probe for name, entry in RESOLVED.evaluation_sets.items() if entry.linear_probe}
     suite = RESOLVED.suite.model_dump(mode="json", include={"aggregates"} | ({"linear_probe"} if probes else set()))
     return canonical_json(suite | {"probes": probes})
+
+
+def fine_tune_settings(wildcards):
+    """How a tower is fine-tuned: which cells are changes no number."""
+    return canonical_json(RESOLVED.suite.fine_tuning.model_dump(mode="json", exclude={"cells", "control"}))
+
+
+def fine_tune_model(wildcards):
+    return study_cell(wildcards.cell).model
+
+
+def fine_tune_control(wildcards):
+    control = RESOLVED.suite.fine_tuning.control
+    return f"results/data/eval-{control}/manifest.json" if control else []

@@ -32,6 +32,11 @@ rule collect:
     input:
         trained=expand(f"{STUDY_DIR}/train/{{cell}}/train.json", cell=CELLS),
         evaluated=expand(f"{STUDY_DIR}/evaluate/{{cell}}/metrics.json", cell=CELLS),
+        fine_tuned=expand(
+            f"{STUDY_DIR}/fine_tune/{{cell}}/{{dataset}}/metrics.json",
+            cell=RESOLVED.fine_tuned_cells(),
+            dataset=RESOLVED.fine_tuned_sets(),
+        ),
     output:
         csv=f"{STUDY_DIR}/tables/metrics.csv",
         parquet=f"{STUDY_DIR}/tables/metrics.parquet",
@@ -48,3 +53,33 @@ rule collect:
     shell:
         "python scripts/collect.py --config {params.config:q} --study-folder {params.folder}"
         " --csv {output.csv} --parquet {output.parquet} --cells {output.cells} 2>&1 | tee {log}"
+
+
+if RESOLVED.fine_tuned_sets():
+
+    rule fine_tune:
+        input:
+            checkpoint=f"{STUDY_DIR}/train/{{cell}}/checkpoint.pt",
+            tokenizer=evaluate_tokenizer,
+            set="results/data/eval-{dataset}/manifest.json",
+            control=fine_tune_control,
+        output:
+            metrics=f"{STUDY_DIR}/fine_tune/{{cell}}/{{dataset}}/metrics.json",
+        log:
+            f"results/logs/{STUDY.study}/fine_tune/{{cell}}/{{dataset}}.log",
+        benchmark:
+            f"results/benchmarks/{STUDY.study}/fine_tune/{{cell}}/{{dataset}}.tsv"
+        resources:
+            mem_mb=3000,
+            runtime=120,
+        params:
+            settings=fine_tune_settings,
+            model=fine_tune_model,
+            resume=f"{STUDY_DIR}/fine_tune/{{cell}}/{{dataset}}/resume",
+        message:
+            "Fine-tune {wildcards.cell} on {wildcards.dataset}"
+        shell:
+            "trap : INT TERM USR1 USR2; python scripts/fine_tune.py --checkpoint {input.checkpoint}"
+            " --tokenizer {input.tokenizer} --model {params.model} --set {input.set} --control {input.control}"
+            " --settings {params.settings:q} --resume {params.resume} --output {output.metrics} --threads {threads}"
+            " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"

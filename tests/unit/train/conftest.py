@@ -42,6 +42,11 @@ def some_pairs(count: int = 32, noise: int = 0) -> PackedPairs:
     return PackedPairs(pixels, tokens, {"shard_pairs": [count]})
 
 
+def agrees(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-6) -> bool:
+    """Whether two gradients differ by at most `tolerance`, or by that share of the largest element above 1."""
+    return bool((found - expected).abs().max() <= tolerance * max(expected.abs().max().item(), 1.0))
+
+
 class Run:
     """One run of the loop over `pairs`, that a test can stop, look into and continue."""
 

@@ -14,7 +14,7 @@ from clip_scaling.errors import ConfigError, TrainingError
 from clip_scaling.train.inputs import Batch
 from clip_scaling.train.model import build_model, model_config_of, normalise
 
-from .conftest import MODEL, Run
+from .conftest import MODEL, Run, agrees
 
 COCA = MODEL | {
     "text_cfg": MODEL["text_cfg"] | {"embed_cls": True, "output_tokens": True},
@@ -56,14 +56,15 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path, obje
     cut = gradients(Run(tmp_path, resources={"accumulate": parts}, **changes))
     assert whole.keys() == cut.keys()
     for name in whole:
-        assert torch.allclose(whole[name], cut[name], rtol=1e-5, atol=1e-6), name
+        # CoCa sums over words as well: its rounding is a little larger.
+        assert agrees(whole[name], cut[name], 3e-6 if objective == "coca" else 1e-6), name
 
 
 def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
     plain = gradients(Run(tmp_path))
     checkpointed = gradients(Run(tmp_path, resources={"gradient_checkpointing": True}))
     for name in plain:
-        assert torch.allclose(plain[name], checkpointed[name], atol=1e-7), name
+        assert agrees(plain[name], checkpointed[name]), name
 
 
 @pytest.mark.slow
@@ -71,7 +72,7 @@ def test_a_compiled_model_gives_the_same_gradient(tmp_path: Path) -> None:
     plain = gradients(Run(tmp_path))
     compiled = gradients(Run(tmp_path, resources={"compile": True}))
     for name in plain:
-        assert torch.allclose(plain[name], compiled[name], atol=1e-5), name
+        assert agrees(plain[name], compiled[name], 1e-5), name
 
 
 def test_a_batch_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from clip_scaling.train.order import Order, rank_positions
 from clip_scaling.train.schedule import schedule_of
 from clip_scaling.train.state import StateFolder
 
-from .conftest import ALONE, FIELDS, MODEL, some_pairs
+from .conftest import ALONE, FIELDS, MODEL, agrees, some_pairs
 from .test_objective import COCA
 
 CASES: dict[str, dict[str, Any]] = {
@@ -91,7 +91,8 @@ def test_two_ranks_make_the_gradient_of_one_process(two_ranks: Path, case: str) 
     alone = gradients(CASES[case] | {"resources": {}}, ALONE)
     assert found.keys() == alone.keys()
     for name in alone:
-        assert torch.allclose(found[name], alone[name], rtol=1e-5, atol=1e-6), name
+        # CoCa sums over words as well: its rounding is a little larger.
+        assert agrees(found[name], alone[name], 3e-6 if "coca" in case else 1e-6), name
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
@@ -120,3 +121,14 @@ def test_ranks_are_read_from_a_slurm_step_too(monkeypatch: pytest.MonkeyPatch) -
 
 def test_positions_of_ranks_are_spread(two_ranks: Path) -> None:
     assert np.array_equal(rank_positions(2, 8, 1, 2), [17, 19, 21, 23])
+
+
+def test_a_rank_among_several_validates_on_the_whole_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clip_scaling.evaluate.encode import read_batches
+
+    from ..evaluate.test_metrics import random_images, write_set
+
+    folder = write_set(tmp_path / "set", random_images(5, (8, 8)), {"cls": list("01010")}, {})
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert sum(len(batch.pixels) for batch in read_batches(folder, 8, 2)) == 5

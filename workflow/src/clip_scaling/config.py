@@ -350,6 +350,40 @@ class LinearProbes(Strict):
     seed: int = 0
 
 
+class FineTuning(Strict):
+    """How image towers are fine-tuned end to end; the fields are those of the paper's recipes."""
+
+    cells: Selector = Field(Selector(), description="the cells that are fine-tuned; default: all")
+    head: Literal["zeroshot", "linear"] = Field(
+        "zeroshot",
+        description="zeroshot: the frozen zero-shot classifier, which patching needs; linear: trained from it",
+    )
+    epochs: int = Field(10, ge=1)
+    warmup_epochs: int = Field(1, ge=0)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(1e-3, gt=0, description="peak, of the head and the uppermost layer")
+    learning_rates: dict[str, float] = Field({}, description="peak rate by model, where it is not the default")
+    layer_decay: float = Field(0.65, gt=0, le=1, description="the rate's factor from each layer to the one below")
+    weight_decay: float = Field(0.05, ge=0)
+    ema: float = Field(0.98, ge=0, lt=1, description="decay a step of the average of weights that is evaluated")
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    stochastic_depth: float = Field(0.1, ge=0, lt=1, description="of the last block; linear from 0 at the first")
+    gradient_clip: float = Field(3.0, gt=0)
+    rand_augment: str | None = Field(None, description="timm's words, such as rand-m9-n2")
+    random_erase: float = Field(0.0, ge=0, le=1, description="share of images with an erased patch")
+    crop_scale: tuple[float, float] | None = Field(None, description="random resized crop, as in the recipe")
+    mixing: list[float] = Field(
+        [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+        description="patching: shares of the fine-tuned weights that are tried; [] for none",
+    )
+    control: SetName | None = Field(
+        None, description="patching: a zero-shot set of the suite whose accuracy may fall by max_control_loss"
+    )
+    max_control_loss: float = Field(0.01, ge=0, description="as a fraction; the paper's is one percentage point")
+    validation_share: float = Field(0.2, gt=0, lt=1, description="of each class of train, to choose the mixture on")
+    seed: int = 0
+
+
 class SuiteEntry(Strict):
     """One evaluation set, and the targets that get a law."""
 
@@ -365,10 +399,12 @@ class SuiteEntry(Strict):
         [], description="probes that get a law: examples a class, or full; needs a training split"
     )
 
+    fine_tune: bool = Field(False, description="fine-tune end to end on its training split")
+
     @model_validator(mode="after")
     def _has_a_target(self) -> SuiteEntry:
-        if not self.metrics and not self.linear_probe:
-            raise ValueError(f"{self.dataset}: give metrics or linear_probe, or leave the set out")
+        if not self.metrics and not self.linear_probe and not self.fine_tune:
+            raise ValueError(f"{self.dataset}: give metrics, linear_probe or fine_tune, or leave the set out")
         return self
 
 
@@ -391,6 +427,7 @@ class Suite(Strict):
     )
     datasets: list[SuiteEntry] = Field(min_length=1)
     linear_probe: LinearProbes = LinearProbes()
+    fine_tuning: FineTuning = FineTuning()
     aggregates: list[Aggregate] = []
 
     def folder_of(self, entry: SuiteEntry) -> Path:

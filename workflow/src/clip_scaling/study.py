@@ -91,12 +91,27 @@ class ResolvedStudy:
         """(dataset, metric) of every law."""
         zeroshot = [(entry.dataset, metric) for entry in self.suite.datasets for metric in entry.metrics]
         probes = [(probe_name(entry.dataset, k), "acc1") for entry in self.suite.datasets for k in entry.linear_probe]
-        return zeroshot + probes + [(mean.dataset, mean.metric) for mean in self.suite.aggregates]
+        sets = self.fine_tuned_sets() if self.fine_tuned_cells() else []
+        tuned = [(f"{kind}/{dataset}", "acc1") for dataset in sets for kind in self._tuned_kinds()]
+        return zeroshot + probes + tuned + [(mean.dataset, mean.metric) for mean in self.suite.aggregates]
 
     @property
     def evaluation_sets(self) -> dict[str, SuiteEntry]:
         """The suite's entries by dataset."""
         return {entry.dataset: entry for entry in self.suite.datasets}
+
+    def fine_tuned_sets(self) -> list[str]:
+        """The sets that image towers are fine-tuned on."""
+        return [entry.dataset for entry in self.suite.datasets if entry.fine_tune]
+
+    def fine_tuned_cells(self) -> list[str]:
+        """The cells that are fine-tuned; none where no set asks for it."""
+        selector = self.suite.fine_tuning.cells
+        return [name for name, cell in self.cells.items() if selector.matches(cell)] if self.fine_tuned_sets() else []
+
+    def _tuned_kinds(self) -> list[str]:
+        tuning = self.suite.fine_tuning
+        return ["fine_tune", "patched"] if tuning.mixing and tuning.head == "zeroshot" else ["fine_tune"]
 
     def external_sets(self) -> list[str]:
         """Evaluation sets that no source of the study holds out: digits, and folders in clip-benchmark's layout."""
@@ -303,8 +318,8 @@ def _check_suite(study: Study, suite: Suite) -> list[str]:
             if entry.dataset not in known:
                 problems.append(f"{place} is not held out by any source.{close_matches(entry.dataset, known)}")
                 continue
-            if entry.linear_probe:
-                problems.append(f"{place}: a held-out set has no training split for linear_probe")
+            if entry.linear_probe or entry.fine_tune:
+                problems.append(f"{place}: a held-out set has no training split for linear_probe or fine_tune")
             source, key = known[entry.dataset]
             held_out = study.sources[source].held_out[key]
             tasks = [held_out.kind]
@@ -328,6 +343,11 @@ def _check_suite(study: Study, suite: Suite) -> list[str]:
         problems.append("linear_probe.weight_decays: solver lbfgs needs penalties above 0, or it has no minimum")
     names = [entry.dataset for entry in suite.datasets]
     probes = [probe_name(entry.dataset, shots) for entry in suite.datasets for shots in entry.linear_probe]
+    control = suite.fine_tuning.control
+    if control is not None and control not in [entry.dataset for entry in suite.datasets if entry.metrics]:
+        problems.append(
+            f"fine_tuning.control: {control!r} is no zero-shot set of the suite.{close_matches(control, names)}"
+        )
     for aggregate in suite.aggregates:
         for name in aggregate.of:
             if name not in [*names, *probes]:
@@ -355,7 +375,7 @@ def _check_webdataset(place: str, folder: Path, entry: SuiteEntry) -> list[str]:
     """A set in clip-benchmark's layout must lie where the suite says, with the splits that are asked for."""
     missing = [
         name
-        for name in ("test/nshards.txt", *(["train/nshards.txt"] if entry.linear_probe else []))
+        for name in ("test/nshards.txt", *(["train/nshards.txt"] if entry.linear_probe or entry.fine_tune else []))
         if not (folder / name).is_file()
     ]
     if not missing:

@@ -31,24 +31,31 @@ COLUMNS = [
 """Of tables/metrics: docs/design.md says what each means."""
 
 
-def collect_metrics(cells: list[str], folder: Path, source: str) -> pd.DataFrame:
+def collect_metrics(
+    cells: list[str], folder: Path, source: str, fine_tuned: dict[str, list[str]] | None = None
+) -> pd.DataFrame:
     """Tidy table of every metric of every cell, in the order of `cells`.
 
     cells: names. folder: results/{study}. source: name of the training distribution.
+    fine_tuned: the sets that a cell was fine-tuned on, by cell.
     Samples seen and compute are what training recorded. A cell that diverged has no rows: it was not evaluated.
     ManifestError where a file is of another cell.
     """
     rows: list[dict[str, Any]] = []
     for cell in cells:
         trained = read_json(folder / "train" / cell / "train.json")
-        evaluated = read_json(folder / "evaluate" / cell / "metrics.json")
-        for name, found in (("train.json", trained["cell"]), ("metrics.json", evaluated["cell"])):
+        measured = [read_json(folder / "evaluate" / cell / "metrics.json")]
+        measured += [
+            read_json(folder / "fine_tune" / cell / dataset / "metrics.json")
+            for dataset in (fine_tuned or {}).get(cell, [])
+        ]
+        for name, found in (("train.json", trained["cell"]), *(("metrics.json", part["cell"]) for part in measured)):
             if found != cell:
                 raise ManifestError(
                     f"{folder}: {name} of {cell} says it is of {found}. Delete it and run snakemake again."
                 )
         about = {key: trained[key] for key in COLUMNS[:8]}
-        rows += [about | metric | {"source": source} for metric in evaluated["metrics"]]
+        rows += [about | metric | {"source": source} for part in measured for metric in part["metrics"]]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +71,7 @@ def read_samples(folder: Path, split: str = "test", on_unreadable: str = "error"
     """Every sample of a split, in order. EvaluationError where one cannot be read; None for it under "skip"."""
     shards = int((folder / split / "nshards.txt").read_text())
     urls = [str(folder / split / f"{number}.tar") for number in range(shards)]
-    for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False):
+    for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False, nodesplitter=_all_shards):
         try:
             yield _read(sample)
         except EvaluationError as error:
@@ -79,6 +79,11 @@ def read_samples(folder: Path, split: str = "test", on_unreadable: str = "error"
                 raise
             log.warning(f"left out: {error}")
             yield None
+
+
+def _all_shards(urls: Iterable[Any]) -> Iterable[Any]:
+    """Every rank of a validation reads the whole set."""
+    return urls
 
 
 def _read(sample: dict[str, Any]) -> Sample:

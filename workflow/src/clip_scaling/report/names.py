@@ -34,6 +34,9 @@ def dataset_title(dataset: str) -> str:
         name, _, shots = dataset.removeprefix("linear_probe/").partition("-")
         title = {"cifar100": "CIFAR-100", "vtab": "VTAB mean"}.get(name, dataset_title(name))
         return f"{title}, {shots} probe" if shots else f"{title}, probe"
+    for prefix, words in (("fine_tune/", "fine-tuned"), ("patched/", "patched")):
+        if dataset.startswith(prefix):
+            return f"{dataset_title(dataset.removeprefix(prefix))}, {words}"
     return _DATASETS.get(dataset, dataset)
 
 

@@ -30,6 +30,12 @@ def received() -> str | None:
     return signal.Signals(_received[0]).name if _received else None
 
 
+def ignore() -> None:
+    """From now on let signals pass: the state is saved, and a second one must not break the way out."""
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def forget() -> None:
     """Forget what came before."""
     _received.clear()
