@@ -297,7 +297,9 @@ def evaluate_suite(wildcards):
     """What an evaluation measures beside the sets' own metrics: which of them get laws changes no number."""
     probes = {name: entry.linear_probe for name, entry in RESOLVED.evaluation_sets.items() if entry.linear_probe}
     suite = RESOLVED.suite.model_dump(mode="json", include={"aggregates"} | ({"linear_probe"} if probes else set()))
-    return canonical_json(suite | {"probes": probes})
+    # Only where it is not the default: another key would evaluate every cell anew.
+    skip = {"on_unreadable": "skip"} if RESOLVED.suite.on_unreadable == "skip" else {}
+    return canonical_json(suite | {"probes": probes} | skip)
 
 
 def fine_tune_settings(wildcards):

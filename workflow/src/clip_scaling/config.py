@@ -426,6 +426,9 @@ class Suite(Strict):
         "are replaced",
     )
     datasets: list[SuiteEntry] = Field(min_length=1)
+    on_unreadable: Literal["error", "skip"] = Field(
+        "error", description="an image, label or caption that cannot be read: stop, or leave it out and count it"
+    )
     linear_probe: LinearProbes = LinearProbes()
     fine_tuning: FineTuning = FineTuning()
     aggregates: list[Aggregate] = []
