@@ -2,6 +2,7 @@
 
   snakemake --cores all                                  the default study on this machine
   snakemake plan                                         what would run, and why, and what it costs
+  snakemake --cores all pilot                            two minutes of training, for a plan from measured speeds
   snakemake -n                                           the jobs
   snakemake --cores all --configfile config/smoke.yaml   another study
   snakemake --cores all results/laptop/train/CELL/checkpoint.pt      one cell
@@ -63,6 +64,7 @@ if IS_TRAINED:
 
     localrules:
         plan,
+        pilot,
         fetch_source,
         collect,
 

@@ -6,10 +6,21 @@ No rule takes it for input: Snakemake plans what follows a rerun job without loo
 import subprocess
 import sys
 
-
 CELL_RESULTS = expand(f"{STUDY_DIR}/train/{{cell}}/checkpoint.pt", cell=CELLS) + expand(
     f"{STUDY_DIR}/evaluate/{{cell}}/metrics.json", cell=CELLS
 )
+
+
+def pilot_cells():
+    """A cell of each model and resources, the one with the most samples: its speed is that of the others."""
+    chosen = {}
+    for cell in sorted(RESOLVED.cells.values(), key=lambda cell: cell.samples_seen):
+        resources = STUDY.resources.train_of(cell)
+        chosen[cell.model, resources.gpus, resources.nodes, resources.threads] = cell.name
+    return list(chosen.values())
+
+
+PILOT_SECONDS = 120  # of training, over all pilots
 
 
 def study_config(wildcards):
@@ -35,5 +46,49 @@ rule plan:
         config=study_config,
     message:
         f"Plan: {len(CELLS)} cells"
+    shell:
+        "python scripts/plan.py --config {params.config:q}"
+
+
+rule pilot_cell:
+    input:
+        data=train_input,
+        tokenizer=train_tokenizer,
+        validation=expand("results/data/eval-{dataset}/manifest.json", dataset=VALIDATION_SETS),
+    output:
+        speed=f"{STUDY_DIR}/plan/pilot/{{cell}}.json",
+    log:
+        f"results/logs/{STUDY.study}/plan/pilot/{{cell}}.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/plan/pilot/{{cell}}.tsv"
+    threads: train_threads
+    resources:
+        mem_mb=train_mem_mb,
+        runtime=30,
+        nodes=train_nodes,
+        gpus=train_gpus,
+        tasks_per_node=train_tasks_per_node,
+        launcher=train_launcher,
+    params:
+        recipe=train_recipe,
+        seconds=PILOT_SECONDS / len(pilot_cells()),
+        resume=f"{STUDY_DIR}/plan/pilot",
+    message:
+        "Pilot of {wildcards.cell}: how fast it trains"
+    shell:
+        "{resources.launcher} python scripts/pilot.py --cell {wildcards.cell} --seconds {params.seconds}"
+        " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
+        " --validation {input.validation} {VALIDATION_OPTIONS} --batch-size {STUDY.evaluation.batch_size}"
+        " --loss-batch-size {STUDY.evaluation.loss_batch_size} --resume {params.resume}"
+        " --output {output.speed} 2>&1 | tee {log}"
+
+
+rule pilot:
+    input:
+        expand(f"{STUDY_DIR}/plan/pilot/{{cell}}.json", cell=pilot_cells()),
+    params:
+        config=study_config,
+    message:
+        "Plan from the pilots' speeds"
     shell:
         "python scripts/plan.py --config {params.config:q}"

@@ -29,11 +29,14 @@ from .config import (
     Study,
     Suite,
     SuiteEntry,
+    TrainResources,
     UrlListSource,
 )
 from .counts import format_count
 from .errors import ConfigError
 from .grid import Cell, cooldown_start, expand, steps_for, trunk_name
+from .plan.hardware import DEVICES
+from .plan.size import memory_gb, model_size
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -431,6 +434,7 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
             f"{cell.name}: global_batch_size {recipe.global_batch_size} is not a multiple of {resources.ranks} ranks x "
             f"{resources.accumulate} micro-batches (resources.train.accumulate)"
         )
+    problems += _check_memory(study, cell, recipe, resources)
     if recipe.precision in ("amp", "tf32") and not resources.gpus:
         problems.append(f"{cell.name}: precision {recipe.precision!r} needs resources.train.gpus; use fp32 or amp_bf16")
     if recipe.readers is not None:
@@ -461,6 +465,28 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
                     "(schedule wsd). Override by model, data or seed, not by samples_seen"
                 )
     return problems
+
+
+def _check_memory(study: ResolvedStudy, cell: Cell, recipe: Recipe, resources: TrainResources) -> list[str]:
+    """Whether the cell fits on the kind of GPU that the study names, by the plan's estimate."""
+    if not resources.gpus or resources.gpu_kind is None:
+        return []
+    if resources.gpu_kind not in DEVICES:
+        return [
+            f"{cell.name}: resources.train.gpu_kind {resources.gpu_kind!r} is not known."
+            + close_matches(resources.gpu_kind, DEVICES)
+        ]
+    local = -(-recipe.global_batch_size // (resources.ranks * resources.accumulate))
+    is_half, is_sharded = recipe.precision.startswith("amp"), resources.parallel == "fsdp2"
+    size, has_checkpoints = model_size(study.models[cell.model]), resources.gradient_checkpointing
+    needed = memory_gb(size, local, recipe.global_batch_size, resources.ranks, has_checkpoints, is_half, is_sharded)
+    there = DEVICES[resources.gpu_kind].memory_gb
+    if there is None or needed <= there:
+        return []
+    return [
+        f"{cell.name}: about {needed:.0f} GB a GPU at {local} samples each, {resources.gpu_kind} has {there:g} GB. "
+        "Raise resources.train.nodes or accumulate, or set gradient_checkpointing: true, or parallel: fsdp2"
+    ]
 
 
 def trunk_recipe(recipe: Recipe) -> dict[str, Any]:

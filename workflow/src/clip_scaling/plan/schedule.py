@@ -16,8 +16,9 @@ from .sums import SHARED_VARIANCE
 from .table import Plan
 
 DRAWS = 40
-MOST_JOBS_DRAWN = 40_000
-"""Jobs over all draws: a large grid is drawn less often, and its sum varies less."""
+FEWEST_DRAWS = 3
+MOST_SLICES = 40_000
+"""Over all draws: a large grid is drawn less often, and its finish varies less."""
 
 
 def jobs_of(plan: Plan, study: ResolvedStudy) -> list[Job]:
@@ -84,7 +85,8 @@ def _draws(plan: Plan, study: ResolvedStudy, jobs: list[Job], machines: Machines
     random = np.random.default_rng(0)
     rows = {row.cell: row for row in plan.rows}
     finishes = []
-    for draw in range(max(5, min(DRAWS, MOST_JOBS_DRAWN // len(jobs)))):
+    slices = sum(1 + job.hours / (machines.time_limit_hours or math.inf) for job in jobs)
+    for draw in range(max(FEWEST_DRAWS, min(DRAWS, int(MOST_SLICES / slices)))):
         common = {model: random.standard_normal() for model in study.models}
         drawn = []
         for job in jobs:

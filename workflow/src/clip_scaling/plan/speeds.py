@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, median
+from statistics import fmean, median
 from typing import Any
 
 from ..compute import gmacs_per_sample
@@ -133,7 +133,7 @@ class SpeedModel:
                 sd = math.hypot(sd, SCALING_SD * away)
                 counts = ", ".join(str(n) for n in sorted({s.devices for s in chosen}))
                 what = f"{len(chosen)} of {counts} {wanted.kind}"
-        return Estimate(math.exp(mean(logs)) * wanted.devices, sd, overhead, origin, f"{origin}: {what}")
+        return Estimate(math.exp(fmean(logs)) * wanted.devices, sd, overhead, origin, f"{origin}: {what}")
 
     def _scatter_of(self, origin: str, kind: str) -> float:
         """Standard deviation of ln speed a device between runs of one model, pooled over models."""
@@ -142,7 +142,7 @@ class SpeedModel:
             for (its_origin, _, its_kind), known in self.speeds.items():
                 if (its_origin, its_kind) == (origin, kind) and len(known) > 1:
                     logs = [math.log(s.samples_per_second_per_device) for s in known]
-                    squares += sum((value - mean(logs)) ** 2 for value in logs)
+                    squares += sum((value - fmean(logs)) ** 2 for value in logs)
                     degrees += len(logs) - 1
             found = math.sqrt(squares / degrees) if degrees else 0.0
             self._scatter[origin, kind] = max(SCATTER[origin], found)
@@ -184,12 +184,12 @@ class SpeedModel:
             return 0.0, PRIOR_SD, 0
         middles = [median(values) for values in models.values()]
         # A level is drawn to 0, the roofline's own, by a prior as wide as PRIOR_SD.
-        between = max(MODEL_SD, math.sqrt(sum((m - mean(middles)) ** 2 for m in middles) / max(1, len(middles) - 1)))
+        between = max(MODEL_SD, math.sqrt(sum((m - fmean(middles)) ** 2 for m in middles) / max(1, len(middles) - 1)))
         pull = PRIOR_SD**2 / (PRIOR_SD**2 + between**2 / len(middles))
         apart = [value - median(values) for values in models.values() for value in values]
         within = math.sqrt(sum(value**2 for value in apart) / len(apart))
         sd = math.sqrt(within**2 + between**2 * (1 + pull / len(middles)))
-        return pull * mean(middles), sd, len(middles)
+        return pull * fmean(middles), sd, len(middles)
 
     def _residual(self, speed: Speed) -> float:
         cell = Cell(speed.model, speed.data or "", speed.samples_seen or 1, 0)
