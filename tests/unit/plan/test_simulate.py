@@ -2,6 +2,7 @@
 
 import math
 import time
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,13 @@ def test_ten_thousand_jobs_on_a_hundred_thousand_gpus_take_seconds() -> None:
     outcome = simulate(jobs, machines)
     assert len(outcome.spans) == 10_000 and outcome.peak_devices <= 100_000
     assert time.process_time() - begun < 20
+
+
+def test_a_study_for_a_cluster_is_planned_on_a_small_machine(raw: dict, repository: Path) -> None:
+    from clip_scaling.plan.schedule import machines_of
+    from clip_scaling.study import load_study
+
+    study = load_study(raw, repository)
+    assert machines_of(study, is_cpu=True, widest=100_000).devices == 100_000
+    raw["resources"] = {"cluster": {"cores": 4}}
+    assert machines_of(load_study(raw, repository), is_cpu=True, widest=100_000).devices == 4

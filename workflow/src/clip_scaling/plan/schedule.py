@@ -43,11 +43,15 @@ def jobs_of(plan: Plan, study: ResolvedStudy) -> list[Job]:
     return jobs
 
 
-def machines_of(study: ResolvedStudy, is_cpu: bool) -> Machines:
-    """The study's cluster as the simulation sees it; without GPUs its cores, by default this machine's."""
+def machines_of(study: ResolvedStudy, is_cpu: bool, widest: int = 1) -> Machines:
+    """The study's cluster as the simulation sees it; without GPUs its cores.
+
+    widest: devices of the largest job. Cores are by default this machine's, or as many as the largest job asks for: such
+    a study is planned here and runs on a cluster.
+    """
     cluster = study.config.resources.cluster
     return Machines(
-        devices=(cluster.cores or os.cpu_count()) if is_cpu else cluster.gpus,
+        devices=(cluster.cores or max(os.cpu_count() or 1, widest)) if is_cpu else cluster.gpus,
         concurrent_jobs=cluster.concurrent_jobs,
         time_limit_hours=cluster.time_limit_hours,
         queue_wait_hours=cluster.queue_wait_hours,
@@ -62,7 +66,7 @@ def make_schedule(plan: Plan, study: ResolvedStudy, machines: Machines | None = 
     jobs = jobs_of(plan, study)
     if not jobs:
         return None
-    machines = machines or machines_of(study, is_cpu=not any(row.gpus for row in plan.to_do))
+    machines = machines or machines_of(study, not any(row.gpus for row in plan.to_do), max(job.devices for job in jobs))
     outcome = simulate(jobs, machines)
     finishes = _draws(plan, study, jobs, machines)
     return {
