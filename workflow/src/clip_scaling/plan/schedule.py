@@ -46,8 +46,8 @@ def jobs_of(plan: Plan, study: ResolvedStudy) -> list[Job]:
 def machines_of(study: ResolvedStudy, is_cpu: bool, widest: int = 1) -> Machines:
     """The study's cluster as the simulation sees it; without GPUs its cores.
 
-    widest: devices of the largest job. Cores are by default this machine's, or as many as the largest job asks for: a study
-    for a cluster is planned on a small machine.
+    widest: devices of the largest job. Cores are by default this machine's, or as many as the largest job asks for:
+    a study for a cluster is planned on a small machine.
     """
     cluster = study.config.resources.cluster
     return Machines(
