@@ -65,6 +65,7 @@ def test_a_saved_run_is_resumed(study: ResolvedStudy, tmp_path: Path) -> None:
         (resume / f"step-{step:010d}-{'0' * 64}.pt").touch()
     row = make_plan(study, tmp_path).rows[0]
     assert (row.state, row.reason) == ("resume", "saved at step 24 of 63")
+    assert row.samples_trained == 39 * 128 and row.samples_seen == 63 * 128
 
 
 def test_pairs_that_cannot_be_prepared_block_their_cells_but_are_costed(laion: ResolvedStudy, repository: Path) -> None:

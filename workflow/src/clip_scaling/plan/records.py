@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,14 @@ class Folders:
     study: str
     _digests: dict[str, str | None] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def home(self) -> Path:
         """results/{study}"""
         return self.root / "results" / self.study
 
     def train(self, cell: Cell) -> Path:
         """Folder of a cell's training outputs."""
-        return self.home / "train" / cell.name
+        return self.home / f"train/{cell.name}"
 
     def trunk(self, cell: Cell) -> Path:
         """Folder of the part of a trunk that ends at a cell's branch point."""

@@ -33,8 +33,8 @@ def jobs_of(plan: Plan, study: ResolvedStudy) -> list[Job]:
         if not branch:
             jobs.append(Job(row.cell, row.wall_hours, devices, (), row.compute_gmacs))
             continue
-        own = row.samples_trained / row.global_batch_size
-        cooldown = row.wall_hours * (row.steps - branch) / own
+        own = max(1.0, row.samples_trained / row.global_batch_size)
+        cooldown = row.wall_hours * min(1.0, (row.steps - branch) / own)
         trunk = f"trunk {row.cell}"
         before = last.get(trunk_name(cell))
         jobs.append(Job(trunk, row.wall_hours - cooldown, devices, (before,) if before else (), math.inf))

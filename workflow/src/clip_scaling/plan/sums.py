@@ -83,12 +83,13 @@ def totals(plan: Plan) -> dict[str, Any]:
 
 def saved_by_trunks(plan: Plan) -> list[str]:
     """What schedule wsd saves against a run of its own for each budget."""
-    shared = [row for row in plan.rows if row.samples_trained < row.samples_seen]
+    rows = [row for row in plan.rows if row.state != "resume"]
+    shared = [row for row in rows if row.samples_trained < row.samples_seen]
     if not shared:
         return []
     key = "gpu_hours" if any(row.gpu_hours for row in shared) else "cpu_hours"
-    alone = sum(getattr(row, key) * row.samples_seen / row.samples_trained for row in plan.rows)
-    own = sum(getattr(row, key) for row in plan.rows)
+    alone = sum(getattr(row, key) * row.samples_seen / row.samples_trained for row in rows)
+    own = sum(getattr(row, key) for row in rows)
     return [
         f"schedule wsd saves {human(alone - own)} of {human(alone)} {key.replace('_', ' ')} "
         f"({1 - own / alone:.1%}) against a run of its own for each budget"

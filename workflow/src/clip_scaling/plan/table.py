@@ -22,7 +22,8 @@ State = Literal["run", "resume", "skip", "blocked"]
 class Row:
     """One cell. Times are of its training job; gpu_hours and cpu_hours carry the 90 % interval's ends beside them.
 
-    samples_seen: of the whole run, steps x batch; samples_trained: what it adds under schedule wsd.
+    samples_seen: of the whole run, steps x batch; samples_trained: what it still adds, under schedule wsd beside its
+    trunk's other budgets, and beyond what is saved.
     planned_gpu_hours, used_gpu_hours: the estimate before it ran, and what it took; the same of device hours on CPU.
     """
 
@@ -115,6 +116,8 @@ def make_plan(study: ResolvedStudy, root: Path) -> Plan:
         asked = demand(cell, recipe, resources)
         estimate = speeds.estimate(asked)
         own = samples_trained(study, cell)
+        if state == "resume":  # what is saved costs nothing more
+            own = round(own * (1 - (saved_step(folders.train(cell) / "resume") or 0) / study.steps(cell)))
         hours = estimate.hours(own)
         record, used = records.get(name), None
         if record and state == "skip":
