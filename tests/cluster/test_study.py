@@ -72,7 +72,7 @@ def test_the_offline_study_runs_to_its_report_with_a_cell_on_two_nodes_and_one_i
     undisturbed = project(folder / "here", repository)
     shutil.copytree(on_cluster / "results/data", undisturbed / "results/data")
     here = Driver(
-        undisturbed, "--cores", "1", "--configfile", str(study), f"results/offline/train/{NANO}/checkpoint.pt"
+        undisturbed, f"results/offline/train/{NANO}/checkpoint.pt", "--cores", "1", "--configfile", str(study)
     )
     assert here.ended() == 0, here.text()[-6000:]
     assert record(undisturbed, NANO)["weights_sha256"] == interrupted["weights_sha256"]
