@@ -61,9 +61,11 @@ def _standing(
         if state == "done" and folders.metrics(cell).is_file():
             state = "evaluated"
         share = record["steps"] / max(1, study.steps(cell))
+        # The whole last job; Snakemake's clock knows nothing of the attempts before it, the record's of steps only.
+        seconds = max(folders.benchmark_seconds("train", cell) or 0.0, record.get("seconds", 0.0))
         return Standing(
             cell.name, state, min(1.0, share), record.get("final_loss"), record.get("samples_per_second"), 0.0,
-            max(1, len(attempts)), record.get("seconds", 0.0) / 3600 * devices, _lost_hours(attempts, devices),
+            max(1, len(attempts)), seconds / 3600 * devices, _lost_hours(attempts, devices),
             "", job or _slurm_id(attempts), None,
         )  # fmt: skip
     resume = home / "resume"

@@ -121,7 +121,7 @@ def make_plan(study: ResolvedStudy, root: Path) -> Plan:
         hours = estimate.hours(own)
         record, used = records.get(name), None
         if record and state == "skip":
-            seconds = folders.benchmark_seconds("train", cell) or record.get("seconds")
+            seconds = max(folders.benchmark_seconds("train", cell) or 0.0, record.get("seconds", 0.0))
             used = seconds / 3600 * asked.devices if seconds else None
             if used is not None:
                 hours = (used / asked.devices,) * 3
