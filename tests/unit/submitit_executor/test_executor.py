@@ -106,11 +106,14 @@ def killed_driver(folder: Path) -> None:
 def test_a_killed_drivers_jobs_are_followed_not_submitted_again(tmp_path: Path) -> None:
     killed_driver(tmp_path)
     second = start(tmp_path)
+    deadline = time.monotonic() + 200
+    while (tmp_path / "driver-1").read_text().count("was already submitted") < 2:
+        assert second.poll() is None and time.monotonic() < deadline, (tmp_path / "driver-1").read_text()
+        time.sleep(0.1)
     (tmp_path / "hold").unlink()
     text = ended(tmp_path, second)
     assert second.returncode == 0, text
     assert starts(tmp_path) == ["0", "1"]
-    assert text.count("was already submitted") == 2
 
 
 def test_jobs_that_ended_while_no_driver_ran_are_not_run_again(tmp_path: Path) -> None:
