@@ -1,7 +1,7 @@
 """Overhead of the executor: trivial jobs through it and through snakemake-executor-plugin-slurm, on one test cluster.
 
     pip install --no-deps --target PEER snakemake-executor-plugin-slurm==2.8.0 \\
-        snakemake-executor-plugin-slurm-jobstep==0.6.0 throttler
+        snakemake-executor-plugin-slurm-jobstep==0.6.1 throttler
     python benchmarks/executor_overhead.py --peer PEER --jobs 1000
 
 Needs root and Slurm's packages, as `make test-cluster` does. Prints one JSON line an executor: CPU seconds of the
@@ -38,7 +38,7 @@ rule trivial:
 """
 ARGUMENTS = {
     "submitit": ["--executor", "submitit", "--submitit-partition", "gpu"],
-    # Its own job arrays too, for a fair count.
+    # Without its option for job arrays, as it runs by default; --peer-options adds it.
     "slurm": ["--executor", "slurm", "--default-resources", "slurm_account=clip", "slurm_partition=gpu"],
 }
 
