@@ -34,13 +34,14 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any], seco
 def test_a_study_ends_with_every_metric_of_every_cell_its_laws_and_its_report(finished: Any) -> None:
     folder = finished.root / "results" / "tiny"
     metrics = pd.read_csv(folder / "tables" / "metrics.csv")
-    assert metrics.groupby("cell")["metric"].count().tolist() == [10, 10]
+    # Three of the classification, seven of retrieval, three of the digits and one of their probe.
+    assert metrics.groupby("cell")["metric"].count().tolist() == [14, 14]
     assert metrics["value"].notna().all()
     assert (metrics["ci_low"] <= metrics["value"]).all() and (metrics["value"] <= metrics["ci_high"]).all()
     assert (metrics["samples_seen"] == 16 * 128).all()
     laws = pd.read_csv(folder / "tables" / "laws.csv")
     assert {"target", "metric", "source", "method", "form", "n_points", "alpha", "beta", "r2"} <= set(laws.columns)
-    assert len(laws) == 4 * 2
+    assert len(laws) == 5 * 2
     assert "<svg" in (folder / "report.html").read_text()
     assert json.loads((folder / "train" / CELL / "train.json").read_text())["cell"] == CELL
     curve = [json.loads(line) for line in (folder / "train" / CELL / "curve.jsonl").read_text().splitlines()]
@@ -92,7 +93,7 @@ def test_extending_the_grid_leaves_trained_cells_alone(finished: Any, axis: str,
 def test_another_method_refits_the_laws_at_once_and_retrains_nothing(finished: Any) -> None:
     study = finished.study(laws={"methods": ["ols-all"]})
     jobs = finished.planned(finished.write(study, "methods.yaml"))
-    assert jobs["fit"] == 4 and jobs["gather_laws"] == jobs["report"] == 1
+    assert jobs["fit"] == 5 and jobs["gather_laws"] == jobs["report"] == 1
     assert not {"plan", "train", "evaluate", "collect"} & set(jobs)
 
 
