@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--peer-options", default="", help="further snakemake arguments for the peer")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="overhead-"))
+    folder.chmod(0o755)  # the database runs as a user of its own
     cluster = Cluster(folder / "slurm")
     try:
         cluster.start()
