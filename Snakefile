@@ -36,6 +36,7 @@ if IS_TRAINED:
     include: "workflow/rules/data.smk"
     include: "workflow/rules/train.smk"
     include: "workflow/rules/evaluate.smk"
+    include: "workflow/rules/evaluation_checks.smk"
 
 else:
 

@@ -2,7 +2,7 @@
 
 What was measured before is taken from the store; it can be deleted at any time. Several checkpoints share one process
 (--checkpoint A B --output a.json b.json). A state saved in training (resume/step-*.pt, a trunk's state.pt) is evaluated
-too: --model-config says what model it is of.
+too: --recipe, as scripts/train.py takes it, says what model it is of.
 """
 
 import argparse
@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
+from clip_scaling.config import Recipe
 from clip_scaling.errors import run_script
 from clip_scaling.evaluate.store import Store
 from clip_scaling.evaluate.suite import evaluate_sets, load_cell, load_state, open_set, protocol_of
 from clip_scaling.manifests import sha256_file, write_json
 from clip_scaling.provenance import provenance
+from clip_scaling.train.model import model_config_of
 
 
 def main() -> None:
@@ -34,15 +36,15 @@ def main() -> None:
     )
     parser.add_argument("--store", type=Path, help="folder of features and scores that are kept")
     parser.add_argument("--store-mb", type=float, default=500, help="cap on the store")
-    parser.add_argument("--model-config", type=json.loads, help="JSON: the checkpoints are saved states of this model")
+    parser.add_argument("--recipe", type=json.loads, help='JSON {"recipe", "model_config"}: of saved states')
     parser.add_argument("--cell", help="of saved states")
     parser.add_argument("--output", required=True, type=Path, nargs="+", help="metrics.json of each checkpoint")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
     if len(args.checkpoint) != len(args.output):
         parser.error(f"{len(args.checkpoint)} checkpoints, but {len(args.output)} outputs: give one for each")
-    if bool(args.model_config) != bool(args.cell):
-        parser.error("--model-config and --cell go together: both say what a saved state is of")
+    if bool(args.recipe) != bool(args.cell):
+        parser.error("--recipe and --cell go together: both say what a saved state is of")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
@@ -50,8 +52,9 @@ def main() -> None:
     sets = [open_set(path) for path in args.sets]
     for checkpoint, output in zip(args.checkpoint, args.output, strict=True):
         encoder: Any
-        if args.model_config:
-            encoder, about = load_state(checkpoint, args.tokenizer, args.model_config)
+        if args.recipe:
+            config = model_config_of(args.recipe["model_config"], Recipe.model_validate(args.recipe["recipe"]))
+            encoder, about = load_state(checkpoint, args.tokenizer, config)
             about["cell"] = args.cell
         else:
             encoder, about = load_cell(checkpoint, args.tokenizer)

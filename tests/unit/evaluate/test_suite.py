@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from clip_scaling.config import Aggregate, LinearProbes
+from clip_scaling.config import Aggregate, LinearProbes, Recipe
 from clip_scaling.data.digits import write_digits
 from clip_scaling.data.evaluation_set import index_evaluation_set
 from clip_scaling.data.tokenizer import train_merges, write_merges
@@ -23,7 +23,7 @@ from clip_scaling.evaluate.metrics import Measured
 from clip_scaling.evaluate.store import Store
 from clip_scaling.evaluate.suite import Protocol, evaluate_checkpoint, evaluate_sets, load_state, open_set
 from clip_scaling.manifests import read_json, sha256_file
-from clip_scaling.train.model import build_model, save_checkpoint
+from clip_scaling.train.model import build_model, model_config_of, save_checkpoint
 from clip_scaling.train.state import write_state
 
 from .test_metrics import random_images, write_set
@@ -33,6 +33,7 @@ MODEL: dict[str, Any] = {
     "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "head_width": 8, "layers": 1},
     "text_cfg": {"context_length": 8, "vocab_size": 600, "width": 16, "heads": 2, "layers": 1},
 }
+RECIPE = {"global_batch_size": 8, "learning_rate": 1e-3, "objective": "siglip"}
 PROBES = LinearProbes(learning_rates=[0.1], epochs=[40], draws=2)
 
 
@@ -181,10 +182,12 @@ def test_a_state_saved_in_training_is_measured_like_a_checkpoint(place: Path, tm
 @pytest.mark.slow
 def test_one_process_evaluates_several_checkpoints(place: Path, tmp_path: Path, repository: Path) -> None:
     torch.manual_seed(1)
-    write_state(tmp_path / "a.pt", {"model": build_model(MODEL).state_dict(), "progress": {"step": 1}})
-    write_state(tmp_path / "b.pt", {"model": build_model(MODEL).state_dict(), "progress": {"step": 2}})
+    config = model_config_of(MODEL, Recipe.model_validate(RECIPE))  # SigLIP's has a bias beside the scale
+    write_state(tmp_path / "a.pt", {"model": build_model(config).state_dict(), "progress": {"step": 1}})
+    write_state(tmp_path / "b.pt", {"model": build_model(config).state_dict(), "progress": {"step": 2}})
     command = [sys.executable, "scripts/evaluate.py", "--sets", str(place / "eval-digits" / "manifest.json")]
-    command += ["--tokenizer", str(place / "merges.txt.gz"), "--model-config", json.dumps(MODEL), "--cell", "c"]
+    command += ["--tokenizer", str(place / "merges.txt.gz"), "--cell", "c"]
+    command += ["--recipe", json.dumps({"recipe": RECIPE, "model_config": MODEL})]
     command += ["--checkpoint", str(tmp_path / "a.pt"), str(tmp_path / "b.pt")]
     outputs = [tmp_path / "a.json", tmp_path / "b.json"]
     subprocess.run([*command, "--output", *map(str, outputs)], check=True, cwd=repository, capture_output=True)

@@ -1,0 +1,58 @@
+"""Find evaluation images that a data set's training images repeat, and measure its cells with them left out."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from clip_scaling.errors import run_script
+from clip_scaling.evaluate.contamination import (
+    CONTAMINATION_COLUMNS,
+    contamination_rows,
+    overlapping_rows,
+    training_hashes,
+)
+from clip_scaling.evaluate.suite import load_cell, open_set, protocol_of
+from clip_scaling.manifests import atomic_path, read_json
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, type=Path, help="manifest of the training data: a subset, or packed")
+    parser.add_argument("--checkpoints", required=True, type=Path, nargs="+", help="cells trained on that data")
+    parser.add_argument("--sets", required=True, type=Path, nargs="+", help="manifests of the evaluation sets")
+    parser.add_argument("--tokenizer", required=True, type=Path, help="merges.txt.gz of the checkpoints")
+    parser.add_argument("--batch-size", type=int, default=256, help="images or captions a forward pass")
+    parser.add_argument("--loss-batch-size", type=int, default=250, help="fixed batch of the held-out contrastive loss")
+    parser.add_argument("--on-unreadable", choices=["error", "skip"], default="error")
+    parser.add_argument("--output", required=True, type=Path, help="table of the overlap, CSV")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(args.threads)
+    protocol = protocol_of({"on_unreadable": args.on_unreadable}, args.batch_size, args.loss_batch_size)
+    data = read_json(args.data)
+    training = training_hashes(args.data)
+    logging.info(f"{args.data}: {len(training)} distinct perceptual hashes")
+    sets = [open_set(path) for path in args.sets]
+    overlaps = []
+    for found in sets:
+        rows, n = overlapping_rows(found, training, args.on_unreadable)
+        logging.info(f"{found.name}: {len(rows)} of {n} images are in the training data")
+        overlaps.append(rows)
+    table = []
+    for checkpoint in args.checkpoints:
+        encoder, about = load_cell(checkpoint, args.tokenizer)
+        if encoder is None:  # it diverged: it has no metrics
+            continue
+        which = {"cell": about["cell"], "data": data.get("name", data.get("data"))}
+        for found, rows in zip(sets, overlaps, strict=True):
+            table += contamination_rows(encoder, which, found, rows, protocol)
+    with atomic_path(args.output) as temporary:
+        pd.DataFrame(table, columns=CONTAMINATION_COLUMNS).to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    run_script(main)
