@@ -32,11 +32,11 @@ published: $(VENV)-laws/.installed
 	@echo "== Done. Open results/published/report.html"
 
 test: env-dev
-	@echo "== Tests (about three minutes)"
+	@echo "== Tests (about ten minutes)"
 	$(RUN) python -m pytest $(PYTEST_ARGS)
 
 test-cluster: env-dev
-	@echo "== Tests on a Slurm of four pretend nodes (about six minutes)"
+	@echo "== Tests on a Slurm of four pretend nodes (about seven minutes)"
 	@{ command -v slurmdbd && command -v mariadbd && command -v munged && command -v sbatch; } > /dev/null || { apt-get update -q && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends slurm-wlm munge slurmdbd mariadb-server; }
 	$(RUN) CLIP_SCALING_TEST_CLUSTER=1 python -m pytest -v --durations=10 tests/cluster $(PYTEST_ARGS)
