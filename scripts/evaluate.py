@@ -11,6 +11,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import clip_scaling.plain_towers  # noqa: F401, before all that imports open_clip
+
+# isort: split
 import torch
 
 from clip_scaling.config import Recipe

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import plain_towers  # noqa: F401, before all that imports open_clip
+
+# isort: split
 from ..config import FineTuning
 from ..data.tokenizer import load_tokenizer
 from ..errors import EvaluationError

@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+from .. import plain_towers  # noqa: F401, before all that imports open_clip
+
+# isort: split
 from ..compute import gmacs_per_sample
 from ..config import Recipe, Resources, TrainResources
 from ..data.packed import open_packed
