@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-LIGHT = {"config", "grid", "counts", "manifests", "errors", "compute", "study", "config_docs", "provenance"}
+LIGHT = {
+    *("config", "grid", "counts", "manifests", "errors", "compute", "study", "config_docs", "provenance"),
+    *("expressions", "url_lists"),
+}
 HEAVY = {"torch", "torchvision", "open_clip", "clip_benchmark", "webdataset"}
 SLOW = HEAVY | {"numpy", "pandas", "scipy", "matplotlib", "altair", "snakemake"}
 FORBIDDEN = {

@@ -37,6 +37,7 @@ from .errors import ConfigError
 from .grid import Cell, cooldown_start, expand, steps_for, trunk_name
 from .plan.hardware import DEVICES
 from .plan.size import memory_gb, model_size
+from .url_lists import safety_problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -270,6 +271,8 @@ def _check_names(study: Study) -> list[str]:
                 f"{name!r}: 'downloads' and names that begin with 'eval-' are taken in results/data. Rename it"
             )
     for name, source in study.sources.items():
+        if isinstance(source, UrlListSource) and (problem := safety_problem(name, source)):
+            problems.append(problem)
         if isinstance(source, ProceduralSource | UrlListSource):
             verb = "draws" if isinstance(source, ProceduralSource) else "has"
             for data, subset in study.data.items():
