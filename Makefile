@@ -6,6 +6,7 @@
 # make lint   format and type checks
 # make docs   regenerate config/schema.json and the option table of config/README.md
 # make env-peers   install what the benchmarks and `recipe.trainer: open_clip_train` compare with, into .venv-peers
+# make env-img2dataset   install img2dataset into .venv-img2dataset, for sources that are lists of URLs
 # make lock   resolve the pinned requirements in envs/ anew (needs uv)
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -13,7 +14,7 @@ VENV ?= .venv
 RUN := . $(VENV)/bin/activate &&
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev env-peers demo smoke published test test-cluster lint docs lock
+.PHONY: help env env-dev env-peers env-img2dataset demo smoke published test test-cluster lint docs lock
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -52,12 +53,14 @@ lock:
 	uv pip compile pyproject.toml --extra laws --universal --python-version 3.11 --no-annotate --no-header -c envs/study.txt -o envs/laws.txt
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header -c envs/study.txt -o envs/dev.txt
 	uv pip compile envs/peers.in --universal --python-version 3.11 --no-annotate --no-header -o envs/peers.txt
+	uv pip compile envs/img2dataset.in --universal --python-version 3.11 --no-annotate --no-header -o envs/img2dataset.txt
 
 env: $(VENV)/.study
 env-dev: $(VENV)/.dev
 env-peers: $(VENV)-peers/.installed
+env-img2dataset: $(VENV)-img2dataset/.installed
 
-$(VENV)/bin/python $(VENV)-laws/bin/python $(VENV)-peers/bin/python: %/bin/python:
+$(VENV)/bin/python $(VENV)-laws/bin/python $(VENV)-peers/bin/python $(VENV)-img2dataset/bin/python: %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one by `make PYTHON=python3.12 ...`")'
 	@echo "== Creating $*"
 	$(PYTHON) -m venv $*
@@ -77,6 +80,11 @@ $(VENV)-laws/.installed: envs/laws.txt pyproject.toml | $(VENV)-laws/bin/python
 $(VENV)-peers/.installed: envs/peers.txt | $(VENV)-peers/bin/python
 	@echo "== Installing open_clip_train and other peers into $(VENV)-peers (about 2 minutes, 6 GB)"
 	$(VENV)-peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r envs/peers.txt
+	@touch $@
+
+$(VENV)-img2dataset/.installed: envs/img2dataset.txt | $(VENV)-img2dataset/bin/python
+	@echo "== Installing img2dataset into $(VENV)-img2dataset (under a minute, 0.8 GB)"
+	$(VENV)-img2dataset/bin/python -m pip install --disable-pip-version-check --quiet --no-compile --no-deps -r envs/img2dataset.txt
 	@touch $@
 
 $(VENV)/.dev: envs/dev.txt $(VENV)/.study

@@ -34,6 +34,7 @@ if IS_TRAINED:
     include: "workflow/rules/cells.smk"
     include: "workflow/rules/plan.smk"
     include: "workflow/rules/data.smk"
+    include: "workflow/rules/download.smk"
     include: "workflow/rules/train.smk"
     include: "workflow/rules/evaluate.smk"
     include: "workflow/rules/evaluation_checks.smk"

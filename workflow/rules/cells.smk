@@ -1,7 +1,7 @@
 """The cells of a trained study, and the functions that rules ask for paths, params and resources."""
 
 from clip_scaling.compute import gmacs_per_sample
-from clip_scaling.config import PACKED_FORMAT, RECIPE_VERSION, IconifySource
+from clip_scaling.config import PACKED_FORMAT, RECIPE_VERSION, IconifySource, UrlListSource
 from clip_scaling.counts import format_count
 from clip_scaling.grid import Cell, trunk_name
 from clip_scaling.study import close_matches, trunk_recipe

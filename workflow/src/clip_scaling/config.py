@@ -244,6 +244,20 @@ class UrlListSource(SourceBase):
             raise ValueError("encode_quality: for png it is the compression level, 0 to 9")
         return self
 
+    def tracked(self, *, of_a_part: bool = False) -> dict[str, Any]:
+        """The settings that decide what is made: no places, speeds or expectations. of_a_part: of a download alone."""
+        untracked = {"lists", "download", "pairs", "bytes_per_pair"}
+        later = {"urls", "held_out", "shard_size", "vocabulary_size", "is_repeat_dropped"}
+        fields = self.model_dump(mode="json", exclude=untracked | later if of_a_part else untracked)
+        # The list of removals is a file, and an input of the rules: its content is tracked, not its place.
+        del fields["safety"]["removal_list"]
+        return fields
+
+    @classmethod
+    def from_tracked(cls, fields: dict[str, Any], **untracked: Any) -> UrlListSource:
+        """The other way, for scripts: what is not given has its default."""
+        return cls.model_validate({"urls": "", "pairs": 1} | fields | untracked)
+
 
 Source = Annotated[IconifySource | ProceduralSource | UrlListSource, Field(discriminator="kind")]
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import webdataset
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..config import PACKED_FORMAT
 from ..errors import DataError
 from ..manifests import atomic_path, describe_file, sha256_file, verify_files, write_json
 from .progress import Progress
+from .reader import IMAGE_EXTENSIONS
 from .shards import clear, read_manifest
 from .tokenizer import load_tokenizer
 
@@ -32,7 +33,7 @@ class PackedPairs:
 def pack(root: Path, data_manifest: Path, merges: Path, image_size: int, context_length: int) -> None:
     """Write `pixels.npy`, `tokens.npy` and the manifest under root.
 
-    Images of another size are resized as open_clip does (bicubic).
+    Images of another size are resized as open_clip does (bicubic), the middle square of those that are none.
     ManifestError where a shard differs from its manifest, DataError where an image in it cannot be read.
     """
     subset = read_manifest(data_manifest, "subset")
@@ -102,14 +103,17 @@ def _read_pairs(home: Path, subset: dict[str, Any], image_size: int) -> Iterator
 
 def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(sample["png"])) as image:
+        encoded = next((sample[extension] for extension in IMAGE_EXTENSIONS if extension in sample), b"")
+        with Image.open(io.BytesIO(encoded)) as image:
             rgb = image.convert("RGB")
     except (OSError, SyntaxError) as error:
         raise DataError(
             f"{shard}: the image of {sample['__key__']} cannot be decoded ({error}). "
             "Delete the data set's manifest and its source's, and prepare them again."
         ) from error
-    if rgb.size != (image_size, image_size):
+    if rgb.width != rgb.height:
+        rgb = ImageOps.fit(rgb, (image_size, image_size), Image.Resampling.BICUBIC)
+    elif rgb.width != image_size:
         rgb = rgb.resize((image_size, image_size), Image.Resampling.BICUBIC)
     return np.asarray(rgb)
 

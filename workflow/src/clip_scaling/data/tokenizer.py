@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _FIXED_ROWS = 2 * 256 + 2
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # SimpleTokenizer's own pattern
 _HEADER = "#version: 0.2"
+CLIP_ROWS = 49408
+"""Of CLIP's own token table."""
 
 
 def train_merges(captions: Iterable[str], vocabulary_size: int) -> list[str]:
@@ -50,6 +52,14 @@ def write_merges(path: Path, merges: Iterable[str]) -> None:
     text = "\n".join([_HEADER, *merges])
     with atomic_path(path) as temporary:
         temporary.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
+
+
+def clip_merges() -> list[str]:
+    """CLIP's own merges, from the file that open_clip brings; SimpleTokenizer uses the first of a longer list."""
+    from open_clip.tokenizer import default_bpe
+
+    lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode("utf-8").split("\n")
+    return lines[1 : CLIP_ROWS - _FIXED_ROWS + 1]
 
 
 def vocabulary_size(merges: Path) -> int:
