@@ -6,6 +6,8 @@
 
 Needs root and Slurm's packages, as `make test-cluster` does. Prints one JSON line an executor: CPU seconds of the
 driver and its commands, seconds to the last result, calls to Slurm by command, counted by wrappers on PATH.
+A trivial job takes 4 of the pretend nodes' 32 CPUs, so that 8 run at a time: on a machine of two cores the start of
+Snakemake in each job decides the time to the last result.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ rule all:
 
 rule trivial:
     output: "out/{{i}}"
-    resources: runtime=10, mem_mb=300
+    threads: 4
+    resources: runtime=10, mem_mb=600
     shell: "touch {{output}}"
 """
 ARGUMENTS = {
@@ -69,7 +72,7 @@ def measure(executor: str, folder: Path, jobs: int, env: dict[str, str], options
     }
 
 
-def write_wrappers(folder: Path) -> None:
+def write_wrappers(folder: Path, slurm_conf: str) -> None:
     """Commands of Slurm's names that note the call and pass it on."""
     folder.mkdir()
     for name in COMMANDS:
@@ -79,6 +82,10 @@ def write_wrappers(folder: Path) -> None:
         wrapper = folder / name
         wrapper.write_text(f'#!/bin/sh\n[ -n "$SLURM_JOB_ID" ] || echo {name} >> "$CALLS"\nexec {real} "$@"\n')
         wrapper.chmod(0o755)
+    # The peer's jobs take SLURM_CONF out of srun's environment, and this cluster's is not in Slurm's usual place.
+    srun = folder / "srun"
+    srun.write_text(f'#!/bin/sh\nexport SLURM_CONF={slurm_conf}\nexec {shutil.which("srun")} "$@"\n')
+    srun.chmod(0o755)
 
 
 def main() -> None:
@@ -92,7 +99,7 @@ def main() -> None:
     cluster = Cluster(folder / "slurm")
     try:
         cluster.start()
-        write_wrappers(folder / "bin")
+        write_wrappers(folder / "bin", cluster.env["SLURM_CONF"])
         path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         env = cluster.env | {"PATH": path, "OMP_NUM_THREADS": "1"}
         print(json.dumps(measure("submitit", folder / "submitit", args.jobs, env, [])), flush=True)

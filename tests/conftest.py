@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,15 @@ def published() -> Path:
     if not (folder / "zeroshot_results.csv").is_file():
         pytest.skip(f"the released tables are not in {folder}")
     return folder
+
+
+@pytest.fixture
+def path_without_slurm(tmp_path: Path) -> str:
+    """A PATH of this interpreter and the system's tools, less the commands of a Slurm that may be installed."""
+    slurms = {"sbatch", "srun", "sacct", "sacctmgr", "squeue", "scontrol", "scancel", "sinfo", "salloc"}
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for folder in ("/usr/bin", "/bin"):
+        for name in set(os.listdir(folder)) - slurms - set(os.listdir(tools)):
+            (tools / name).symlink_to(Path(folder) / name)
+    return f"{Path(sys.executable).parent}:{tools}"

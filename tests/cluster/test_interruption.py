@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from .conftest import GENERIC, Driver, wait_for
 from .slurm_cluster import Cluster
 
 pytestmark = pytest.mark.cluster
+# Rounds of two drivers at once: a few by default, 20 for the figure in docs/cluster.md.
+TWO_DRIVERS_ROUNDS = int(os.environ.get("CLIP_SCALING_TWO_DRIVERS_ROUNDS", "3"))
 
 # A trainer of a logistic map: chaotic, so that one step lost or done twice changes every later digit.
 TRAINER = """
@@ -175,7 +178,7 @@ def test_a_cancelled_job_is_not_requeued(folder: Path) -> None:
     assert "Slurm state CANCELLED" in driver.text() and len(starts(folder, "a")) == 1
 
 
-@pytest.mark.parametrize("round", range(3))
+@pytest.mark.parametrize("round", range(TWO_DRIVERS_ROUNDS))
 def test_two_drivers_at_once_submit_no_job_twice(folder: Path, round: int) -> None:
     (folder / "Snakefile").write_text(
         "rule all:\n    input: expand('out/{i}', i=range(4))\n"

@@ -1,5 +1,8 @@
 """What a dry run says: the default study, other studies, single cells, and refusals."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,18 @@ def test_a_study_given_by_configfile_replaces_the_default_one(project: Any) -> N
     assert jobs["train"] == jobs["evaluate"] == 8
     assert jobs["prepare_subset"] == 2
     assert "fetch_source" not in jobs
+
+
+def test_the_cluster_profile_is_planned_where_there_is_no_slurm(
+    project: Any, repository: Path, path_without_slurm: str
+) -> None:
+    (project.root / "cluster").symlink_to(repository / "cluster")
+    env = project.environment() | {"PATH": path_without_slurm}
+    command = [sys.executable, "-m", "snakemake", "--profile", "cluster", "-n", "--quiet", "rules", "--configfile"]
+    done = subprocess.run([*command, "config/offline.yaml"], cwd=project.root, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    counts = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
+    assert counts["train"] == counts["evaluate"] == "8"
 
 
 def test_one_cell_is_planned_by_its_path(project: Any) -> None:

@@ -222,3 +222,13 @@ def test_a_plan_needs_neither_slurm_nor_submitit(tmp_path: Path) -> None:
         [sys.executable, "without.py", "--cores", "1"], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_the_local_backend_needs_no_slurm(tmp_path: Path, path_without_slurm: str) -> None:
+    (tmp_path / "Snakefile").write_text("rule a:\n    output: 'a'\n    shell: 'touch {output}'\n")
+    command = [sys.executable, "-m", "snakemake", "--executor", "submitit", "--jobs", "1", "--submitit-cluster"]
+    env = os.environ | {"PATH": path_without_slurm}
+    refused = subprocess.run([*command, "slurm"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert refused.returncode and "use --submitit-cluster local" in refused.stderr
+    run = subprocess.run([*command, "local"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert run.returncode == 0 and (tmp_path / "a").exists(), run.stderr
