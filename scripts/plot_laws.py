@@ -21,9 +21,10 @@ def main() -> None:
     )
     parser.add_argument("--svg", required=True, type=Path)
     parser.add_argument("--pdf", required=True, type=Path)
+    parser.add_argument("--png", type=Path)
     args = parser.parse_args()
     laws = [read_json(path) for path in args.laws]
-    save_figure(law_figure(pd.read_parquet(args.metrics), laws, args.methods), args.svg, args.pdf)
+    save_figure(law_figure(pd.read_parquet(args.metrics), laws, args.methods), args.svg, args.pdf, args.png)
 
 
 if __name__ == "__main__":

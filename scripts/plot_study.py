@@ -34,6 +34,7 @@ def main() -> None:
         kind.add_argument("--metrics", required=True, type=Path, help="tables/metrics.parquet")
         kind.add_argument("--svg", required=True, type=Path)
         kind.add_argument("--pdf", required=True, type=Path)
+        kind.add_argument("--png", type=Path)
     args = parser.parse_args()
     metrics = pd.read_parquet(args.metrics)
     if args.kind == "learning-curves":
@@ -53,7 +54,7 @@ def main() -> None:
     else:
         targets = [(dataset, metric) for dataset, metric in args.targets]
         figure = prediction_figure(metrics, pd.read_csv(args.predictions), targets, args.methods)
-    save_figure(figure, args.svg, args.pdf)
+    save_figure(figure, args.svg, args.pdf, args.png)
 
 
 if __name__ == "__main__":

@@ -4,59 +4,43 @@ import argparse
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import read_json, write_text
-from clip_scaling.report.page import FIGURE_LABELS, StudyResults, render_report
+from clip_scaling.manifests import write_text
+from clip_scaling.report.page import FIGURE_LABELS, render_report
+from clip_scaling.report.read import Inputs, read_study
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", required=True, type=Path, help="results/{study}: its tables, runs and figures")
     parser.add_argument("--study", required=True, help="name of the study")
     parser.add_argument("--title", default="", help="heading of the page; default: the study's name")
-    parser.add_argument("--metrics", required=True, type=Path, help="tables/metrics.parquet")
-    parser.add_argument("--law-table", required=True, type=Path, help="tables/laws.csv")
-    parser.add_argument("--method-table", type=Path, help="tables/methods.csv")
+    parser.add_argument("--configfile", default="config/laptop.yaml", help="the study file, for the commands printed")
     parser.add_argument("--laws", required=True, type=Path, nargs="+", help="law files, most telling first")
     parser.add_argument("--methods", type=json.loads, default={}, help="JSON {source: method} of the headline laws")
-    parser.add_argument("--cells", type=Path, help="tables/cells.csv; left out where nothing was trained")
-    parser.add_argument("--runs", type=Path, help="folder of {cell}/train.json")
     parser.add_argument("--manifests", type=Path, nargs="*", default=[], help="of sources, subsets, evaluation sets")
-    parser.add_argument("--learning-rates", type=Path, help="tables/learning_rates.csv, where it exists")
-    for kind in FIGURE_LABELS:
-        parser.add_argument(f"--{kind}-figure", type=Path, help="SVG")
+    parser.add_argument("--cards", type=Path, nargs="*", default=[], help="data cards, results/data/{data}/card.json")
+    parser.add_argument("--figures", nargs="*", default=[], choices=list(FIGURE_LABELS), help="figures to show")
     parser.add_argument(
-        "--target-figures", type=Path, nargs="*", default=[], help="SVG of single laws, .../TARGET/METRIC.svg"
+        "--single-figures", type=json.loads, default=[], help="JSON [[dataset, metric], ...] of figures to link to"
     )
+    parser.add_argument("--released", type=Path, help="released tables, where the cells were trained elsewhere")
     parser.add_argument("--output", required=True, type=Path, help="report.html")
     args = parser.parse_args()
-    drawn = {kind: getattr(args, f"{kind.replace('-', '_')}_figure") for kind in FIGURE_LABELS}
-    metrics = pd.read_parquet(args.metrics)
-    laws = [read_json(path) for path in args.laws]
-    page = render_report(
-        StudyResults(
-            name=args.study,
-            title=args.title,
-            metrics=metrics,
-            law_table=pd.read_csv(args.law_table),
-            method_table=pd.read_csv(args.method_table) if args.method_table else None,
-            laws=laws,
-            methods=args.methods,
-            records=[read_json(args.runs / cell / "train.json") for cell in pd.read_csv(args.cells)["cell"]]
-            if args.cells
-            else [],
-            manifests=[read_json(path) for path in args.manifests],
-            sweep=pd.read_csv(args.learning_rates) if args.learning_rates and args.learning_rates.exists() else None,
-            figures={kind: path.read_text(encoding="utf-8") for kind, path in drawn.items() if path},
-            target_figures={
-                (law["target"], law["metric"]): path.read_text(encoding="utf-8")
-                for law in laws
-                for path in args.target_figures
-                if path.as_posix().endswith(f"/{law['target']}/{law['metric']}.svg")
-            },
-        )
+    inputs = Inputs(
+        folder=args.folder,
+        name=args.study,
+        title=args.title,
+        methods=args.methods,
+        configfile=args.configfile,
+        laws=args.laws,
+        manifests=args.manifests,
+        cards=args.cards,
+        figures=args.figures,
+        single_figures=[(dataset, metric) for dataset, metric in args.single_figures],
+        released=args.released,
     )
+    page = render_report(read_study(inputs))
     write_text(args.output, page)
     print(f"{len(page.encode()) / 1e6:.2f} MB -> {args.output}")
 

@@ -1,9 +1,11 @@
 """Figures in the manner of the paper, and the page that holds the study."""
 
+import os
+
 MAIN_TARGETS = TARGETS[:7]
 MAIN_LAWS = [f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in MAIN_TARGETS]
 PROBES = [pair for pair in TARGETS if pair[0].startswith("linear_probe/")]
-PROBE_FIGURE = f"{STUDY_DIR}/figures/linear-probes.svg" if PROBES else []
+FIGURES = ["laws", "predictions", "allocation", "bottleneck", "learning-curves", *(["linear-probes"] if PROBES else [])]
 CURVES = expand(f"{STUDY_DIR}/train/{{cell}}/curve.jsonl", cell=CELLS) if IS_TRAINED else []
 RECORDS = expand(f"{STUDY_DIR}/train/{{cell}}/train.json", cell=CELLS) if IS_TRAINED else []
 MANIFESTS = (
@@ -12,6 +14,7 @@ MANIFESTS = (
     if IS_TRAINED
     else []
 )
+CARDS = []
 
 
 def headline_methods(wildcards):
@@ -23,12 +26,9 @@ def probe_methods(wildcards):
     return canonical_json({"openclip": "ols-all", "openai": "ols-all"})
 
 
-def run_arguments(wildcards):
-    """What only a trained study can show: its runs, and the search for learning rates where it was made."""
-    if not IS_TRAINED:
-        return ""
-    # No input: the search is asked for by itself (`snakemake sweep`), and shown where it was.
-    return f"--cells {STUDY_DIR}/tables/cells.csv --runs {STUDY_DIR}/train --learning-rates {STUDY_DIR}/tables/learning_rates.csv"
+def study_file(wildcards):
+    """The study file, as the commands on the page name it."""
+    return os.path.relpath(workflow.configfiles[-1])
 
 
 rule plot_law:
@@ -43,6 +43,7 @@ rule plot_law:
             labels={"target": "{dataset}", "metric": "{metric}"},
         ),
         pdf=f"{STUDY_DIR}/figures/laws/{{dataset}}/{{metric}}.pdf",
+        png=f"{STUDY_DIR}/figures/laws/{{dataset}}/{{metric}}.png",
     log:
         f"results/logs/{STUDY.study}/figures/laws/{{dataset}}/{{metric}}.log",
     benchmark:
@@ -53,7 +54,7 @@ rule plot_law:
         "Draw the law of {wildcards.dataset} {wildcards.metric}"
     shell:
         "python scripts/plot_laws.py --metrics {input.metrics} --laws {input.law:q} --methods {params.methods:q}"
-        " --svg {output.svg:q} --pdf {output.pdf:q} 2>&1 | tee {log:q}"
+        " --svg {output.svg:q} --pdf {output.pdf:q} --png {output.png:q} 2>&1 | tee {log:q}"
 
 
 rule plot_laws:
@@ -68,6 +69,7 @@ rule plot_laws:
             labels={"target": "all", "metric": "all"},
         ),
         pdf=f"{STUDY_DIR}/figures/laws.pdf",
+        png=f"{STUDY_DIR}/figures/laws.png",
     log:
         f"results/logs/{STUDY.study}/figures/laws.log",
     benchmark:
@@ -78,7 +80,7 @@ rule plot_laws:
         f"Draw the laws of {len(MAIN_TARGETS)} targets"
     shell:
         "python scripts/plot_laws.py --metrics {input.metrics} --laws {input.laws:q} --methods {params.methods:q}"
-        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+        " --svg {output.svg} --pdf {output.pdf} --png {output.png} 2>&1 | tee {log}"
 
 
 rule plot_predictions:
@@ -93,6 +95,7 @@ rule plot_predictions:
             labels={"target": "all", "metric": "predicted against measured"},
         ),
         pdf=f"{STUDY_DIR}/figures/predictions.pdf",
+        png=f"{STUDY_DIR}/figures/predictions.png",
     log:
         f"results/logs/{STUDY.study}/figures/predictions.log",
     benchmark:
@@ -104,7 +107,7 @@ rule plot_predictions:
         "Draw predicted against measured error"
     shell:
         "python scripts/plot_study.py predictions --metrics {input.metrics} --predictions {input.predictions}"
-        " --targets {params.targets:q} --methods {params.methods:q} --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+        " --targets {params.targets:q} --methods {params.methods:q} --svg {output.svg} --pdf {output.pdf} --png {output.png} 2>&1 | tee {log}"
 
 
 rule plot_allocation:
@@ -119,6 +122,7 @@ rule plot_allocation:
             labels={"target": "first", "metric": "allocation of compute"},
         ),
         pdf=f"{STUDY_DIR}/figures/allocation.pdf",
+        png=f"{STUDY_DIR}/figures/allocation.png",
     log:
         f"results/logs/{STUDY.study}/figures/allocation.log",
     benchmark:
@@ -127,7 +131,7 @@ rule plot_allocation:
         "Draw the compute-optimal model and samples"
     shell:
         "python scripts/plot_study.py allocation --metrics {input.metrics} --allocation {input.allocation}"
-        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+        " --svg {output.svg} --pdf {output.pdf} --png {output.png} 2>&1 | tee {log}"
 
 
 rule plot_bottleneck:
@@ -141,6 +145,7 @@ rule plot_bottleneck:
             labels={"figure": "data bottleneck"},
         ),
         pdf=f"{STUDY_DIR}/figures/bottleneck.pdf",
+        png=f"{STUDY_DIR}/figures/bottleneck.png",
     log:
         f"results/logs/{STUDY.study}/figures/bottleneck.log",
     benchmark:
@@ -152,7 +157,7 @@ rule plot_bottleneck:
         "Draw held-out error against samples seen by data size"
     shell:
         "python scripts/plot_study.py bottleneck --metrics {input.metrics} {params.target}"
-        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+        " --svg {output.svg} --pdf {output.pdf} --png {output.png} 2>&1 | tee {log}"
 
 
 rule plot_learning_curves:
@@ -167,6 +172,7 @@ rule plot_learning_curves:
             labels={"figure": "learning curves"},
         ),
         pdf=f"{STUDY_DIR}/figures/learning-curves.pdf",
+        png=f"{STUDY_DIR}/figures/learning-curves.png",
     log:
         f"results/logs/{STUDY.study}/figures/learning-curves.log",
     benchmark:
@@ -177,7 +183,7 @@ rule plot_learning_curves:
         "Draw the learning curves"
     shell:
         "python scripts/plot_study.py learning-curves --metrics {input.metrics} {params.curves}"
-        " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+        " --svg {output.svg} --pdf {output.pdf} --png {output.png} 2>&1 | tee {log}"
 
 
 if PROBES:
@@ -194,6 +200,7 @@ if PROBES:
                 labels={"target": "linear probes", "metric": "all"},
             ),
             pdf=f"{STUDY_DIR}/figures/linear-probes.pdf",
+            png=f"{STUDY_DIR}/figures/linear-probes.png",
         log:
             f"results/logs/{STUDY.study}/figures/linear-probes.log",
         benchmark:
@@ -205,7 +212,7 @@ if PROBES:
             "Draw the laws of linear probes"
         shell:
             "python scripts/plot_laws.py --metrics {input.metrics} --laws {input.laws:q} --methods {params.methods:q}"
-            " --svg {output.svg} --pdf {output.pdf} 2>&1 | tee {log}"
+            " --svg {output.svg} --pdf {output.pdf} --png {output.png} 2>&1 | tee {log}"
 
 
 rule report:
@@ -215,14 +222,11 @@ rule report:
         method_table=f"{STUDY_DIR}/tables/methods.csv",
         laws=[f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in TARGETS],
         records=RECORDS,
+        curves=CURVES,
         manifests=MANIFESTS,
-        laws_figure=f"{STUDY_DIR}/figures/laws.svg",
-        predictions_figure=f"{STUDY_DIR}/figures/predictions.svg",
-        allocation_figure=f"{STUDY_DIR}/figures/allocation.svg",
-        bottleneck_figure=f"{STUDY_DIR}/figures/bottleneck.svg",
-        learning_curves_figure=f"{STUDY_DIR}/figures/learning-curves.svg",
-        probe_figure=PROBE_FIGURE,
-        target_figures=[f"{STUDY_DIR}/figures/laws/{dataset}/{metric}.svg" for dataset, metric in MAIN_TARGETS],
+        cards=CARDS,
+        figures=expand(f"{STUDY_DIR}/figures/{{kind}}.{{form}}", kind=FIGURES, form=["svg", "png"]),
+        single_figures=[f"{STUDY_DIR}/figures/laws/{dataset}/{metric}.png" for dataset, metric in MAIN_TARGETS],
     output:
         page=report(f"{STUDY_DIR}/report.html", caption="../report/report.rst", category="Report"),
     log:
@@ -233,14 +237,14 @@ rule report:
         study=STUDY.study,
         title=STUDY.title,
         methods=headline_methods,
-        runs=run_arguments,
-        probes=f"--linear-probes-figure {PROBE_FIGURE}" if PROBES else "",
+        single_figures=canonical_json(MAIN_TARGETS),
+        figures=FIGURES,
+        configfile=study_file,
+        released="" if IS_TRAINED else "--released results/data/published",
     message:
         "Write {output.page}, one file that opens offline"
     shell:
-        "python scripts/write_report.py --study {params.study} --title {params.title:q} --metrics {input.metrics}"
-        " --law-table {input.law_table} --method-table {input.method_table} --laws {input.laws:q} --methods {params.methods:q} {params.runs}"
-        " --manifests {input.manifests} --laws-figure {input.laws_figure} --bottleneck-figure {input.bottleneck_figure}"
-        " --predictions-figure {input.predictions_figure} --learning-curves-figure {input.learning_curves_figure}"
-        " --allocation-figure {input.allocation_figure} {params.probes}"
-        " --target-figures {input.target_figures:q} --output {output.page} 2>&1 | tee {log}"
+        f"python scripts/write_report.py --folder {STUDY_DIR} --study {{params.study}} --title {{params.title:q}}"
+        " --configfile {params.configfile:q} --laws {input.laws:q} --methods {params.methods:q} --manifests {input.manifests}"
+        " --cards {input.cards} --figures {params.figures} --single-figures {params.single_figures:q} {params.released}"
+        " --output {output.page} 2>&1 | tee {log}"

@@ -41,7 +41,7 @@ SVG = '<svg viewBox="0 0 1 1"><defs><path id="p"/></defs><use xlink:href="#p"/><
 @pytest.fixture
 def page(study: StudyResults) -> Page:
     figures = {kind: SVG for kind in FIGURE_LABELS}
-    return Page(render_report(dataclasses.replace(study, figures=figures, target_figures={("icons", "acc1"): SVG})))
+    return Page(render_report(dataclasses.replace(study, figures=figures, single_figures=[("icons", "acc1")])))
 
 
 def test_the_page_asks_nothing_of_any_network(page: Page) -> None:
@@ -61,7 +61,7 @@ def test_headings_do_not_skip_a_level_and_every_table_has_a_caption(page: Page) 
 
 def test_the_first_screen_answers_what_which_how_sure_and_at_what_cost(study: StudyResults) -> None:
     text = render_report(study)
-    first = " ".join("".join(Page(text[: text.index("<nav")]).text).split())
+    first = " ".join("".join(Page(text[: text.index('id="explore"')]).text).split())
     assert "12 cells" in first
     assert "E = 2 C−0.250" in first
     assert "[−0.271, −0.229]" in first

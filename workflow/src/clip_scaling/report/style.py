@@ -18,6 +18,8 @@ COLUMN_WIDTH = 3.4
 """Inches: one column of a two-column paper."""
 TEXT_WIDTH = 7.0
 """Inches: both columns."""
+PNG_DPI = 300
+"""What printers ask of a figure that is no drawing."""
 
 # The page replaces these three by its own colours, so that figures follow light and dark. Nothing else uses them.
 INK = "#1c2126"
@@ -77,14 +79,23 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Figure, svg: Path, pdf: Path) -> None:
-    """Write a figure as SVG and PDF: the same figure gives the same bytes, on any day."""
+def save_figure(figure: Figure, svg: Path, pdf: Path, png: Path | None = None) -> None:
+    """Write a figure as SVG, PDF and PNG: the same figure gives the same bytes, on any day.
+
+    SVG and PDF have no background, so that they stand on any paper or page; PNG is white, for slides and messages.
+    """
     with figure_style():
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out by now; every file would do it again
-        for path, kind, undated in ((svg, "svg", {"Date": None}), (pdf, "pdf", {"CreationDate": None})):
+        looks: list[tuple[Path, str, dict[str, Any]]] = [
+            (svg, "svg", {"metadata": {"Date": None}}),
+            (pdf, "pdf", {"metadata": {"CreationDate": None}}),
+        ]
+        if png is not None:
+            looks.append((png, "png", {"dpi": PNG_DPI, "facecolor": "white", "metadata": {"Software": None}}))
+        for path, kind, look in looks:
             with atomic_path(path) as temporary:
-                figure.savefig(temporary, format=kind, metadata=undated, bbox_inches="tight", pad_inches=0.03)
+                figure.savefig(temporary, format=kind, bbox_inches="tight", pad_inches=0.03, **look)
 
 
 LegendGroup = tuple[str, list[Line2D], float]

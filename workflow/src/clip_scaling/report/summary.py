@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .names import dataset_title, gmacs_text, metric_title, short_count, source_title, supported, with_interval
-from .tables import cells_of, headline_fits, is_law, reservation
+from .tables import cells_of, headline_fits, is_law, law_path, reservation
 
 
 def grid_summary(metrics: pd.DataFrame) -> dict[str, Any]:
@@ -36,6 +36,7 @@ def headlines(laws: Sequence[dict[str, Any]], methods: Mapping[str, str]) -> lis
         {
             "target": dataset_title(law["target"]),
             "metric": metric_title(law["metric"]),
+            "file": law_path(law["target"], law["metric"]),
             "source": source_title(fit["source"]),
             "method": fit["method"],
             "law": is_law(fit),
@@ -62,6 +63,7 @@ def law_rows(laws: pd.DataFrame) -> list[dict[str, Any]]:
             {
                 "target": dataset_title(row["target"]),
                 "metric": metric_title(row["metric"]),
+                "file": law_path(row["target"], row["metric"]),
                 "source": source_title(row["source"]) if known["source"] else "",
                 "method": row["method"],
                 "form": known["form"] or "",
@@ -106,6 +108,7 @@ def next_cell_rows(laws: Sequence[dict[str, Any]], listed: int = 8) -> dict[str,
             return {
                 "target": dataset_title(law["target"]),
                 "metric": metric_title(law["metric"]),
+                "file": law_path(law["target"], law["metric"]),
                 "method": ranked[0]["method"],
                 "now": ranked[0]["half_width_now"],
                 "rows": [

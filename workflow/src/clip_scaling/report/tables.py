@@ -47,6 +47,11 @@ def budgets_of(samples_seen: pd.Series) -> list[float]:
     return [float(np.median(group)) for group in groups]
 
 
+def law_path(target: str, metric: str) -> str:
+    """Where a law file lies, from the study's folder and from its page."""
+    return f"laws/{target}/{metric}.json"
+
+
 def is_law(fit: dict[str, Any]) -> bool:
     """Whether a fit's verdict lets its line be drawn: `law`, or `law, RESERVATION: why`."""
     return str(fit["verdict"]).startswith("law")

@@ -1,0 +1,196 @@
+"""What the page says of cost, events, the choices behind an exponent, and what the data do not support."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..metrics import to_error
+from .names import dataset_title, metric_title, source_title, with_interval
+from .summary import headlines
+from .tables import cells_of, headline_fits, is_law, law_path, reservation
+
+
+def device_hours(record: dict[str, Any], seconds: float) -> float:
+    """Seconds of a cell's job as hours of cores on a CPU (x ranks x threads), of devices elsewhere (x ranks)."""
+    kind = record["device"].split(":")[0]
+    return seconds * record["ranks"] * (record["threads"] if kind == "cpu" else 1) / 3600
+
+
+def lost_seconds(record: dict[str, Any]) -> float:
+    """Seconds of training that an attempt did and its successor had to do again."""
+    return sum(attempt.get("lost_seconds", 0.0) for attempt in record.get("attempts", []))
+
+
+def cost_rows(records: Sequence[dict[str, Any]], plan: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Hours planned, used and lost by model, and of all: {model, cells, attempts, planned, used, lost, ratio}.
+
+    plan: plan/plan.json, None where there is none. planned is None where it knows not all cells; ratio is used by
+    planned. Empty where the study trained nothing.
+    """
+    planned = {row["cell"]: row["planned_hours"] for row in plan["rows"]} if plan else {}
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        groups.setdefault(record["model"], []).append(record)
+    rows = []
+    for name, group in [*groups.items(), *([("all", list(records))] if len(groups) > 1 else [])]:
+        hours = [planned.get(record["cell"]) for record in group]
+        known = [hour for hour in hours if hour is not None]
+        total = sum(known) if len(known) == len(hours) else None
+        used = sum(device_hours(record, record["seconds"]) for record in group)
+        rows.append(
+            {
+                "model": name,
+                "cells": len(group),
+                "attempts": sum(max(1, len(record.get("attempts", []))) for record in group),
+                "planned": total,
+                "used": used,
+                "lost": sum(device_hours(record, lost_seconds(record)) for record in group),
+                "ratio": used / total if total else None,
+            }
+        )
+    return rows
+
+
+def event_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every instability that training met, as train.json has it, with its cell."""
+    return [{"cell": record["cell"], **event} for record in records for event in record.get("events", [])]
+
+
+def sensitivity_rows(laws: Sequence[dict[str, Any]], methods: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Range of the exponent over all choices that a law file records, by target and source, beside the headline."""
+    rows = []
+    for law in laws:
+        choices = pd.DataFrame(law.get("sensitivity", []))
+        for fit in headline_fits(law, methods):
+            own = choices[choices["source"] == fit["source"]] if len(choices) else choices
+            if len(own):
+                alphas = own["alpha"]
+                rows.append(
+                    {
+                        "target": dataset_title(law["target"]),
+                        "metric": metric_title(law["metric"]),
+                        "file": law_path(law["target"], law["metric"]),
+                        "source": source_title(fit["source"]),
+                        "alpha": with_interval(fit["alpha"], fit["alpha_low"], fit["alpha_high"])
+                        if is_law(fit) and fit["alpha"] is not None
+                        else "",
+                        "choices": len(own),
+                        **{name: f"{value:.3f}" for name, value in
+                           (("least", alphas.min()), ("median", alphas.median()), ("greatest", alphas.max()))},
+                        "changes_sign": bool(alphas.min() < 0 < alphas.max()),
+                    }
+                )  # fmt: skip
+    return rows
+
+
+def comparison_rows(laws: Sequence[dict[str, Any]], methods: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Pairs of sources (or of training distributions) by target: difference of exponents, crossover, verdict in words.
+
+    Of several methods that compare a pair, the headline method of the first is told.
+    """
+    rows = []
+    for law in laws:
+        chosen = {fit["source"]: fit["method"] for fit in headline_fits(law, methods)}
+        for row in law.get("comparisons", []):
+            if row["method"] != chosen.get(row["first"]):
+                continue
+            known = row["difference"] is not None
+            rows.append(
+                {
+                    "target": dataset_title(law["target"]),
+                    "metric": metric_title(law["metric"]),
+                    "file": law_path(law["target"], law["metric"]),
+                    "pair": f"{source_title(row['first'])} and {source_title(row['second'])}",
+                    "method": row["method"],
+                    "difference": with_interval(row["difference"], row["difference_low"], row["difference_high"])
+                    if known
+                    else "",
+                    "crossover": row["crossover_gmacs"],
+                    "verdict": row["verdict"],
+                }
+            )
+    return rows
+
+
+def left_out_rows(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """What the law of the other models said of those left out, by the chosen method: errors, interval, whether held.
+
+    table: tables/leave_out.csv; None where nothing was left out.
+    """
+    rows = []
+    for row in (table[table["chosen"]] if table is not None else pd.DataFrame()).to_dict("records"):
+        said, measured, *ends = (float(to_error(row["metric"], row[n])) for n in ("predicted", "actual", "low", "high"))
+        rows.append(
+            {
+                "target": dataset_title(row["target"]),
+                "metric": metric_title(row["metric"]),
+                "file": law_path(row["target"], row["metric"]),
+                "cell": row["cell"],
+                "method": row["method"],
+                "predicted": f"{said:.3f} [{min(ends):.3f}, {max(ends):.3f}]",
+                "measured": f"{measured:.3f}",
+                "inside": bool(min(ends) <= measured <= max(ends)),
+            }
+        )
+    return rows
+
+
+def unsupported(
+    metrics: pd.DataFrame,
+    laws: Sequence[dict[str, Any]],
+    methods: Mapping[str, str],
+    records: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """What the data do not support, most weighty first: {about, says, file}, file being where it is seen."""
+    found = []
+    several = metrics["source"].nunique() > 1
+    rows = headlines(laws, methods)
+    files = [law_path(law["target"], law["metric"]) for law in laws for _ in headline_fits(law, methods)]
+    for wanted in (False, True):
+        for row, file in zip(rows, files, strict=True):
+            if row["plain"] or row["law"] != wanted:
+                continue
+            name = f"{row['target']}, {row['metric']}" + (f" ({row['source']})" if several else "")
+            says = row["verdict"].split(": ")[-1] if ": " in row["verdict"] else row["verdict"]
+            kind = row["verdict"].partition(":")[0].removeprefix("law, ")
+            found.append({"about": name, "says": f"{kind}: {says}", "file": file})
+    for row in sensitivity_rows(laws, methods):
+        if row["changes_sign"]:
+            name = f"{row['target']}, {row['metric']}" + (f" ({row['source']})" if several else "")
+            says = "the sign of the exponent depends on the choice of points, scale and estimator: "
+            says += f"{row['least']} to {row['greatest']}"
+            found.append({"about": name, "says": says, "file": row["file"]})
+    return [*found, *_of_the_whole(metrics, laws, records)]
+
+
+def _of_the_whole(
+    metrics: pd.DataFrame, laws: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    found = []
+    floors = [fit for law in laws for fit in law["fits"] if fit["form"] and "floor" in str(fit["form"])]
+    unbound = sum(reservation(fit) == "not identifiable" for fit in floors)
+    if unbound:
+        says = f"not identifiable in {unbound} of {len(floors)} fits with a floor; no floor is printed for them"
+        found.append({"about": "Irreducible error", "says": says, "file": "tables/laws.csv"})
+    optima = [row for law in laws for row in law.get("allocation", []) if row["gmacs"] is not None]
+    beyond = sum("beyond" in row["verdict"] for row in optima)
+    if beyond:
+        says = f"in {beyond} of {len(optima)} rows the optimum lies beyond the models or samples that were measured"
+        found.append({"about": "Compute-optimal model and samples", "says": says, "file": "tables/allocation.csv"})
+    missing = int(metrics["value"].isna().sum())
+    if missing:
+        says = f"{missing} values of the table are missing"
+        found.append({"about": "Measurements", "says": says, "file": "tables/metrics.csv"})
+    cells = cells_of(metrics)
+    if records and cells["seed"].nunique() == 1:
+        says = "each cell was trained with one seed, so the noise of training is not measured: a difference between "
+        says += "two single cells may be nothing else"
+        found.append({"about": "Noise", "says": says, "file": "tables/cells.csv"})
+    diverged = [record["cell"] for record in records if record["state"] == "diverged"]
+    if diverged:
+        says = f"{len(diverged)} cells diverged and have no metrics: {', '.join(diverged)}"
+        found.append({"about": "Cells", "says": says, "file": "tables/cells.csv"})
+    return found

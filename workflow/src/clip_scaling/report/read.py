@@ -1,0 +1,127 @@
+"""The files of a finished study, read for its page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..laws.published import read_learning_curves
+from ..manifests import read_json
+from .page import DataCard, StudyResults
+
+MAX_SHEET_BYTES = 150_000
+"""A contact sheet that is larger stays beside the page."""
+TABLES = ("laws", "metrics", "methods", "cells", "comparisons", "sensitivity", "leave_out", "allocation", "next_cells")
+"""Tables that the page carries, most asked for first; predictions are last, the law files hold them too."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where a study's files are, beside those at fixed places in its folder, and how it is called.
+
+    folder: results/{study}. methods: headline method by source. laws: law files, most telling first. manifests: of
+    sources, subsets, evaluation sets. cards: results/data/{data}/card.json. figures: keys of page.FIGURE_LABELS that
+    were drawn. single_figures: (dataset, metric) of laws that have a figure of their own. released: the folder of
+    released tables where the cells were trained elsewhere, None where they were trained here.
+    """
+
+    folder: Path
+    name: str
+    title: str
+    methods: Mapping[str, str]
+    configfile: str
+    laws: Sequence[Path]
+    manifests: Sequence[Path] = ()
+    cards: Sequence[Path] = ()
+    figures: Sequence[str] = ()
+    single_figures: Sequence[tuple[str, str]] = ()
+    released: Path | None = None
+
+
+def read_study(inputs: Inputs) -> StudyResults:
+    """All that the page shows. ManifestError where a JSON file is missing."""
+    folder = inputs.folder
+    tables = folder / "tables"
+    laws = [read_json(path) for path in inputs.laws]
+    trained = inputs.released is None
+    cells = list(pd.read_csv(tables / "cells.csv")["cell"]) if trained else []
+    records = [folder / "train" / cell / "train.json" for cell in cells]
+    metrics = [folder / "evaluate" / cell / "metrics.json" for cell in cells]
+    plan, sweep = folder / "plan" / "plan.json", tables / "learning_rates.csv"
+    texts = [*inputs.laws, tables / "laws.csv", tables / "metrics.csv", plan, *records, *metrics]
+    texts += [tables / f"{table}.csv" for table in TABLES[2:]]
+    texts += [*inputs.cards, *inputs.manifests, tables / "predictions.csv"]
+    return StudyResults(
+        name=inputs.name,
+        title=inputs.title,
+        metrics=pd.read_parquet(tables / "metrics.parquet"),
+        law_table=pd.read_csv(tables / "laws.csv"),
+        method_table=pd.read_csv(tables / "methods.csv"),
+        leave_out=_rows(tables / "leave_out.csv"),
+        laws=laws,
+        methods=inputs.methods,
+        records=[read_json(path) for path in records],
+        manifests=[read_json(path) for path in inputs.manifests],
+        cards=[_card(path) for path in inputs.cards],
+        # The plan and the search are asked for by themselves, and shown where they were made.
+        plan=read_json(plan) if trained and plan.is_file() else None,
+        sweep=pd.read_csv(sweep) if trained and sweep.is_file() else None,
+        curves=_released_curves(inputs.released) if inputs.released else _training_curves(folder / "train", cells),
+        figures={kind: (folder / "figures" / f"{kind}.svg").read_text(encoding="utf-8") for kind in inputs.figures},
+        single_figures=inputs.single_figures,
+        files={_from_page(path, folder): path.read_text(encoding="utf-8") for path in texts if path.is_file()},
+        configfile=inputs.configfile,
+    )
+
+
+def _from_page(path: Path, folder: Path) -> str:
+    """The path of a file as a link on the page has it: within the study's folder, or in results/data beside it."""
+    if path.is_relative_to(folder):
+        return path.relative_to(folder).as_posix()
+    return f"../{path.relative_to(folder.parent).as_posix()}"
+
+
+def _rows(path: Path) -> pd.DataFrame | None:
+    """A table that may have no rows."""
+    table = pd.read_csv(path)
+    return table if len(table) else None
+
+
+def _released_curves(folder: Path) -> dict[str, pd.DataFrame]:
+    return {cell: curve.drop(columns="cell") for cell, curve in read_learning_curves(folder).items()}
+
+
+def _training_curves(runs: Path, cells: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Training loss and every number of the validations of each cell that has a curve, by samples."""
+    curves = {}
+    for cell in cells:
+        path = runs / cell / "curve.jsonl"
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        rows = [
+            {"samples": line["samples"], **({"loss": line["loss"]} if "loss" in line else line["validation"])}
+            for line in lines
+            if "loss" in line or "validation" in line
+        ]
+        if rows:
+            curves[cell] = pd.DataFrame(rows)
+    return curves
+
+
+def _card(path: Path) -> DataCard:
+    """A data card, with its contact sheet where there is one that is small enough."""
+    card: dict[str, Any] = read_json(path)
+    sheet = path.with_name("contact_sheet.png")
+    content = sheet.read_bytes() if sheet.is_file() else b""
+    shown = content and len(content) <= MAX_SHEET_BYTES
+    return DataCard(
+        path.parent.name,
+        card,
+        f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}" if shown else "",
+        f"../data/{path.parent.name}/contact_sheet.png" if content else "",
+    )
