@@ -32,7 +32,7 @@ published: $(VENV)-laws/.installed
 		$(if $(TABLES),--config published=$(TABLES))
 	@echo "== Done. Open results/published/report.html"
 
-test: env-dev
+test: env-dev env-img2dataset
 	@echo "== Tests (about ten minutes)"
 	$(RUN) python -m pytest $(PYTEST_ARGS)
 

@@ -9,6 +9,7 @@ import mmap
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -54,7 +55,7 @@ def read_attempts(root: Path) -> pd.DataFrame:
     removed = _removed(root)
     if removed:
         places = zip(attempts["tar"], attempts["offset"], strict=True)
-        attempts["is_present"] &= [(tar, offset) not in removed for tar, offset in places]
+        attempts["is_present"] &= np.array([(tar, offset) not in removed for tar, offset in places])
     return attempts
 
 
