@@ -56,7 +56,11 @@ class Folders:
 
     def benchmark_seconds(self, stage: str, cell: Cell) -> float | None:
         """Wall seconds of a cell's job by Snakemake's benchmark file; None without one."""
-        path = self.root / "results" / "benchmarks" / self.study / stage / f"{cell.name}.tsv"
+        return self.job_seconds(f"{stage}/{cell.name}")
+
+    def job_seconds(self, job: str) -> float | None:
+        """Wall seconds of a job, `evaluate/{cell}`, by its benchmark file; None without one."""
+        path = self.root / "results" / "benchmarks" / self.study / f"{job}.tsv"
         try:
             return float(path.read_text(encoding="utf-8").splitlines()[1].split("\t")[0])
         except (FileNotFoundError, IndexError, ValueError):

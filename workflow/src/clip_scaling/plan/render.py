@@ -17,6 +17,7 @@ COLUMNS = (
     "epochs", "learning_rate", "global_batch_size", "gmacs_per_sample", "compute_gmacs", "gpus", "gpu_hours",
     "gpu_hours_low", "gpu_hours_high", "cores", "cpu_hours", "cpu_hours_low", "cpu_hours_high", "wall_hours",
     "energy_mwh", "storage_gb", "basis", "planned_hours", "used_hours",
+    "evaluation_hours",
 )  # fmt: skip
 
 
@@ -48,6 +49,8 @@ def text_plan(plan: Plan) -> str:
     whole, rest = sums[key], sums[f"{key}_to_do"]
     lines += ["", f"{sums['cells']} cells: {counts}"]
     lines.append(f"{unit}: {_interval(whole)} in all, {_interval(rest)} to do; {sums['compute_gmacs']:.3g} GMAC")
+    bases = dict.fromkeys(row.evaluation_basis for row in plan.rows)
+    lines.append(f"evaluation and fine-tuning: {_number(sums['evaluation_hours'])} {unit} in all ({'; '.join(bases)})")
     lines.append(f"energy: {sums['energy_mwh']:,.4g} MWh")
     lines.append(
         f"storage: {human(sums['peak_storage_gb'])} GB at its peak, {human(sums['storage_gb'])} GB at rest, "

@@ -43,7 +43,10 @@ Z90 = 1.6449
 
 @dataclass(frozen=True)
 class Speed:
-    """One known speed. data, samples_seen: of the very run, if it is one. overhead_seconds: a job's, beside steps."""
+    """One known speed. data, samples_seen: of the very run, if it is one. overhead_seconds: a job's, beside steps.
+
+    start_seconds: of these, before the first step; 0 where nobody looked.
+    """
 
     model: str
     kind: str
@@ -54,6 +57,7 @@ class Speed:
     samples_seen: int | None = None
     local_batch: float | None = None
     overhead_seconds: float = 0.0
+    start_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,17 @@ class Demand:
 
 @dataclass(frozen=True)
 class Estimate:
-    """samples_per_second: of the whole job, the median; sd: of its ln; basis: where it comes from, in words."""
+    """samples_per_second: of the whole job, the median; sd: of its ln; basis: where it comes from, in words.
+
+    start_seconds: of any job of the model, before its first step.
+    """
 
     samples_per_second: float
     sd: float
     overhead_seconds: float
     origin: str
     basis: str
+    start_seconds: float = START_SECONDS
 
     def hours(self, samples: float) -> tuple[float, float, float]:
         """Wall hours for so many samples: the estimate, and its 90 % interval."""
@@ -133,7 +141,9 @@ class SpeedModel:
                 sd = math.hypot(sd, SCALING_SD * away)
                 counts = ", ".join(str(n) for n in sorted({s.devices for s in chosen}))
                 what = f"{len(chosen)} of {counts} {wanted.kind}"
-        return Estimate(math.exp(fmean(logs)) * wanted.devices, sd, overhead, origin, f"{origin}: {what}")
+        starts = [s.start_seconds for s in self.speeds.get(("pilot", cell.model, wanted.kind), ()) if s.start_seconds]
+        start = median(starts) if starts else START_SECONDS
+        return Estimate(math.exp(fmean(logs)) * wanted.devices, sd, overhead, origin, f"{origin}: {what}", start)
 
     def _scatter_of(self, origin: str, kind: str) -> float:
         """Standard deviation of ln speed a device between runs of one model, pooled over models."""

@@ -10,6 +10,7 @@ from ..compute import gmacs_per_sample
 from ..config import IconifySource, UrlListSource
 from ..grid import Cell
 from ..study import ResolvedStudy, samples_trained
+from .after_training import AfterTraining
 from .hardware import CPU, DEVICES
 from .records import Folders, changes, last_plan, measured_speed, read_pilots, read_progress, read_record, saved_step
 from .speeds import Speed, SpeedModel, demand, read_speed_table
@@ -24,7 +25,8 @@ class Row:
 
     samples_seen: of the whole run, steps x batch; samples_trained: what it still adds, under schedule wsd beside its
     trunk's other budgets, and beyond what is saved.
-    planned_gpu_hours, used_gpu_hours: the estimate before it ran, and what it took; the same of device hours on CPU.
+    planned_hours, used_hours: device hours, the estimate before it ran, and what it took.
+    evaluation_hours: of what follows training, evaluation and fine-tuning, on one device.
     """
 
     cell: str
@@ -58,6 +60,8 @@ class Row:
     sd: float
     planned_hours: float | None = None
     used_hours: float | None = None
+    evaluation_hours: float = 0.0
+    evaluation_basis: str = ""
 
 
 @dataclass
@@ -108,6 +112,7 @@ def make_plan(study: ResolvedStudy, root: Path) -> Plan:
     before = last_plan(folders)
     planned = {row["cell"]: row for row in before["rows"]} if before else {}
     blocks = _Blocks(study, folders)
+    after = AfterTraining(study, folders, records)
     gmacs = {name: gmacs_per_sample(config)["total"] for name, config in study.models.items()}
     rows = []
     for name, cell in study.cells.items():
@@ -126,6 +131,7 @@ def make_plan(study: ResolvedStudy, root: Path) -> Plan:
             if used is not None:
                 hours = (used / asked.devices,) * 3
         is_cpu = asked.kind == CPU
+        evaluation_hours, evaluation_basis = after.hours(cell, estimate, asked.devices)
         watts = study.config.costs.watts_per_core if is_cpu else _watts(study, asked.kind)
         device_hours, low, high = (asked.devices * value for value in hours)
         seen, pairs = study.steps(cell) * recipe.global_batch_size, study.config.data[cell.data].pairs
@@ -162,6 +168,8 @@ def make_plan(study: ResolvedStudy, root: Path) -> Plan:
                 sd=estimate.sd if used is None else 0.0,
                 planned_hours=_planned(planned.get(name), state, device_hours),
                 used_hours=used,
+                evaluation_hours=evaluation_hours,
+                evaluation_basis=evaluation_basis,
             )
         )
     cluster = study.config.resources.cluster

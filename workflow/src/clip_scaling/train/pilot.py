@@ -26,8 +26,9 @@ FEWEST_STEPS = 8
 def run_pilot(args: argparse.Namespace) -> dict[str, Any]:
     """Train the cell for args.seconds, in a folder that is deleted.
 
-    Returns the fields of a plan's Speed: samples/s a device over the steps after the warm-up, and overhead_seconds:
-    from the start of this process to the first step, all validations, and the writing of the checkpoint.
+    Returns the fields of a plan's Speed: samples/s a device over the steps after the warm-up, and start_seconds:
+    from the start of this process to the first step; overhead_seconds: these, all validations, and the writing of the
+    checkpoint.
     """
     cell: Cell = args.cell
     begun = psutil.Process().create_time()
@@ -74,6 +75,7 @@ def run_pilot(args: argparse.Namespace) -> dict[str, Any]:
         "origin": "pilot",
         "local_batch": recipe.global_batch_size / devices,
         "overhead_seconds": beside,
+        "start_seconds": opened,
         "steps": timed,
         "seconds": seconds,
     }
