@@ -5,9 +5,10 @@ cp results/offline/plan/plan.json before.json
 snakemake --cores 2 --configfile config/offline.yaml
 python benchmarks/plan_against_run.py --configfile config/offline.yaml --before before.json --cores 2
 
-1. Core-hours of the training jobs: planned by the pilot, and used (Snakemake's benchmark files, the whole jobs).
-2. Training and evaluation from the first job's start to the last one's end: by the clock, and simulated from the jobs'
-   own durations; and simulated from the pilot's estimates for training.
+1. Core-hours of training, evaluation and fine-tuning: planned by the pilot, and used (Snakemake's benchmark files, the
+   whole jobs).
+2. From the first of these jobs' start to the last one's end: by the clock, simulated from the jobs' own durations, and
+   simulated from the pilot's estimates.
 """
 
 import argparse
@@ -29,27 +30,41 @@ def main() -> None:
     study = open_study(args.configfile, args.root)
     folders = Folders(args.root, study.config.study)
     planned = {row["cell"]: row for row in json.loads(args.before.read_text())["rows"]}
-    used, jobs, guessed, ends, starts = 0.0, [], [], [], []
-    for name, cell in study.cells.items():
-        for stage in ("train", "evaluate"):
-            seconds = folders.benchmark_seconds(stage, cell)
-            assert seconds is not None, f"{name}: no benchmark of {stage}. Run the study first."
-            end = (args.root / "results" / "benchmarks" / study.config.study / stage / f"{name}.tsv").stat().st_mtime
+    used: dict[str, float] = {}
+    jobs, guessed, ends, starts = [], [], [], []
+    tuned = set(study.fine_tuned_cells())
+    for name in study.cells:
+        row = planned[name]
+        after_training = [f"evaluate/{name}"]
+        after_training += [f"fine_tune/{name}/{each}" for each in study.fine_tuned_sets()] if name in tuned else []
+        for job in (f"train/{name}", *after_training):
+            stage = job.split("/")[0]
+            seconds = folders.job_seconds(job)
+            assert seconds is not None, f"{job}: no benchmark. Run the study first."
+            end = (args.root / "results" / "benchmarks" / study.config.study / f"{job}.tsv").stat().st_mtime
             ends.append(end)
             starts.append(end - seconds)
+            used[stage] = used.get(stage, 0.0) + seconds / 3600
             is_train = stage == "train"
-            used += seconds / 3600 if is_train else 0.0
-            after = () if is_train else (f"train {name}",)
-            priority = planned[name]["compute_gmacs"] if is_train else 0.0
-            jobs.append(Job(f"{stage} {name}", seconds, 1, after, priority))
-            guess = planned[name]["wall_hours"] * 3600 if is_train else seconds
-            guessed.append(Job(f"{stage} {name}", guess, 1, after, priority))
-    hours = sum(row["cpu_hours"] for row in planned.values())
-    print(f"training, core-hours: planned {hours:.4f}, used {used:.4f} ({hours / used - 1:+.1%})")
+            after, priority = ((), row["compute_gmacs"]) if is_train else ((f"train/{name}",), 0.0)
+            jobs.append(Job(job, seconds, 1, after, priority))
+            guess = row["wall_hours"] if is_train else row["evaluation_hours"] / len(after_training)
+            guessed.append(Job(job, guess * 3600, 1, after, priority))
+    training = sum(row["cpu_hours"] for row in planned.values())
+    rest = sum(row["evaluation_hours"] for row in planned.values())
+    used_rest = sum(hours for stage, hours in used.items() if stage != "train")
+    tell("training, core-hours: planned", training, used["train"])
+    tell("evaluation and fine-tuning: planned", rest, used_rest)
+    tell("all: planned", training + rest, used["train"] + used_rest)
     clock = max(ends) - min(starts)
     for what, its in (("the jobs' durations", jobs), ("the pilot's estimates", guessed)):
         found = simulate(its, Machines(devices=args.cores)).finish_hours  # in seconds, as the durations
         print(f"{what}: simulated {found:.1f} s, by the clock {clock:.1f} s ({found / clock - 1:+.1%})")
+
+
+def tell(what: str, planned: float, used: float) -> None:
+    """One line with the error of an estimate."""
+    print(f"{what} {planned:.4f}, used {used:.4f} ({planned / used - 1:+.1%})")
 
 
 if __name__ == "__main__":

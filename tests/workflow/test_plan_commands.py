@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +105,39 @@ def test_a_pilot_measures_the_speed_that_the_plan_takes(finished: Any) -> None:
     assert pilot["samples_per_second_per_device"] == pytest.approx(pilot["steps"] * 128 / pilot["seconds"])
     assert 8 <= pilot["steps"] <= 13 and pilot["overhead_seconds"] > 0
     assert not (finished.root / "unused").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_cell_is_shown_at_once_and_the_next_run_resumes_it_and_redoes_nothing_else(
+    finished: Any, make_project: Any
+) -> None:
+    project = make_project()
+    for name in ("results", ".snakemake"):
+        shutil.copytree(finished.root / name, project.root / name, symlinks=True)
+    cell = CELL.replace("2K", "30K")
+    study = project.study()
+    study["grid"]["include"] = [{"model": "ViT-nano-8", "data": "Scenes-1K", "samples_seen": "30K"}]
+    study["resources"] = {"train": {"checkpoint_minutes": 0.01}}
+    file = project.write(study)
+    train, target = project.root / "results" / "tiny" / "train", f"results/tiny/evaluate/{cell}/metrics.json"
+    before = {path: path.stat().st_mtime_ns for path in train.parent.glob("*/*/*.json")}
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", target, "--configfile", str(file)]
+    driver = subprocess.Popen(command, cwd=project.root, env=project.environment(), stderr=subprocess.DEVNULL)
+    resume = train / cell / "resume"
+    deadline = time.monotonic() + 180
+    while not list(resume.glob("step-*.pt")):
+        assert driver.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(json.loads((resume / "attempts.jsonl").read_text())["pid"], signal.SIGKILL)
+    shown = json.loads(clip_scaling(project, "status", "--json", "--configfile", str(file)).stdout)
+    assert {row["cell"]: row["state"] for row in shown["cells"]}[cell] == "interrupted"
+    assert driver.wait(timeout=120) and not (train / cell / "train.json").exists()
+    saved = max(int(path.name.split("-")[1]) for path in resume.glob("step-*.pt"))
+    jobs = project.planned(file)
+    assert jobs["train"] == jobs["evaluate"] == 1 and not {"prepare_source", "prepare_subset", "pack_subset"} & set(
+        jobs
+    )
+    project.snakemake(target, "--configfile", file)
+    attempts = json.loads((train / cell / "train.json").read_text())["attempts"]
+    assert [attempt["from_step"] for attempt in attempts] == [0, saved]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
