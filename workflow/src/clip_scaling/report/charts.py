@@ -76,7 +76,7 @@ def _curves() -> dict[str, Any]:
 def _sensitivity() -> dict[str, Any]:
     """The exponent by every defensible choice. Data: choices, headline (the law's own, with its interval)."""
     y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, grid=True, ticks=False, domain=False))
-    x = alt.X("alpha:Q", scale=alt.Scale(zero=False, nice=True, padding=8))
+    x = alt.X("alpha:Q")
     told = [
         alt.Tooltip(f"{field}:N", title=field) for field in ("points", "scale", "estimator", "left out", "runs", "α")
     ]

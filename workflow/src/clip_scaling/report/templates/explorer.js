@@ -269,7 +269,10 @@ class Explorer {
     const headline = fits.filter((fit) => fit.alpha !== null && fit.verdict.startsWith("law") && this.shownSource(fit.source))
       .map((fit) => ({ alpha: fit.alpha, low: fit.alpha_low, high: fit.alpha_high, ink: this.ink(fit.source) }));
     const spec = structuredClone(this.charts.sensitivity);
-    for (const layer of spec.layer) layer.encoding.x.axis = { title: "exponent α" };
+    const ends = [...choices.map((choice) => choice.alpha), ...headline.flatMap((law) => [law.low ?? law.alpha, law.high ?? law.alpha])];
+    const room = 0.04 * (Math.max(...ends) - Math.min(...ends)) || 0.01;
+    const domain = [Math.min(...ends) - room, Math.max(...ends) + room];
+    for (const layer of spec.layer) Object.assign(layer.encoding.x, { axis: { title: "exponent α" }, scale: { domain, nice: false } });
     spec.height = 60 + 26 * new Set(choices.map((choice) => choice.row)).size;
     const symbols = { circle: "●", square: "■", "triangle-up": "▲", diamond: "◆", cross: "✚", "triangle-down": "▼" };
     $("sensitivity-key").textContent = `${estimators.map((one, i) => `${symbols[SHAPES[i % SHAPES.length]]} ${one}`).join(", ")}; ` +
