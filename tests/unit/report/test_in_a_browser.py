@@ -25,7 +25,7 @@ CHOICE = {"source": "study", "left_out": "", "points": "all", "scale": "log", "e
 
 
 def interactive_study() -> StudyResults:
-    """12 cells of one target by two methods, one of them without a law; a curve and a record of every cell."""
+    """12 cells, each with curve and record; one target by three methods, one without a law, one of several factors."""
     metrics = make_metrics().query("dataset == 'icons'")
     # E = 2 C^-0.25 at 0.1 GMAC x 1,000,192 samples: an error of 0.112, of which the law says just that.
     rows = metrics.to_dict("records")
@@ -35,7 +35,11 @@ def interactive_study() -> StudyResults:
     law: dict[str, Any] = {
         "target": "icons",
         "metric": "acc1",
-        "fits": [make_fit(), make_fit("no law: flat, over all 12 runs", method="binned-min-5")],
+        "fits": [
+            make_fit(),
+            make_fit("no law: flat, over all 12 runs", method="binned-min-5"),
+            make_fit(method="loglinear") | {"beta": None, "curve": []},
+        ],
         "predictions": [foretold],
         "sensitivity": [CHOICE | {"alpha": -0.25}, CHOICE | {"estimator": "huber", "alpha": -0.2}],
     }
@@ -132,9 +136,13 @@ def test_filters_axes_and_methods_change_what_is_drawn(reader: Reader) -> None:
     assert page.inner_text("#shown-points") == "6 of 12 points shown"
     page.select_option("#axis", "samples_seen")
     page.wait_for_selector("#law-chart text:text-is('samples seen')")
-    assert "E = 2 C−0.250, exponent between −0.271 and −0.229 at 95 %" in page.text_content("#verdicts")
+    assert "E = 2 C−0.250 (95 % interval −0.271 to −0.229). Law. Method ols-all, 6 points." in page.text_content(
+        "#verdicts"
+    )
     page.select_option("#method", "binned-min-5")
     page.wait_for_function("document.getElementById('verdicts').textContent.startsWith('No law: flat')")
+    page.select_option("#method", "loglinear")
+    page.wait_for_function("document.getElementById('verdicts').textContent.startsWith('Exponent of compute −0.250')")
     for name in ("ViT-small (10 MMAC)", "ViT-large (0.1 GMAC)"):
         page.get_by_label(name).uncheck()
     page.wait_for_selector("#no-points:visible")

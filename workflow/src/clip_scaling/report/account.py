@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -144,7 +145,7 @@ def unsupported(
     methods: Mapping[str, str],
     records: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """What the data do not support, most weighty first: {about, says, file}, file being where it is seen."""
+    """What the data do not support, of the whole study and then by target: {about, says, file it is seen in}."""
     found = []
     several = metrics["source"].nunique() > 1
     rows = headlines(laws, methods)
@@ -163,13 +164,25 @@ def unsupported(
             says = "the sign of the exponent depends on the choice of points, scale and estimator: "
             says += f"{row['least']} to {row['greatest']}"
             found.append({"about": name, "says": says, "file": row["file"]})
-    return [*found, *_of_the_whole(metrics, laws, records)]
+    return [
+        row | {"says": re.sub(r"(?<!\w)-(?=\d)", "−", row["says"])}
+        for row in [*_of_the_whole(metrics, laws, methods, records), *found]
+    ]
 
 
 def _of_the_whole(
-    metrics: pd.DataFrame, laws: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
+    metrics: pd.DataFrame,
+    laws: Sequence[dict[str, Any]],
+    methods: Mapping[str, str],
+    records: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     found = []
+    fits = [fit for law in laws for fit in headline_fits(law, methods)]
+    without, reserved = sum(not is_law(fit) for fit in fits), sum(bool(reservation(fit)) for fit in fits)
+    if without or reserved:
+        says = f"of {len(fits)} headline fits {without} are no law, and {reserved} are laws with a reservation; "
+        says += "each is named below"
+        found.append({"about": "Laws", "says": says, "file": "tables/laws.csv"})
     floors = [fit for law in laws for fit in law["fits"] if fit["form"] and "floor" in str(fit["form"])]
     unbound = sum(reservation(fit) == "not identifiable" for fit in floors)
     if unbound:

@@ -180,7 +180,7 @@ class Explorer {
         const ends = [foretold.low, foretold.high].map((end) => (end === null ? null : error(end)));
         if (!target.is_loss) ends.reverse();
         row.said = plain(error(foretold.predicted));
-        const place = { ...row, what: "predicted", ink: this.ink(cell.source), y: error(foretold.predicted),
+        const place = { ...row, what: "predicted", ink: colour, y: error(foretold.predicted),
           low: ends[0] > 0 ? ends[0] : null, high: ends[1] };
         if (place.y > 0) predicted.push(place);
       }
@@ -291,10 +291,12 @@ class Explorer {
       if (fit.verdict.startsWith("law") && fit.alpha !== null) {
         const [exponent, interval] = withInterval(fit.alpha, fit.alpha_low, fit.alpha_high).split(" [");
         const floor = fit.floor === null || fit.floor === undefined ? "" : ` + ${plain(fit.floor)}`;
-        item.append(make("i", {}, "E"), ` = ${powerText(Number(fit.beta.toPrecision(3)))} `, make("i", {}, "C"),
-          make("sup", {}, exponent), `${floor}${interval ? `, exponent between ${interval.slice(0, -1).replace(", ", " and ")} at 95 %` : ""}. `);
+        // A law of several factors has no one β: only the exponent of compute can be told.
+        if (fit.beta === null) item.append(`Exponent of compute ${exponent}`);
+        else item.append(make("i", {}, "E"), ` = ${powerText(Number(fit.beta.toPrecision(3)))} `, make("i", {}, "C"), make("sup", {}, exponent), floor);
+        item.append(interval ? ` (95 % interval ${interval.slice(0, -1).replace(", ", " to ")}). ` : ". ");
       }
-      const verdict = fit.verdict.replace(`${target.dataset} ${target.metric} (${fit.source}): `, "");
+      const verdict = fit.verdict.replace(`${target.dataset} ${target.metric} (${fit.source}): `, "").replace(/\.$/, "");
       item.append(`${verdict[0].toUpperCase()}${verdict.slice(1)}. Method ${fit.method}, ${fit.n_points} points. `);
       return item;
     });

@@ -1,0 +1,151 @@
+import base64
+import dataclasses
+import gzip
+import json
+import random
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from clip_scaling.report.account import (
+    comparison_rows,
+    cost_rows,
+    event_rows,
+    left_out_rows,
+    sensitivity_rows,
+    unsupported,
+)
+from clip_scaling.report.bundle import pack
+from clip_scaling.report.explorer import CURVE_POINTS, explorer_data, quantity_title
+from clip_scaling.report.page import StudyResults, render_report
+
+from .conftest import make_fit
+
+
+def test_cost_is_planned_against_used_with_the_hours_lost(records: list[dict[str, Any]]) -> None:
+    records[0]["attempts"] = [{}, {"lost_seconds": 1800.0}]
+    plan = {"rows": [{"cell": record["cell"], "planned_hours": 0.25} for record in records]}
+    rows = {row["model"]: row for row in cost_rows(records, plan)}
+    # 6 cells x 300 s x 2 threads = 1 core-hour against 6 x 0.25; half an hour of two threads was lost.
+    assert rows["ViT-small"] == pytest.approx(
+        {"model": "ViT-small", "cells": 6, "attempts": 7, "planned": 1.5, "used": 1.0, "lost": 1.0, "ratio": 1 / 1.5}
+    )
+    assert rows["all"]["used"] == pytest.approx(2.0) and rows["ViT-large"]["lost"] == 0
+
+
+def test_what_was_not_planned_is_unknown_and_never_zero(records: list[dict[str, Any]]) -> None:
+    plan = {"rows": [{"cell": record["cell"], "planned_hours": 0.25} for record in records[1:]]}
+    rows = {row["model"]: row for row in cost_rows(records, plan)}
+    assert rows["ViT-small"]["planned"] is None and rows["ViT-small"]["ratio"] is None
+    assert rows["ViT-large"]["planned"] == 1.5
+    assert cost_rows(records, None)[0]["planned"] is None
+    assert cost_rows([], None) == []
+
+
+def test_instabilities_are_listed_with_their_cell(records: list[dict[str, Any]]) -> None:
+    event = {"step": 7, "kind": "spike", "loss": 9.0, "gradient_norm": None, "action": "skip"}
+    records[3]["events"] = [event]
+    assert event_rows(records) == [{"cell": records[3]["cell"], **event}]
+
+
+def test_the_range_of_the_exponent_is_told_and_a_change_of_its_sign(law: dict[str, Any]) -> None:
+    choices = [{"source": "study", "alpha": alpha} for alpha in (-0.3, -0.2, 0.1)]
+    (row,) = sensitivity_rows([law | {"sensitivity": choices}], {})
+    assert (row["choices"], row["least"], row["median"], row["greatest"]) == (3, "-0.300", "-0.200", "0.100")
+    assert row["changes_sign"] and row["file"] == "laws/icons/acc1.json"
+
+
+def test_what_the_data_do_not_support_is_said_in_words(
+    metrics: pd.DataFrame, law: dict[str, Any], no_law: dict[str, Any], records: list[dict[str, Any]]
+) -> None:
+    metrics.loc[0, "value"] = float("nan")
+    records[0]["state"] = "diverged"
+    reserved = law | {"fits": [make_fit("law, not significant: 3 points")], "metric": "acc5"}
+    found = {row["about"]: row["says"] for row in unsupported(metrics, [law, no_law, reserved], {}, records)}
+    assert found["Laws"].startswith("of 3 headline fits 1 are no law, and 1 are laws with a reservation")
+    assert found["captions, contrastive loss"] == "no law: flat, over all 12 runs the exponent is −0.0012"
+    assert found["icons, top-5 accuracy"] == "not significant: 3 points"
+    assert found["Measurements"] == "1 values of the table are missing"
+    assert "one seed" in found["Noise"]
+    assert records[0]["cell"] in found["Cells"]
+    assert "icons, top-1 accuracy" not in found
+
+
+def test_comparisons_tell_the_headline_method_of_the_first_source(law: dict[str, Any]) -> None:
+    row = {"first": "study", "second": "other", "difference": -0.1, "difference_low": -0.2, "difference_high": 0.0}
+    row |= {"crossover_gmacs": 1e3, "verdict": "not significant"}
+    law["comparisons"] = [row | {"method": "ols-all"}, row | {"method": "binned-min-5"}]
+    (told,) = comparison_rows([law], {})
+    assert (told["pair"], told["method"], told["difference"]) == ("study and other", "ols-all", "−0.10 [−0.20, 0.00]")
+
+
+def test_models_left_out_are_held_against_their_interval() -> None:
+    row = {"target": "icons", "metric": "acc1", "cell": "big", "method": "ols-all", "chosen": True}
+    table = pd.DataFrame(
+        [
+            row | {"predicted": 0.8, "low": 0.7, "high": 0.85, "actual": 0.75},
+            row | {"predicted": 0.8, "low": 0.7, "high": 0.85, "actual": 0.9},
+            row | {"predicted": 0.8, "low": 0.7, "high": 0.85, "actual": 0.9, "chosen": False},
+        ]
+    )
+    rows = left_out_rows(table)
+    assert [(one["predicted"], one["measured"], one["inside"]) for one in rows] == [
+        ("0.200 [0.150, 0.300]", "0.250", True),
+        ("0.200 [0.150, 0.300]", "0.100", False),
+    ]
+    assert left_out_rows(None) == []
+
+
+def test_files_are_packed_whole_and_the_last_ones_are_left_out_where_there_is_no_room() -> None:
+    files = {"a.json": "α" * 10, "b.csv": "x,y\n1,2\n", "c.txt": "".join(chr(33 + i * i % 90) for i in range(4000))}
+    everything = pack(files, 10_000)
+    assert json.loads(gzip.decompress(base64.b64decode(everything.text))) == files
+    assert (everything.names, everything.left_out) == (("a.json", "b.csv", "c.txt"), ())
+    some = pack(files, 150)
+    assert (some.names, some.left_out) == (("a.json", "b.csv"), ("c.txt",))
+    assert len(some.text) <= 150
+    assert pack(files, 10).names == ()
+
+
+def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(
+    study: StudyResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = "".join(random.Random(0).choices("0123456789", k=200_000))
+    large = dataclasses.replace(study, files={"tables/laws.csv": "a", "tables/noise.csv": noise})
+    whole = len(render_report(large).encode())
+    monkeypatch.setattr("clip_scaling.report.page.MAX_PAGE_BYTES", whole - 1000)
+    page = render_report(large)
+    assert len(page.encode()) <= whole - 1000
+    assert "1 did not fit" in page and "tables/noise.csv</a> (beside the page)" in page
+
+
+def test_points_of_the_charts_are_errors_with_their_interval_turned_round(
+    metrics: pd.DataFrame, law: dict[str, Any], no_law: dict[str, Any], records: list[dict[str, Any]]
+) -> None:
+    data = explorer_data(metrics, [law, no_law], {}, records, {})
+    # value 0.1 with interval 0.08 to 0.11 is an error of 0.9 with 0.89 to 0.92; a loss of 4.5 stays as it is.
+    accuracy = [point for point in data["targets"][0]["points"] if point[1] == 0.9]
+    assert accuracy[0][2:] == [0.89, 0.92]
+    loss = [point for point in data["targets"][1]["points"] if point[1] == 4.5]
+    assert loss[0][2:] == [4.48, 4.51]
+    assert data["cells"][0]["recipe"] == {"learning_rate": 0.002, "global_batch_size": 256}
+    assert data["cells"][0]["made"]["code"] == "abc123"
+
+
+def test_curves_are_thinned_evenly_on_their_logarithmic_axis_and_keep_both_ends(
+    metrics: pd.DataFrame, law: dict[str, Any]
+) -> None:
+    cell = metrics["cell"].iloc[0]
+    curve = pd.DataFrame({"samples": range(1, 10_001), "loss": [1.0] * 10_000})
+    (thinned,) = explorer_data(metrics, [law], {}, [], {cell: curve})["curves"]
+    assert len(thinned["samples"]) <= CURVE_POINTS
+    assert (thinned["samples"][0], thinned["samples"][-1]) == (1, 10_000)
+    decades = [sum(low <= s < 10 * low for s in thinned["samples"]) for low in (100, 1000)]
+    assert abs(decades[0] - decades[1]) <= 1
+
+
+def test_quantities_of_curves_are_named_in_words() -> None:
+    assert quantity_title("loss") == "training loss (nats)"
+    assert quantity_title("icons/acc1") == "icons, top-1 accuracy, validated while training"
+    assert quantity_title("captions/contrastive_loss") == "captions, contrastive loss (nats), validated while training"
