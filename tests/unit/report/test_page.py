@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from clip_scaling.report.page import FIGURE_LABELS, StudyResults, render_report
+from clip_scaling.report.page import FIGURE_LABELS, DataCard, StudyResults, render_report
 from clip_scaling.report.summary import cell_table, cost_summary, headlines, learning_rate_table, recipe_tables
 
 
@@ -156,3 +156,25 @@ def test_the_page_marks_the_method_that_the_hold_out_chose(study: StudyResults) 
     assert "ols-all|✓|" in text.replace(" ", "")
     assert "|2.35|" in text or "|2.34|" in text
     assert "|90 %|" in text and "|1.25|" in text and "|76 %|" in text
+
+
+def test_a_data_card_is_shown_with_its_contact_sheet_and_leads_to_its_files(study: StudyResults) -> None:
+    card = {"kept": 1234, "licences": ["MIT", "CC-BY-4.0"], "languages": {"Latin": 0.98765}, "duplicates": None}
+    shown = DataCard("Few", card, "data:image/png;base64,AAAA", "../data/Few/contact_sheet.png")
+    text = render_report(dataclasses.replace(study, cards=[shown]))
+    assert '<img src="data:image/png;base64,AAAA" alt="Images drawn at random from Few' in text
+    assert 'href="../data/Few/card.json"' in text and 'href="../data/Few/contact_sheet.png"' in text
+    words = " ".join(" ".join(Page(text).text).split())
+    assert "kept 1,234" in words and "licences MIT, CC-BY-4.0" in words
+    assert "Latin 0.9877" in words and "duplicates not known" in words
+
+
+def test_each_exponent_leads_to_the_json_that_holds_it(page: Page) -> None:
+    assert page.links.count("laws/icons/acc1.json") >= 3  # first screen, headline laws, all laws
+
+
+def test_each_figure_tells_the_command_that_draws_it_again(study: StudyResults) -> None:
+    text = render_report(dataclasses.replace(study, figures={"laws": SVG}, configfile="config/smoke.yaml"))
+    assert "snakemake --cores 1 --force results/tiny/figures/laws.pdf --configfile config/smoke.yaml</code>" in text
+    text = render_report(dataclasses.replace(study, figures={"laws": SVG}))
+    assert "snakemake --cores 1 --force results/tiny/figures/laws.pdf</code>" in text  # the default study
