@@ -7,36 +7,12 @@ const AXES = {
 };
 const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"];
 const SCALE_COLOURS = { log: "#0072b2", logit: "#d55e00" };
-const $ = (id) => document.getElementById(id);
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-function options(select, entries) {
-  const before = select.value;
-  select.replaceChildren(...entries.map(([value, text]) => make("option", { value }, text)));
-  if (entries.some(([value]) => String(value) === before)) select.value = before;
-}
-
-function theme() {
-  const text = { labelColor: css("ink"), titleColor: css("ink"), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500 };
-  return {
-    background: null, font: getComputedStyle(document.body).fontFamily, view: { stroke: null },
-    axis: { ...text, gridColor: css("rule"), domainColor: css("muted"), tickColor: css("muted"), labelPadding: 5 },
-    rule: { color: css("ink") },
-  };
-}
 
 class Explorer {
-  constructor(files, charts) {
+  constructor(files, data, charts) {
     this.files = files;
     this.charts = charts;
-    this.data = JSON.parse(files["explorer.json"]);
+    this.data = data;
     this.laws = new Map();
     this.targets = this.data.targets.filter((target) => target.file in files);
     this.picked = null;
@@ -350,8 +326,10 @@ async function explore() {
   if (typeof DecompressionStream === "undefined") return; // an old browser keeps the figures, and links to files beside
   const files = await unpack();
   serveLinks(files);
+  const data = JSON.parse(files["explorer.json"]);
+  if (!data.targets.some((target) => target.file in files)) return; // no room for any law: the figures remain
   $("explore").hidden = false; // measured while hidden, a chart would have no width
   for (const link of document.querySelectorAll("[data-needs-charts]")) link.hidden = false;
-  new Explorer(files, JSON.parse($("charts").textContent));
+  new Explorer(files, data, JSON.parse($("charts").textContent));
 }
 explore();
