@@ -70,7 +70,7 @@ SETTINGS = {
     ),
     "middle": Case(
         model_config(64, 8, 128, 4, 2, ROWS), 250, 12_000, 8_000, 2.0,
-        {"precision": "amp_bf16", "compile": True}, {"precision": "fp32", "workers": 1},
+        {"precision": "amp_bf16"}, {"precision": "fp32", "workers": 1},
     ),
     "vit": Case(VIT, 16, 64, 64, 1.0, {"precision": "amp_bf16"}, {"precision": "amp_bf16", "workers": 1}),
 }  # fmt: skip
