@@ -4,7 +4,7 @@ python benchmarks/evaluation_speed.py [--checkpoints 12] [--images 1000]
 
 Sets without network, of the laptop suite's kind: compositions of colour and shape (accuracy), scenes with captions
 (retrieval), colours in a scene (several labels: mAP), scikit-learn's digits (accuracy, probes on 10 examples a class
-and on all). Random weights, fp32, batch 256, 2 threads on both sides.
+and on all). Random weights, fp32, batch 256, one thread on both sides.
 
 1. Parity: the largest difference of any zero-shot metric from the CLI's on the same files.
 2. Time of a suite on one checkpoint, and on several: the CLI's calls are timed on one checkpoint and multiplied.
@@ -177,7 +177,7 @@ def run_ours(
     outputs = [root / name / f"{number}.json" for number in range(len(checkpoints))]
     command = [sys.executable, str(REPOSITORY / "scripts/evaluate.py"), "--checkpoint", *map(str, checkpoints)]
     command += ["--sets", *map(str, sets.values()), "--tokenizer", str(root / "scenes/tokenizer/merges.txt.gz")]
-    command += ["--suite", json.dumps({"probes": probes}), "--threads", "2", "--output", *map(str, outputs)]
+    command += ["--suite", json.dumps({"probes": probes}), "--threads", "1", "--output", *map(str, outputs)]
     return timed(command + (["--store", str(root / name / "store")] if store else []))
 
 
@@ -219,7 +219,7 @@ def parity(theirs: dict[str, dict[str, float]], ours: dict[str, Any]) -> float:
 def timed(command: list[str]) -> Spent:
     """Run a command to its end. RuntimeError with its last lines where it fails."""
     begun = time.perf_counter()
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "TQDM_DISABLE": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)

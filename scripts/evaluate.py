@@ -11,18 +11,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import clip_scaling.plain_towers  # noqa: F401, before all that imports open_clip
-
-# isort: split
-import torch
-
 from clip_scaling.config import Recipe
 from clip_scaling.errors import run_script
-from clip_scaling.evaluate.store import Store
-from clip_scaling.evaluate.suite import evaluate_sets, load_cell, load_state, open_set, protocol_of
 from clip_scaling.manifests import sha256_file, write_json
 from clip_scaling.provenance import provenance
-from clip_scaling.train.model import model_config_of
 
 
 def main() -> None:
@@ -48,6 +40,15 @@ def main() -> None:
         parser.error(f"{len(args.checkpoint)} checkpoints, but {len(args.output)} outputs: give one for each")
     if bool(args.recipe) != bool(args.cell):
         parser.error("--recipe and --cell go together: both say what a saved state is of")
+    import torch
+
+    import clip_scaling.plain_towers  # noqa: F401, before all that imports open_clip
+
+    # isort: split
+    from clip_scaling.evaluate.store import Store
+    from clip_scaling.evaluate.suite import evaluate_sets, load_cell, load_state, open_set, protocol_of
+    from clip_scaling.train.model import model_config_of
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
