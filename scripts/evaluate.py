@@ -45,6 +45,7 @@ def main() -> None:
     import clip_scaling.plain_towers  # noqa: F401, before all that imports open_clip
 
     # isort: split
+    from clip_scaling.evaluate.encode import KeptImages
     from clip_scaling.evaluate.store import Store
     from clip_scaling.evaluate.suite import evaluate_sets, load_cell, load_state, open_set, protocol_of
     from clip_scaling.train.model import model_config_of
@@ -53,7 +54,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
     store = Store(args.store, args.store_mb * 1e6) if args.store else None
-    sets = [open_set(path) for path in args.sets]
+    kept = KeptImages() if len(args.checkpoint) > 1 else None
+    sets = [open_set(path, kept) for path in args.sets]
     for checkpoint, output in zip(args.checkpoint, args.output, strict=True):
         encoder: Any
         if args.recipe:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from clip_scaling.data.evaluation_set import index_evaluation_set
 from clip_scaling.data.tokenizer import train_merges, write_merges
 from clip_scaling.errors import DataError, EvaluationError, ManifestError
 from clip_scaling.evaluate import suite
-from clip_scaling.evaluate.encode import read_batches
+from clip_scaling.evaluate.encode import ImageBatch, KeptImages, read_batches
 from clip_scaling.evaluate.metrics import Measured
 from clip_scaling.evaluate.store import Store
 from clip_scaling.evaluate.suite import Protocol, evaluate_checkpoint, evaluate_sets, load_state, open_set
@@ -217,3 +218,20 @@ def test_a_pair_without_a_caption_is_an_error_or_left_out_and_counted(place: Pat
         list(read_batches(folder, 16, 8))
     [batch] = read_batches(folder, 16, 8, on_unreadable="skip")
     assert (batch.captions, batch.skipped) == ([["a dog"], ["a cat"], ["a cow"]], 1)
+
+
+@pytest.mark.parametrize(("cap_mb", "reads"), [(1.0, 1), (1e-3, 2)], ids=["small enough to keep", "too large"])
+def test_images_are_decoded_once_for_several_checkpoints_where_they_fit(cap_mb: float, reads: int) -> None:
+    count = 0
+
+    def read() -> Iterator[ImageBatch]:
+        nonlocal count
+        count += 1
+        for value in (1, 2):
+            yield ImageBatch(torch.full((2, 16, 16, 3), value, dtype=torch.uint8), [0, 1], [])  # 1,536 bytes
+
+    kept = KeptImages(cap_mb)
+    for _ in range(2):
+        found = [int(batch.pixels[0, 0, 0, 0]) for batch in kept.batches("set", read)]
+        assert found == [1, 2]
+    assert count == reads

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +148,32 @@ def read_batches(
             return
     if pixels:
         yield ImageBatch(torch.stack(pixels), labels, captions, skipped)
+
+
+class KeptImages:
+    """Decoded images in memory, for the next checkpoint of the same process. cap_mb: beyond it sets are read again."""
+
+    def __init__(self, cap_mb: float = 300) -> None:
+        self._left = cap_mb * 1e6
+        self._kept: dict[Hashable, list[ImageBatch]] = {}
+
+    def batches(self, key: Hashable, read: Callable[[], Iterator[ImageBatch]]) -> Iterator[ImageBatch]:
+        """What `read` gives, which must follow from the key alone."""
+        if key in self._kept:
+            yield from self._kept[key]
+            return
+        kept: list[ImageBatch] = []
+        size = 0
+        for batch in read():
+            size += batch.pixels.nbytes
+            if size <= self._left:
+                kept.append(batch)
+            else:
+                kept.clear()
+            yield batch
+        if size <= self._left:
+            self._kept[key] = kept
+            self._left -= size
 
 
 @torch.no_grad()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..manifests import canonical_json, read_json, sha256_file, verify_files
 from ..study import probe_name
 from ..train.model import build_model, load_checkpoint, with_weights
 from ..train.state import read_state
-from .encode import Features, Tokenizer, encode_classes, encode_set, read_batches
+from .encode import Features, ImageBatch, KeptImages, Tokenizer, encode_classes, encode_set, read_batches
 from .metrics import (
     CLASSIFICATION,
     MULTILABEL,
@@ -82,11 +83,12 @@ class Encoder:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A set on disk whose files are those of its manifest. digest: of the files' hashes."""
+    """A set on disk whose files are those of its manifest. digest: of the files' hashes. kept: its images."""
 
     manifest: dict[str, Any]
     folder: Path
     digest: str
+    kept: KeptImages | None = None
 
     @property
     def name(self) -> str:
@@ -94,12 +96,12 @@ class EvaluationSet:
         return str(self.manifest["dataset"])
 
 
-def open_set(manifest_path: Path) -> EvaluationSet:
+def open_set(manifest_path: Path, kept: KeptImages | None = None) -> EvaluationSet:
     """Hold a set's files against its manifest, by size and hash. ManifestError where one differs."""
     manifest = read_json(manifest_path)
     folder = Path(manifest.get("folder", manifest_path.parent))
     verify_files(manifest["files"], folder, f"Delete {manifest_path} and run `snakemake {manifest_path}`.")
-    return EvaluationSet(manifest, folder, hashlib.sha256(canonical_json(manifest["files"]).encode()).hexdigest())
+    return EvaluationSet(manifest, folder, hashlib.sha256(canonical_json(manifest["files"]).encode()).hexdigest(), kept)
 
 
 def evaluate_checkpoint(
@@ -181,14 +183,18 @@ def features_of(
 ) -> Features:
     """The features of a split: from the store where they were made before."""
 
-    def make() -> Features:
-        batches = read_batches(
+    def read() -> Iterator[ImageBatch]:
+        return read_batches(
             found.folder,
             encoder.preprocess,
             protocol.batch_size,
             split=split,
             on_unreadable=protocol.on_unreadable,
         )
+
+    def make() -> Features:
+        key = (found.folder, split, encoder.preprocess, protocol.batch_size, protocol.on_unreadable)
+        batches = found.kept.batches(key, read) if found.kept else read()
         return encode_set(
             encoder.model, encoder.tokenizer, batches, encoder.device, encoder.forward, encoder.preprocess.normalise
         )
@@ -200,8 +206,12 @@ def measure_set(encoder: Encoder, found: EvaluationSet, protocol: Protocol, stor
     """Every metric of one set and its probes: from the store where they were measured before."""
     manifest, name, base = found.manifest, found.name, base_key(encoder, found, protocol)
 
+    @cache
+    def features_in(split: str) -> Features:
+        return features_of(encoder, found, protocol, store, split)
+
     def zeroshot() -> list[dict[str, Any]]:
-        features = features_of(encoder, found, protocol, store)
+        features = features_in("test")
         rows = measure(encoder, manifest, features, protocol.loss_batch_size)
         return [row.as_dict() | {"skipped": int(features.skipped)} for row in rows]
 
@@ -210,7 +220,7 @@ def measure_set(encoder: Encoder, found: EvaluationSet, protocol: Protocol, stor
     for shots in (protocol.probes or {}).get(name, []):
 
         def linear_probe(shots: int | str = shots) -> list[dict[str, Any]]:
-            train, test = (features_of(encoder, found, protocol, store, split) for split in ("train", "test"))
+            train, test = features_in("train"), features_in("test")
             value, spread, chosen = probe_accuracy(
                 (train.images, train.labels),
                 (test.images, test.labels),
