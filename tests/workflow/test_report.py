@@ -30,6 +30,14 @@ def test_the_page_carries_the_files_that_hold_its_numbers(finished: Any) -> None
     assert {len(curve["samples"]) for curve in curves if curve["quantity"] == "loss"} == {16}
 
 
+def test_the_page_shows_the_data_card_with_its_contact_sheet(finished: Any) -> None:
+    page = (finished.root / "results" / "tiny" / "report.html").read_text(encoding="utf-8")
+    sheet = (finished.root / "results" / "data" / "Scenes-1K" / "contact_sheet.png").read_bytes()
+    assert f'<img src="data:image/png;base64,{base64.b64encode(sheet).decode("ascii")}"' in page
+    card = json.loads((finished.root / "results" / "data" / "Scenes-1K" / "card.json").read_text())
+    assert (card["pairs"], card["measured_on_first_pairs"], card["unreadable"]) == (1000, 1000, 0)
+
+
 def test_every_figure_is_there_as_svg_pdf_and_png(finished: Any) -> None:
     figures = finished.root / "results" / "tiny" / "figures"
     stems = {path.relative_to(figures).with_suffix("") for path in figures.rglob("*.svg")}
@@ -54,6 +62,6 @@ def test_snakemakes_own_report_has_captions_and_categories(finished: Any) -> Non
         text = opened.read("snakemake/report.html").decode()
         names = {name.rpartition("/")[2] for name in opened.namelist()}
     assert {"report.html", "laws.svg", "learning-curves.svg", "bottleneck.svg"} <= names
-    for category in ("Laws", "Training and data scale", "Report"):
+    for category in ("Laws", "Training and data scale", "Data", "Report"):
         assert f'"{category}": {{' in text
     assert "Training loss against samples seen" in text and "Error on scenes" in text

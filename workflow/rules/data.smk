@@ -68,6 +68,33 @@ rule prepare_subset:
         " --output {output.manifest} 2>&1 | tee {log}"
 
 
+localrules:
+    data_card,
+
+
+rule data_card:
+    input:
+        manifest="results/data/{data}/manifest.json",
+        source=source_manifest,
+    output:
+        card="results/data/{data}/card.json",
+        sheet=report(
+            "results/data/{data}/contact_sheet.png",
+            caption="../report/contact_sheet.rst",
+            category="Data",
+            labels={"training set": "{data}"},
+        ),
+    log:
+        "results/logs/data/{data}/card.log",
+    benchmark:
+        "results/benchmarks/data/{data}/card.tsv"
+    message:
+        "Write the data card of {wildcards.data}"
+    shell:
+        "python scripts/write_data_card.py --data {input.manifest} --source {input.source} --output {output.card}"
+        " 2>&1 | tee {log}"
+
+
 rule pack_subset:
     input:
         manifest="results/data/{data}/manifest.json",

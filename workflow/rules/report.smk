@@ -14,7 +14,7 @@ MANIFESTS = (
     if IS_TRAINED
     else []
 )
-CARDS = []
+CARDS = expand("results/data/{name}/card.json", name=list(STUDY.data)) if IS_TRAINED else []
 
 
 def headline_methods(wildcards):

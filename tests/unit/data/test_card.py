@@ -1,0 +1,70 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_scaling.data.card import CELL_PIXELS, caption_numbers, quantiles, save_sheet, write_card
+from clip_scaling.data.subset import write_subset
+from clip_scaling.manifests import read_json
+
+
+@pytest.fixture
+def subset(small_source: Path, tmp_path: Path) -> Path:
+    write_subset(tmp_path / "thirteen", "thirteen", small_source, 13)
+    return tmp_path / "thirteen/manifest.json"
+
+
+def test_a_card_counts_the_pairs_and_measures_their_images(subset: Path, small_source: Path, tmp_path: Path) -> None:
+    write_card(tmp_path, subset, small_source)
+    card = read_json(tmp_path / "card.json")
+    assert (card["pairs"], card["measured_on_first_pairs"], card["unreadable"]) == (13, 13, 0)
+    assert card["order_digest"] == read_json(subset)["order_digest"]
+    assert card["pairs_of_the_source"] == read_json(small_source)["counts"]
+    assert card["captions"]["distinct"] <= 13
+    with Image.open(tmp_path / "contact_sheet.png") as sheet:
+        assert sheet.size == (8 * (CELL_PIXELS + 4), 2 * (CELL_PIXELS + 4))  # 13 images: two rows of eight
+
+
+def test_the_same_data_give_the_same_bytes(subset: Path, small_source: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_card(tmp_path / name, subset, small_source)
+    for file in ("card.json", "contact_sheet.png"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_an_image_that_is_none_is_counted_and_the_others_are_measured(
+    subset: Path, small_source: Path, tmp_path: Path
+) -> None:
+    shard = subset.parent / "shards/00001.tar"  # the cut one: its own file, pairs 10 to 12
+    content = shard.read_bytes()
+    start = content.index(b"\x89PNG")
+    shard.chmod(0o644)
+    shard.write_bytes(content[:start] + b"\x00" * 8 + content[start + 8 :])
+    write_card(tmp_path, subset, small_source)
+    assert read_json(tmp_path / "card.json")["unreadable"] == 1
+
+
+def test_captions_are_told_by_length_and_script() -> None:
+    told = caption_numbers(["red fox", "red fox", "Лис", "狐 2"])
+    # Letters: 6 + 6 Latin, 3 Cyrillic, 1 CJK.
+    assert told["share_of_letters_by_script"] == {"LATIN": 0.75, "CYRILLIC": 0.1875, "CJK": 0.0625}
+    assert told["distinct"] == 3
+    assert told["words"] == {"least": 1, "p5": 1, "median": 2, "p95": 2, "greatest": 2}
+
+
+def test_quantiles_are_values_that_occur_and_nothing_has_none() -> None:
+    assert quantiles([*range(1, 101)]) == {"least": 1, "p5": 5, "median": 50, "p95": 95, "greatest": 100}
+    assert quantiles([]) is None
+    assert caption_numbers([])["share_of_letters_by_script"] == {}
+
+
+def test_a_sheet_shows_each_image_whole_in_its_square_and_is_small_even_of_photographs(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 200, 300, 3), dtype=np.uint8)
+    save_sheet(tmp_path / "sheet.png", [Image.fromarray(pixels) for pixels in noise])
+    assert (tmp_path / "sheet.png").stat().st_size < 250_000  # noise is the worst there is
+    save_sheet(tmp_path / "one.png", [Image.new("RGB", (100, 50), (200, 0, 0))])
+    with Image.open(io.BytesIO((tmp_path / "one.png").read_bytes())) as sheet:
+        red = np.asarray(sheet.convert("RGB"))[..., 1] < 100
+    assert (red.any(axis=1).sum(), red.any(axis=0).sum()) == (28, 56)
