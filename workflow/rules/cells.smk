@@ -103,7 +103,7 @@ def evaluation_set(wildcards):
     entry = RESOLVED.evaluation_sets[wildcards.dataset]
     if entry.origin == "held_out":
         return RESOLVED.hold_out(wildcards.dataset)[1]
-    return str(RESOLVED.suite.folder_of(entry)) if entry.origin == "webdataset" else wildcards.dataset
+    return str(RESOLVED.suite.folder_of(entry)) if entry.origin in ("idx", "webdataset") else wildcards.dataset
 
 
 # ---------------------------------------------------------------- cells

@@ -506,12 +506,14 @@ class SuiteEntry(Strict):
     """One evaluation set, and the targets that get a law."""
 
     dataset: SetName = Field(description="`{source}-{held_out key}`, or clip-benchmark's name of a set")
-    origin: Literal["held_out", "digits", "webdataset"] = Field(
+    origin: Literal["held_out", "digits", "idx", "webdataset"] = Field(
         "held_out",
-        description="held_out: kept out of one of the study's sources; digits: scikit-learn's; webdataset: a folder in "
-        "clip-benchmark's layout",
+        description="held_out: kept out of one of the study's sources; digits: scikit-learn's; idx: a folder of the "
+        "four files of MNIST or Fashion-MNIST; webdataset: a folder in clip-benchmark's layout",
     )
-    folder: str | None = Field(None, description="of a webdataset; default: the suite's, with the name for {dataset}")
+    folder: str | None = Field(
+        None, description="of an idx or webdataset; default: the suite's, with the name for {dataset}"
+    )
     metrics: list[str] = Field([], description="zero-shot metrics that get a law")
     linear_probe: list[Annotated[int, Field(ge=1)] | Literal["full"]] = Field(
         [], description="probes that get a law: examples a class, or full; needs a training split"
@@ -540,7 +542,7 @@ class Suite(Strict):
     description: str = ""
     folder: str | None = Field(
         None,
-        description="where webdatasets lie, with {dataset} for the name (its slash as a dash); environment variables "
+        description="where such folders lie, with {dataset} for the name (its slash as a dash); environment variables "
         "are replaced",
     )
     datasets: list[SuiteEntry] = Field(min_length=1)

@@ -337,7 +337,8 @@ def _check_suite(study: Study, suite: Suite) -> list[str]:
         elif entry.origin == "webdataset" and not has_url_lists:
             problems += _check_webdataset(place, suite.folder_of(entry), entry)
         else:
-            tasks = ["zeroshot_classification"] if entry.origin == "digits" else tasks
+            tasks = ["zeroshot_classification"] if entry.origin in ("digits", "idx") else tasks
+            problems += _check_idx(place, suite.folder_of(entry)) if entry.origin == "idx" else []
         measured = list(dict.fromkeys(metric for task in tasks for metric in METRICS[task]))
         for metric in entry.metrics:
             if metric not in measured:
@@ -375,6 +376,18 @@ def _check_suite(study: Study, suite: Suite) -> list[str]:
                 f"evaluation.validation.datasets: {name!r} is not in the suite.{close_matches(name, in_suite)}"
             )
     return problems
+
+
+def _check_idx(place: str, folder: Path) -> list[str]:
+    """The four files of a set in MNIST's format must lie where the suite says."""
+    names = [f"{split}-{kind}-ubyte.gz" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if not missing:
+        return []
+    return [
+        f"{place}: {folder} has no {' and no '.join(missing)}. Debian's package dataset-fashion-mnist has "
+        "Fashion-MNIST (in /usr/share/datasets/fashion-mnist); for others name the `folder` that holds their four files"
+    ]
 
 
 def _check_webdataset(place: str, folder: Path, entry: SuiteEntry) -> list[str]:
