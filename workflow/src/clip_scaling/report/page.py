@@ -101,7 +101,7 @@ def render_report(study: StudyResults) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": short_count, "power": _power, "minus": minus, "short": lambda text: text[:12]}
-    environment.filters |= {"hours": _hours}
+    environment.filters |= {"hours": _hours, "without": lambda value, key: {k: v for k, v in value.items() if k != key}}
     explorer = explorer_data(study.metrics, study.laws, study.methods, study.records, study.curves)
     parts = {
         "study": study,
