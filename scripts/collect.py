@@ -20,7 +20,7 @@ def main() -> None:
     args = parser.parse_args()
     study = load_study(args.config, root=Path(__file__).absolute().parent.parent)
     cells, tuned = list(study.cells), {cell: study.fine_tuned_sets() for cell in study.fine_tuned_cells()}
-    table = collect_metrics(cells, args.study_folder, args.study_folder.name, tuned)
+    table = collect_metrics(cells, args.study_folder, {cell: study.distribution(cell) for cell in cells}, tuned)
     with atomic_path(args.csv) as temporary:
         table.to_csv(temporary, index=False)
     with atomic_path(args.parquet) as temporary:

@@ -19,23 +19,23 @@ def write_cell(folder: Path, cell: str, value: float, says: str | None = None) -
 def test_one_row_a_metric_in_the_order_of_the_grid(tmp_path: Path) -> None:
     for cell, value in (("a", 0.25), ("b", 0.5)):
         write_cell(tmp_path, cell, value)
-    table = collect_metrics(["b", "a"], tmp_path, source="study")
+    table = collect_metrics(["b", "a"], tmp_path, {"a": "study", "b": "other"})
     assert list(table.columns) == COLUMNS
     assert table["cell"].tolist() == ["b", "a"] and table["value"].tolist() == [0.5, 0.25]
-    assert table["compute_gmacs"].tolist() == [128.0, 128.0] and set(table["source"]) == {"study"}
+    assert table["compute_gmacs"].tolist() == [128.0, 128.0] and table["source"].tolist() == ["other", "study"]
 
 
 def test_a_cell_without_metrics_is_named(tmp_path: Path) -> None:
     write_cell(tmp_path, "a", 0.25)
     (tmp_path / "evaluate" / "a" / "metrics.json").unlink()
     with pytest.raises(ManifestError, match=r"evaluate/a/metrics\.json: no such file"):
-        collect_metrics(["a"], tmp_path, source="study")
+        collect_metrics(["a"], tmp_path, {"a": "study"})
 
 
 def test_metrics_of_another_cell_are_refused(tmp_path: Path) -> None:
     write_cell(tmp_path, "a", 0.25, says="z")
     with pytest.raises(ManifestError, match="metrics.json of a says it is of z"):
-        collect_metrics(["a"], tmp_path, source="study")
+        collect_metrics(["a"], tmp_path, {"a": "study"})
 
 
 def test_the_rate_with_the_lowest_loss_of_each_model_is_marked(tmp_path: Path) -> None:

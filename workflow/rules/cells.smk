@@ -87,6 +87,11 @@ def subset_pairs(wildcards):
     return STUDY.data[wildcards.data].pairs
 
 
+def subset_composition(wildcards):
+    share = STUDY.data[wildcards.data].coloured_share
+    return "" if share is None else f"--coloured-share {share}"
+
+
 def evaluation_source(wildcards):
     """The source that holds the set out; none for a set from outside."""
     if RESOLVED.evaluation_sets[wildcards.dataset].origin != "held_out":

@@ -61,11 +61,12 @@ rule prepare_subset:
         runtime=30,
     params:
         pairs=subset_pairs,
+        composition=subset_composition,
     message:
         "Prepare subset {wildcards.data}: the first {params.pairs} pairs of its source in hash order"
     shell:
         "python scripts/prepare_subset.py --name {wildcards.data} --source {input.source} --pairs {params.pairs}"
-        " --output {output.manifest} 2>&1 | tee {log}"
+        " {params.composition} --output {output.manifest} 2>&1 | tee {log}"
 
 
 localrules:

@@ -267,6 +267,18 @@ class Data(Strict):
 
     source: str
     pairs: Count
+    coloured_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of pairs whose image has a pixel that is no shade of grey: the first of either kind in hash "
+        "order; null: pairs as they come",
+    )
+    distribution: Name | None = Field(
+        None,
+        description="training distribution, the tables' `source`: each has laws of its own, and laws are compared pair "
+        "by pair; default: the study's name",
+    )
 
 
 # ---------------------------------------------------------------- grid and recipe

@@ -91,6 +91,10 @@ class ResolvedStudy:
         """Name of the source that a subset is a prefix of."""
         return self.config.data[data].source
 
+    def distribution(self, cell: str) -> str:
+        """Name of the distribution that a cell, by name, is trained on: its data's, or the study's."""
+        return self.config.data[self.cells[cell].data].distribution or self.config.study
+
     def targets(self) -> list[tuple[str, str]]:
         """(dataset, metric) of every law."""
         zeroshot = [(entry.dataset, metric) for entry in self.suite.datasets for metric in entry.metrics]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ COLUMNS = [
 
 
 def collect_metrics(
-    cells: list[str], folder: Path, source: str, fine_tuned: dict[str, list[str]] | None = None
+    cells: list[str], folder: Path, sources: Mapping[str, str], fine_tuned: dict[str, list[str]] | None = None
 ) -> pd.DataFrame:
     """Tidy table of every metric of every cell, in the order of `cells`.
 
-    cells: names. folder: results/{study}. source: name of the training distribution.
+    cells: names. folder: results/{study}. sources: the training distribution by cell.
     fine_tuned: the sets that a cell was fine-tuned on, by cell.
     Samples seen and compute are what training recorded. A cell that diverged has no rows: it was not evaluated.
     ManifestError where a file is of another cell.
@@ -55,7 +56,7 @@ def collect_metrics(
                     f"{folder}: {name} of {cell} says it is of {found}. Delete it and run snakemake again."
                 )
         about = {key: trained[key] for key in COLUMNS[:8]}
-        rows += [about | metric | {"source": source} for part in measured for metric in part["metrics"]]
+        rows += [about | metric | {"source": sources[cell]} for part in measured for metric in part["metrics"]]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -27,12 +27,13 @@ class UnreadablePair(Exception):
 class PairReader:
     """Reads pairs of the subset at `manifest_path`. Memory does not grow with the subset: its index is mapped.
 
-    cache: of shards whose path is a URL. DataError where index and manifest do not agree.
+    cache: of shards whose path is a URL. kind: of the manifest, a subset or a whole source.
+    DataError where index and manifest do not agree.
     """
 
-    def __init__(self, manifest_path: Path, cache: ShardCache | None = None) -> None:
+    def __init__(self, manifest_path: Path, cache: ShardCache | None = None, kind: str = "subset") -> None:
         self.home = manifest_path.parent
-        manifest = read_manifest(manifest_path, "subset")
+        manifest = read_manifest(manifest_path, kind)
         self.shards: list[dict[str, Any]] = manifest["shards"]
         self.pairs: int = manifest["pairs"]
         self.remedy = f"Delete {manifest_path} and run `snakemake {manifest_path}`."
