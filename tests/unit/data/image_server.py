@@ -1,8 +1,9 @@
 """A server on the loopback with generated images and planted faults, and the list of URLs that goes with it.
 
 Which image has which fault follows from their number alone, so that a test knows every count in advance. A passing
-fault is gone after `heal`. As a program: `python -m tests.unit.data.image_server --images 20000 --folder FOLDER`
-writes FOLDER/list-{0..3}.parquet and FOLDER/planted.json, prints a line when it is ready and serves until it is killed.
+fault is gone after a request for /heal, and there again after /break. As a program:
+`python -m tests.unit.data.image_server --images 20000 --folder FOLDER` writes FOLDER/list-{0..3}.parquet and
+FOLDER/planted.json, prints a line when it is ready and serves until it is killed.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Planted:
         return Counter(self.fault.get(number, "") for number in range(self.images))
 
     def failures(self, healed: bool) -> dict[str, int]:
-        """Failed downloads by class, before or after `heal`."""
+        """Failed downloads by class, before or after they are healed."""
         found = Counter(
             OUTCOMES[fault]
             for fault in self.fault.values()
@@ -175,9 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked[self.path] += 1
-        if self.path == "/heal":
-            self.server.is_healed = True
-            return self._answer(200, b"healed", "text/plain")
+        if self.path in ("/heal", "/break"):
+            self.server.is_healed = self.path == "/heal"
+            return self._answer(200, b"done", "text/plain")
         folder, _, name = self.path.lstrip("/").partition("/")
         if folder not in ("image", "direct"):
             return self._answer(410, b"never to be asked for", "text/plain")

@@ -72,14 +72,18 @@ def bytes_per_pair(study: ResolvedStudy, source: str) -> float:
 
 def _sources(study: ResolvedStudy) -> Stage:
     used = {study.source_of(name) for name in study.config.data}
-    total, files = 0.0, 0
+    total, parts, files = 0.0, 0.0, 0
     for name in used:
         source = study.config.sources[name]
         largest = max(data.pairs for data in study.config.data.values() if data.source == name)
         pairs = max(largest, getattr(source, "pairs", 0))
         total += pairs * bytes_per_pair(study, name)
         files += -(-pairs // source.shard_size) + 3
-    return Stage("source", total / 1e9, total / 1e9, files)
+        if isinstance(source, UrlListSource) and source.lists:
+            # Downloads stay beside the shards that are joined from them: a removal or a filter needs no second one.
+            parts += pairs * bytes_per_pair(study, name)
+            files += 4 * -(-pairs // source.download.rows_per_shard)
+    return Stage("source", (total + parts) / 1e9, (total + parts) / 1e9, files)
 
 
 def _subsets(study: ResolvedStudy) -> Stage:
