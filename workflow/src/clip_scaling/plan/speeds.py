@@ -141,9 +141,15 @@ class SpeedModel:
                 sd = math.hypot(sd, SCALING_SD * away)
                 counts = ", ".join(str(n) for n in sorted({s.devices for s in chosen}))
                 what = f"{len(chosen)} of {counts} {wanted.kind}"
-        starts = [s.start_seconds for s in self.speeds.get(("pilot", cell.model, wanted.kind), ()) if s.start_seconds]
-        start = median(starts) if starts else START_SECONDS
+        start = self._start_of(wanted.kind)
+        if origin == "pilot":  # the first job of a day starts from a cold disk: what all models share is their median
+            overhead += start - median(s.start_seconds or start for s in chosen)
         return Estimate(math.exp(fmean(logs)) * wanted.devices, sd, overhead, origin, f"{origin}: {what}", start)
+
+    def _start_of(self, kind: str) -> float:
+        """Seconds before the first step, the median over the pilots of all models."""
+        known = [s.start_seconds for pilots in self.speeds.values() for s in pilots if s.kind == kind]
+        return median(start for start in known if start) if any(known) else START_SECONDS
 
     def _scatter_of(self, origin: str, kind: str) -> float:
         """Standard deviation of ln speed a device between runs of one model, pooled over models."""

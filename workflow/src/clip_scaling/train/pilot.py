@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ def run_pilot(args: argparse.Namespace) -> dict[str, Any]:
 
     Returns the fields of a plan's Speed: samples/s a device over the steps after the warm-up, and start_seconds:
     from the start of this process to the first step; overhead_seconds: these, all validations, and the writing of the
-    checkpoint.
+    checkpoint. On a CPU, time in which other programs held the core is not counted; waited_seconds tells how much.
     """
     cell: Cell = args.cell
     begun = psutil.Process().create_time()
     job = open_job(args, cell)
     recipe, resources = job.recipe, job.resources
+    waited = waited_seconds if not resources.gpus else lambda: 0.0
     steps = steps_for(cell.samples_seen, recipe.global_batch_size)
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(
@@ -46,8 +48,10 @@ def run_pilot(args: argparse.Namespace) -> dict[str, Any]:
             identity=job.identity,
             checkpoint_seconds=1e9,
         )
-        opened = time.time() - begun
+        waited_before = waited()
+        opened = time.time() - begun - waited_before
         loop.run()
+        waited_warm = waited()
         warm, first = loop.progress.seconds, loop.progress.step
         while loop.progress.step < steps:
             seconds = loop.progress.seconds - warm
@@ -61,8 +65,11 @@ def run_pilot(args: argparse.Namespace) -> dict[str, Any]:
             if loop.run().state != "trained":
                 break
         timed = max(1, loop.progress.step - first)
-        seconds = max(loop.progress.seconds - warm, 1e-9)
-        beside = opened + max(0.0, warm - first * seconds / timed) + _validation(job, args) + _finish(job, Path(folder))
+        waited_timed = waited() - waited_warm
+        seconds = max(loop.progress.seconds - warm - waited_timed, 1e-9)
+        warm -= waited_warm - waited_before
+        beside = opened + max(0.0, warm - first * seconds / timed)
+        beside += _validation(job, args, waited) + _finish(job, Path(folder), waited)
     devices = job.ranks.size * (1 if resources.gpus else resources.threads)
     speed = timed * recipe.global_batch_size / seconds
     job.close()
@@ -78,10 +85,19 @@ def run_pilot(args: argparse.Namespace) -> dict[str, Any]:
         "start_seconds": opened,
         "steps": timed,
         "seconds": seconds,
+        "waited_seconds": waited_timed,
     }
 
 
-def _validation(job: Job, args: argparse.Namespace) -> float:
+def waited_seconds() -> float:
+    """Seconds in which this thread was ready while other programs held the cores: Linux tells; 0 elsewhere."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (FileNotFoundError, IndexError):
+        return 0.0
+
+
+def _validation(job: Job, args: argparse.Namespace, waited: Callable[[], float]) -> float:
     """Seconds of all validations of a run, from one."""
     if not args.validation:
         return 0.0
@@ -89,16 +105,16 @@ def _validation(job: Job, args: argparse.Namespace) -> float:
         job.engine.model.base, args.validation, args.tokenizer, job.engine.model_config, job.ranks.device,
         args.validation_samples, args.batch_size, args.loss_batch_size,
     )  # fmt: skip
-    begun = time.monotonic()
+    begun = time.monotonic() - waited()
     validate()
-    return args.validation_times * (time.monotonic() - begun)
+    return args.validation_times * (time.monotonic() - waited() - begun)
 
 
-def _finish(job: Job, folder: Path) -> float:
+def _finish(job: Job, folder: Path, waited: Callable[[], float]) -> float:
     """Seconds of hashing and writing the weights."""
-    begun = time.monotonic()
+    begun = time.monotonic() - waited()
     weights = job.engine.model.weights()
     if job.ranks.is_main:
         weights_sha256(weights)
         save_checkpoint(folder / "checkpoint.pt", weights, {})
-    return time.monotonic() - begun
+    return time.monotonic() - waited() - begun
