@@ -62,12 +62,13 @@ def main() -> None:
             config = model_config_of(args.recipe["model_config"], Recipe.model_validate(args.recipe["recipe"]))
             encoder, about = load_state(checkpoint, args.tokenizer, config)
             about["cell"] = args.cell
+            about["samples_seen"] = about["step"] * args.recipe["recipe"]["global_batch_size"]
         else:
             encoder, about = load_cell(checkpoint, args.tokenizer)
         rows = evaluate_sets(encoder, about["cell"], sets, protocol, store) if encoder else []
         write_json(
             output,
-            {key: about[key] for key in ("cell", "state", "step") if key in about}
+            {key: about[key] for key in ("cell", "state", "step", "samples_seen") if key in about}
             | {
                 "checkpoint_sha256": sha256_file(checkpoint),
                 "metrics": [row.as_dict() for row in rows],

@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--methods", type=json.loads, default={}, help="JSON {source: method} of the headline laws")
     parser.add_argument("--manifests", type=Path, nargs="*", default=[], help="of sources, subsets, evaluation sets")
     parser.add_argument("--cards", type=Path, nargs="*", default=[], help="data cards, results/data/{data}/card.json")
+    parser.add_argument("--learning-curves", type=Path, nargs="?", help="learning_curves.csv: evaluations on the way")
     parser.add_argument("--figures", nargs="*", default=[], choices=list(FIGURE_LABELS), help="figures to show")
     parser.add_argument(
         "--single-figures", type=json.loads, default=[], help="JSON [[dataset, metric], ...] of figures to link to"
@@ -36,6 +37,7 @@ def main() -> None:
         laws=args.laws,
         manifests=args.manifests,
         cards=args.cards,
+        points=args.learning_curves,
         figures=args.figures,
         single_figures=[(dataset, metric) for dataset, metric in args.single_figures],
         released=args.released,

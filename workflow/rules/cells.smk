@@ -1,5 +1,7 @@
 """The cells of a trained study, and the functions that rules ask for paths, params and resources."""
 
+from types import SimpleNamespace
+
 from clip_scaling.compute import gmacs_per_sample
 from clip_scaling.config import PACKED_FORMAT, RECIPE_VERSION, IconifySource, UrlListSource
 from clip_scaling.counts import format_count
@@ -152,6 +154,27 @@ VALIDATION_OPTIONS = (
 )
 
 
+# ---------------------------------------------------------------- parts of cells that are evaluated on their way
+
+PARTS = {name: RESOLVED.curve_steps(cell) for name, cell in RESOLVED.cells.items()}
+"""By cell, the steps before its end after which it is evaluated."""
+
+
+def part_state(name, step):
+    """The state of a cell after a step on its way."""
+    return f"{STUDY_DIR}/train/{name}/parts/{step}/state.pt"
+
+
+def cell_steps(wildcards):
+    """Steps of the whole cell; a part that the study does not ask for is refused."""
+    cell = study_cell(wildcards.cell)
+    if int(wildcards.step) not in PARTS[cell.name]:
+        raise WorkflowError(
+            f"{cell.name}: step {wildcards.step} is none of {PARTS[cell.name]} (evaluation.learning_curve)"
+        )
+    return RESOLVED.steps(cell)
+
+
 # ---------------------------------------------------------------- trunks (schedule wsd)
 
 TRUNKS = {trunk_name(cell): RESOLVED.trunk(cell) for cell in RESOLVED.cells.values() if RESOLVED.branch_step(cell)}
@@ -175,8 +198,13 @@ def trunk_state(cell):
 
 
 def train_start(wildcards):
+    """The state that a cell's training, or its next part, goes on from; none at its beginning."""
     cell = study_cell(wildcards.cell)
-    return trunk_state(cell) if RESOLVED.branch_step(cell) else []
+    if RESOLVED.branch_step(cell):
+        return trunk_state(cell)
+    until = int(getattr(wildcards, "step", RESOLVED.steps(cell)))
+    before = [step for step in PARTS[cell.name] if step < until]
+    return part_state(cell.name, before[-1]) if before else []
 
 
 def trunk_start(wildcards):
@@ -212,6 +240,44 @@ def trunk_recipe_params(wildcards):
             "recipe_version": RECIPE_VERSION,
         }
     )
+
+
+# ---------------------------------------------------------------- states that are evaluated
+
+EVALUATED_STATES = [
+    *(f"{STUDY_DIR}/train/{name}/parts/{step}/metrics.json" for name, steps in PARTS.items() for step in steps),
+    *(
+        f"{STUDY_DIR}/trunk/{trunk}/{format_count(cell.samples_seen)}/metrics.json"
+        for trunk, cells in TRUNKS.items()
+        for cell in cells
+    ),
+]
+
+
+def state_run(wildcards):
+    """What a saved state is of, as the rules that write it have it: ("train", cell, step) or ("trunk", trunk, samples)."""
+    parts = wildcards.run.split("/")
+    return parts[0], parts[1], parts[-1]
+
+
+def state_wildcards(wildcards):
+    """The wildcards of the rule that writes the state."""
+    kind, run, place = state_run(wildcards)
+    return SimpleNamespace(cell=run, step=place) if kind == "train" else SimpleNamespace(trunk=run, samples=place)
+
+
+def state_tokenizer(wildcards):
+    found = state_wildcards(wildcards)
+    return trunk_tokenizer(found) if hasattr(found, "trunk") else train_tokenizer(found)
+
+
+def state_recipe(wildcards):
+    found = state_wildcards(wildcards)
+    return trunk_recipe_params(found) if hasattr(found, "trunk") else train_recipe(found)
+
+
+def state_name(wildcards):
+    return state_run(wildcards)[1]
 
 
 # ---------------------------------------------------------------- resources

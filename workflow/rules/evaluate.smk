@@ -1,4 +1,4 @@
-"""Every set of the suite on each checkpoint, and the table of all metrics."""
+"""Every set of the suite on each checkpoint and on states on its way, and the table of all metrics."""
 
 
 rule evaluate:
@@ -26,6 +26,66 @@ rule evaluate:
         "python scripts/evaluate.py --checkpoint {input.checkpoint} --sets {input.sets}"
         " --tokenizer {input.tokenizer} --batch-size {params.batch_size} --loss-batch-size {params.loss_batch_size}"
         " --suite {params.suite:q} --store {params.store} --output {output.metrics} --threads {threads} 2>&1 | tee {log}"
+
+
+rule evaluate_state:
+    # As `evaluate`, of a state saved in training: a part of a cell, or a trunk at a branch point.
+    input:
+        state=f"{STUDY_DIR}/{{run}}/state.pt",
+        tokenizer=state_tokenizer,
+        sets=expand("results/data/eval-{dataset}/manifest.json", dataset=EVALUATION_SETS),
+    output:
+        metrics=f"{STUDY_DIR}/{{run}}/metrics.json",
+    log:
+        f"results/logs/{STUDY.study}/{{run}}/metrics.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/{{run}}/metrics.tsv"
+    wildcard_constraints:
+        run="trunk/Model-[^/]+/[^/]+|train/Model-[^/]+/parts/[^/]+",
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        recipe=state_recipe,
+        name=state_name,
+        batch_size=STUDY.evaluation.batch_size,
+        loss_batch_size=STUDY.evaluation.loss_batch_size,
+        suite=evaluate_suite,
+    message:
+        "Evaluate {wildcards.run}"
+    shell:
+        "python scripts/evaluate.py --checkpoint {input.state} --sets {input.sets} --tokenizer {input.tokenizer}"
+        " --recipe {params.recipe:q} --cell {params.name} --batch-size {params.batch_size}"
+        " --loss-batch-size {params.loss_batch_size} --suite {params.suite:q} --output {output.metrics}"
+        " --threads {threads} 2>&1 | tee {log}"
+
+
+localrules:
+    gather_learning_curves,
+
+
+rule gather_learning_curves:
+    input:
+        states=EVALUATED_STATES,
+        cells=f"{STUDY_DIR}/tables/metrics.csv",
+    output:
+        table=f"{STUDY_DIR}/tables/learning_curves.csv",
+    log:
+        f"results/logs/{STUDY.study}/tables/learning_curves.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/tables/learning_curves.tsv"
+    message:
+        "Gather every metric of every cell on its way"
+    shell:
+        "python scripts/gather_learning_curves.py {input.states} --cells {input.cells} --output {output.table}"
+        " 2>&1 | tee {log}"
+
+
+rule learning_curves:
+    input:
+        rules.gather_learning_curves.output.table,
+    message:
+        "Learning curves are complete: see {input}"
 
 
 rule collect:

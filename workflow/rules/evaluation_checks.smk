@@ -1,6 +1,6 @@
-"""What is known of an evaluation beside its metrics: its noise, what training data repeat, and states on the way.
+"""What is known of an evaluation beside its metrics: its noise, and what training data repeat.
 
-None is part of `all`: snakemake evaluation_noise, snakemake contamination, snakemake evaluate_trunks.
+Neither is part of `all`: snakemake evaluation_noise, snakemake contamination.
 """
 
 
@@ -92,34 +92,6 @@ rule gather_contamination:
         "awk 'FNR > 1 || NR == 1' {input.tables} > {output.table} 2> {log}"
 
 
-rule evaluate_trunk:
-    input:
-        state=f"{STUDY_DIR}/trunk/{{trunk}}/{{samples}}/state.pt",
-        tokenizer=trunk_tokenizer,
-        sets=expand("results/data/eval-{dataset}/manifest.json", dataset=EVALUATION_SETS),
-    output:
-        metrics=f"{STUDY_DIR}/trunk/{{trunk}}/{{samples}}/metrics.json",
-    log:
-        f"results/logs/{STUDY.study}/trunk/{{trunk}}/{{samples}}/metrics.log",
-    benchmark:
-        f"results/benchmarks/{STUDY.study}/trunk/{{trunk}}/{{samples}}/metrics.tsv"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        recipe=trunk_recipe_params,
-        batch_size=STUDY.evaluation.batch_size,
-        loss_batch_size=STUDY.evaluation.loss_batch_size,
-        suite=evaluate_suite,
-    message:
-        "Evaluate the trunk {wildcards.trunk} at its branch point {wildcards.samples}"
-    shell:
-        "python scripts/evaluate.py --checkpoint {input.state} --sets {input.sets} --tokenizer {input.tokenizer}"
-        " --recipe {params.recipe:q} --cell {wildcards.trunk} --batch-size {params.batch_size}"
-        " --loss-batch-size {params.loss_batch_size} --suite {params.suite:q} --output {output.metrics}"
-        " --threads {threads} 2>&1 | tee {log}"
-
-
 rule evaluation_noise:
     input:
         f"{STUDY_DIR}/tables/evaluation_noise.csv",
@@ -128,12 +100,3 @@ rule evaluation_noise:
 rule contamination:
     input:
         f"{STUDY_DIR}/tables/contamination.csv",
-
-
-rule evaluate_trunks:
-    input:
-        [
-            f"{STUDY_DIR}/trunk/{trunk}/{format_count(cell.samples_seen)}/metrics.json"
-            for trunk, cells in TRUNKS.items()
-            for cell in cells
-        ],

@@ -9,6 +9,8 @@ import sys
 CELL_RESULTS = expand(f"{STUDY_DIR}/train/{{cell}}/checkpoint.pt", cell=CELLS) + expand(
     f"{STUDY_DIR}/evaluate/{{cell}}/metrics.json", cell=CELLS
 )
+if STUDY.evaluation.learning_curve:
+    CELL_RESULTS.append(f"{STUDY_DIR}/tables/learning_curves.csv")
 
 
 def pilot_cells():

@@ -7,6 +7,8 @@ MAIN_LAWS = [f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in 
 PROBES = [pair for pair in TARGETS if pair[0].startswith("linear_probe/")]
 FIGURES = ["laws", "predictions", "allocation", "bottleneck", "learning-curves", *(["linear-probes"] if PROBES else [])]
 CURVES = expand(f"{STUDY_DIR}/train/{{cell}}/curve.jsonl", cell=CELLS) if IS_TRAINED else []
+HAS_POINTS = IS_TRAINED and STUDY.evaluation.learning_curve > 0
+"""Whether cells are evaluated on their way."""
 RECORDS = expand(f"{STUDY_DIR}/train/{{cell}}/train.json", cell=CELLS) if IS_TRAINED else []
 MANIFESTS = (
     expand("results/data/{name}/manifest.json", name=[*STUDY.sources, *STUDY.data])
@@ -223,6 +225,7 @@ rule report:
         laws=[f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in TARGETS],
         records=RECORDS,
         curves=CURVES,
+        points=f"{STUDY_DIR}/tables/learning_curves.csv" if HAS_POINTS else [],
         manifests=MANIFESTS,
         cards=CARDS,
         figures=expand(f"{STUDY_DIR}/figures/{{kind}}.{{form}}", kind=FIGURES, form=["svg", "png"]),
@@ -246,5 +249,5 @@ rule report:
     shell:
         f"python scripts/write_report.py --folder {STUDY_DIR} --study {{params.study}} --title {{params.title:q}}"
         " --configfile {params.configfile:q} --laws {input.laws:q} --methods {params.methods:q} --manifests {input.manifests}"
-        " --cards {input.cards} --figures {params.figures} --single-figures {params.single_figures:q} {params.released}"
+        " --cards {input.cards} --learning-curves {input.points} --figures {params.figures} --single-figures {params.single_figures:q} {params.released}"
         " --output {output.page} 2>&1 | tee {log}"

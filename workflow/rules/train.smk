@@ -72,10 +72,49 @@ rule train_trunk:
     message:
         "Train {wildcards.trunk} to the cooldown of {wildcards.samples}"
     shell:
-        "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train_trunk.py --trunk {wildcards.trunk}"
+        "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train_part.py --run {wildcards.trunk}"
         " --cell {params.cell} --stop {params.stop} --start {input.start}"
         " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
         " --resume {params.resume} --state {output.state}"
+        " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
+
+
+rule train_part:
+    input:
+        data=train_input,
+        tokenizer=train_tokenizer,
+        start=train_start,
+        validation=expand("results/data/eval-{dataset}/manifest.json", dataset=VALIDATION_SETS),
+    output:
+        state=f"{STUDY_DIR}/train/{{cell}}/parts/{{step}}/state.pt",
+    log:
+        f"results/logs/{STUDY.study}/train/{{cell}}/parts/{{step}}.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/train/{{cell}}/parts/{{step}}.tsv"
+    wildcard_constraints:
+        step="[1-9][0-9]*",
+    priority: train_priority
+    threads: train_threads
+    resources:
+        mem_mb=train_mem_mb,
+        runtime=train_runtime,
+        nodes=train_nodes,
+        gpus=train_gpus,
+        tasks_per_node=train_tasks_per_node,
+        launcher=train_launcher,
+    params:
+        recipe=train_recipe,
+        steps=cell_steps,
+        # The cell's own: a part goes on from what the one before has saved, and the curve is one.
+        resume=f"{STUDY_DIR}/train/{{cell}}/resume",
+    message:
+        "Train {wildcards.cell} to step {wildcards.step} of {params.steps}, to be evaluated there"
+    shell:
+        "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train_part.py --run {wildcards.cell}"
+        " --cell {wildcards.cell} --stop {wildcards.step} --steps {params.steps} --start {input.start}"
+        " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
+        " --validation {input.validation} {VALIDATION_OPTIONS} --batch-size {STUDY.evaluation.batch_size}"
+        " --loss-batch-size {STUDY.evaluation.loss_batch_size} --resume {params.resume} --state {output.state}"
         " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 

@@ -354,6 +354,12 @@ class Instability(Strict):
         description="a spike is a loss above the recent median by this many robust standard deviations (1.4826 MAD); "
         "null: only what is not finite counts",
     )
+    spike_nats: float = Field(
+        0.5,
+        ge=0,
+        description="and by this much at least, in nats: pairs known by heart give losses near zero, whose spread says "
+        "nothing of a harder batch",
+    )
     window: int = Field(100, ge=10, description="recent losses, in steps, that the median is taken of")
 
 
@@ -462,6 +468,13 @@ class Evaluation(Strict):
     suite: str = Field(description="a file of config/evaluation/, without .yaml")
     batch_size: int = Field(256, ge=1, description="images or captions a forward pass")
     loss_batch_size: int = Field(250, ge=2, description="fixed batch of the held-out contrastive loss")
+    learning_curve: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="points before its end at which each cell is evaluated in full, evenly spread: each as soon as "
+        "training has come there. Another number trains the cells anew, to the same weights",
+    )
 
 
 class LinearProbes(Strict):

@@ -87,6 +87,13 @@ class ResolvedStudy:
                     self._trunks.setdefault(trunk_name(other), []).append(other)
         return self._trunks.get(trunk_name(cell), [])
 
+    def curve_steps(self, cell: Cell) -> list[int]:
+        """The steps on its way after which a cell is evaluated; none under schedule wsd, where its trunk is."""
+        points, steps = self.config.evaluation.learning_curve, self.steps(cell)
+        if not points or self.branch_step(cell):
+            return []
+        return sorted({round(steps * number / (points + 1)) for number in range(1, points + 1)} - {0, steps})
+
     def source_of(self, data: str) -> str:
         """Name of the source that a subset is a prefix of."""
         return self.config.data[data].source
@@ -455,6 +462,10 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
             f"{resources.accumulate} micro-batches (resources.train.accumulate)"
         )
     problems += _check_memory(study, cell, recipe, resources)
+    if recipe.trainer != "clip_scaling" and study.curve_steps(cell):
+        problems.append(
+            f"{cell.name}: evaluation.learning_curve does not go with trainer {recipe.trainer!r}: set it to 0"
+        )
     if recipe.precision in ("amp", "tf32") and not resources.gpus:
         problems.append(f"{cell.name}: precision {recipe.precision!r} needs resources.train.gpus; use fp32 or amp_bf16")
     if recipe.readers is not None:

@@ -88,6 +88,24 @@ def collect_cells(cells: list[str], folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=CELL_COLUMNS)
 
 
+CURVE_COLUMNS = ["run", "samples_seen", "dataset", "task", "metric", "value", "ci_low", "ci_high", "n"]
+
+
+def gather_learning_curves(states: list[Path], cells: Path) -> pd.DataFrame:
+    """Every metric of every cell on its way and at its end, one row a number, by run and samples seen.
+
+    states: metrics.json of saved states; run is the cell, or the trunk. cells: metrics.csv, the ends of the cells.
+    """
+    rows = []
+    for path in states:
+        found = read_json(path)
+        rows += [{"run": found["cell"], "samples_seen": found["samples_seen"]} | row for row in found["metrics"]]
+    ends = pd.read_csv(cells).rename(columns={"cell": "run"})
+    on_the_way = pd.DataFrame(rows, columns=CURVE_COLUMNS).astype(ends[CURVE_COLUMNS].dtypes)
+    table = pd.concat([on_the_way, ends[CURVE_COLUMNS]])
+    return table.sort_values(["run", "dataset", "metric", "samples_seen"], kind="stable", ignore_index=True)
+
+
 def gather_learning_rates(records: list[Path]) -> pd.DataFrame:
     """One row a (model, learning rate) with the final training loss; `chosen` marks each model's lowest."""
     rows = []

@@ -130,16 +130,20 @@ def load_cell(checkpoint: Path, merges: Path) -> tuple[Encoder | None, dict[str,
     return make_encoder(model, about["model_config"], merges, sha256_file(checkpoint)), about
 
 
-def load_state(path: Path, merges: Path, model_config: dict[str, Any]) -> tuple[Encoder, dict[str, Any]]:
+def load_state(path: Path, merges: Path, model_config: dict[str, Any]) -> tuple[Encoder | None, dict[str, Any]]:
     """The model of a state saved in training, or of a trunk's branch point, and {"step", "state"}.
 
-    model_config: that of the checkpoint which the run ends with. EvaluationError where it does not fit the weights.
+    model_config: that of the checkpoint which the run ends with. No model where the run had diverged.
+    EvaluationError where the model does not fit the weights.
     """
     content = read_state(path)
     if not {"model", "progress"} <= content.keys():
         raise EvaluationError(f"{path}: not a saved state of training. Name a step-*.pt or a trunk's state.pt.")
+    about = {"step": content["progress"]["step"], "state": "diverged" if content.get("is_diverged") else "saved"}
+    if about["state"] == "diverged":
+        log.info(f"{path}: the run diverged before: it is not evaluated")
+        return None, about
     model = with_weights(build_model(model_config), content["model"], path)
-    about = {"step": content["progress"]["step"], "state": "saved"}
     return make_encoder(model, model_config, merges, sha256_file(path)), about
 
 

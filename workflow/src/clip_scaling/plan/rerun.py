@@ -13,7 +13,7 @@ from ..grid import Cell
 from ..study import ResolvedStudy, close_matches
 from .records import Folders, read_progress
 
-OUTPUTS = ("checkpoint.pt", "train.json", "curve.jsonl", "resume")
+OUTPUTS = ("checkpoint.pt", "train.json", "curve.jsonl", "resume", "parts")
 PREVIOUS = "previous"
 FILTERS = {"model": "model", "data": "data", "samples": "samples_seen", "samples_seen": "samples_seen", "seed": "seed"}
 

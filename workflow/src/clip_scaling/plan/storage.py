@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..config import UrlListSource
+from ..grid import Cell
 from ..study import ResolvedStudy
 from .size import ModelSize
 
@@ -37,6 +38,9 @@ def storage(study: ResolvedStudy, sizes: dict[str, ModelSize], concurrent_jobs: 
     stages.append(
         Stage("train", checkpoints / 1e9, (checkpoints + sum(states[:concurrent_jobs])) / 1e9, 5 * len(cells))
     )
+    parts = sum(_part_bytes(study, sizes, cell) for cell in cells) / 1e9
+    if parts:
+        stages.append(Stage("parts", parts, parts, sum(2 * len(study.curve_steps(cell)) for cell in cells)))
     branching = [cell for cell in cells if study.branch_step(cell)]
     if branching:
         trunks = sum(STATE_BYTES_A_PARAMETER * sizes[cell.model].parameters for cell in branching) / 1e9
@@ -47,11 +51,16 @@ def storage(study: ResolvedStudy, sizes: dict[str, ModelSize], concurrent_jobs: 
 
 
 def cell_storage_gb(study: ResolvedStudy, sizes: dict[str, ModelSize], name: str) -> float:
-    """What a cell leaves behind: checkpoint, curve, metrics, and its branch state under schedule wsd."""
+    """What a cell leaves behind: checkpoint, curve, metrics, states on its way or, under schedule wsd, its branch's."""
     cell = study.cells[name]
     parameters = sizes[cell.model].parameters
     branch = STATE_BYTES_A_PARAMETER * parameters if study.branch_step(cell) else 0
-    return (4 * parameters + CURVE_BYTES + METRICS_BYTES + branch) / 1e9
+    return (4 * parameters + CURVE_BYTES + METRICS_BYTES + branch + _part_bytes(study, sizes, cell)) / 1e9
+
+
+def _part_bytes(study: ResolvedStudy, sizes: dict[str, ModelSize], cell: Cell) -> float:
+    """The states at which a cell is evaluated on its way."""
+    return STATE_BYTES_A_PARAMETER * sizes[cell.model].parameters * len(study.curve_steps(cell))
 
 
 def _states(study: ResolvedStudy, sizes: dict[str, ModelSize], model: str, name: str) -> float:

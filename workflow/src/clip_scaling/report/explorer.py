@@ -16,6 +16,8 @@ from .run_figures import CURVE_LABELS
 from .style import INK
 from .tables import cells_of, headline_fits, law_path, points_of
 
+EVALUATED = "evaluated:"
+"""Begins the names of curves that are made of evaluations in full."""
 CURVE_POINTS = 60
 """At most so many points of a learning curve, evenly spaced on its logarithmic axis."""
 
@@ -61,12 +63,16 @@ def explorer_data(
 
 
 def quantity_title(name: str) -> str:
-    """What a learning curve shows: `loss`, `imagenet_acc1` (released runs), or `{dataset}/{metric}` of a validation."""
+    """What a learning curve shows: `loss`, `imagenet_acc1` (released runs), or `{dataset}/{metric}` of a validation.
+
+    With EVALUATED before it, of an evaluation in full.
+    """
     if name in CURVE_LABELS:
         return CURVE_LABELS[name].replace("\n", " ")
-    dataset, _, metric = name.rpartition("/")
+    dataset, _, metric = name.removeprefix(EVALUATED).rpartition("/")
     unit = " (nats)" if is_loss(metric) else ""
-    return f"{dataset_title(dataset)}, {metric_title(metric)}{unit}, validated while training"
+    how = "evaluated on its way" if name.startswith(EVALUATED) else "validated while training"
+    return f"{dataset_title(dataset)}, {metric_title(metric)}{unit}, {how}"
 
 
 def _cell(row: dict[str, Any], record: dict[str, Any] | None, marks: Marks) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..laws.published import read_learning_curves
 from ..manifests import read_json
+from .explorer import EVALUATED
 from .page import DataCard, StudyResults
 
 MAX_SHEET_BYTES = 150_000
@@ -26,9 +27,10 @@ class Inputs:
     """Where a study's files are, beside those at fixed places in its folder, and how it is called.
 
     folder: results/{study}. methods: headline method by source. laws: law files, most telling first. manifests: of
-    sources, subsets, evaluation sets. cards: results/data/{data}/card.json. figures: keys of page.FIGURE_LABELS that
-    were drawn. single_figures: (dataset, metric) of laws that have a figure of their own. released: the folder of
-    released tables where the cells were trained elsewhere, None where they were trained here.
+    sources, subsets, evaluation sets. cards: results/data/{data}/card.json. points: learning_curves.csv, where cells
+    are evaluated on their way. figures: keys of page.FIGURE_LABELS that were drawn. single_figures: (dataset, metric)
+    of laws that have a figure of their own. released: the folder of released tables where the cells were trained
+    elsewhere, None where they were trained here.
     """
 
     folder: Path
@@ -39,6 +41,7 @@ class Inputs:
     laws: Sequence[Path]
     manifests: Sequence[Path] = ()
     cards: Sequence[Path] = ()
+    points: Path | None = None
     figures: Sequence[str] = ()
     single_figures: Sequence[tuple[str, str]] = ()
     released: Path | None = None
@@ -56,6 +59,7 @@ def read_study(inputs: Inputs) -> StudyResults:
     plan, sweep = folder / "plan" / "plan.json", tables / "learning_rates.csv"
     texts = [*inputs.laws, tables / "laws.csv", tables / "metrics.csv", plan, *records, *metrics]
     texts += [tables / f"{table}.csv" for table in TABLES[2:]]
+    texts += [inputs.points] if inputs.points else []
     texts += [*inputs.cards, *inputs.manifests, tables / "predictions.csv"]
     return StudyResults(
         name=inputs.name,
@@ -72,7 +76,7 @@ def read_study(inputs: Inputs) -> StudyResults:
         # The plan and the search are asked for by themselves, and shown where they were made.
         plan=read_json(plan) if trained and plan.is_file() else None,
         sweep=pd.read_csv(sweep) if trained and sweep.is_file() else None,
-        curves=_released_curves(inputs.released) if inputs.released else _training_curves(folder / "train", cells),
+        curves=_released_curves(inputs.released) if inputs.released else training_curves(inputs, cells),
         figures={kind: (folder / "figures" / f"{kind}.svg").read_text(encoding="utf-8") for kind in inputs.figures},
         single_figures=inputs.single_figures,
         files={_from_page(path, folder): path.read_text(encoding="utf-8") for path in texts if path.is_file()},
@@ -97,17 +101,22 @@ def _released_curves(folder: Path) -> dict[str, pd.DataFrame]:
     return {cell: curve.drop(columns="cell") for cell, curve in read_learning_curves(folder).items()}
 
 
-def _training_curves(runs: Path, cells: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Training loss and every number of the validations of each cell that has a curve, by samples."""
+def training_curves(inputs: Inputs, cells: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Training loss, every number of the validations and of the evaluations on the way of each cell, by samples."""
     curves = {}
+    points = pd.read_csv(inputs.points) if inputs.points else pd.DataFrame({"run": []})
     for cell in cells:
-        path = runs / cell / "curve.jsonl"
+        path = inputs.folder / "train" / cell / "curve.jsonl"
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
         rows = [
             {"samples": line["samples"], **({"loss": line["loss"]} if "loss" in line else line["validation"])}
             for line in lines
             if "loss" in line or "validation" in line
         ]
+        for point in points[points["run"] == cell].to_dict("records"):
+            rows.append(
+                {"samples": point["samples_seen"], f"{EVALUATED}{point['dataset']}/{point['metric']}": point["value"]}
+            )
         if rows:
             curves[cell] = pd.DataFrame(rows)
     return curves

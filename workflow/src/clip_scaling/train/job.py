@@ -108,11 +108,16 @@ def _order(recipe: Recipe, shard_pairs: list[int], seed: int) -> Order:
 
 
 def run_loop(job: Job, name: str, stop: int, steps: int | None, start: Path | None) -> Outcome:
-    """Train to `stop`, continuing what is saved, else from the state `start`, else from fresh weights."""
+    """Train to `stop`, continuing what is saved, else from the state `start`, else from fresh weights.
+
+    start: of the part before, or of the trunk that the run branches off. A part that diverged ends the run.
+    """
     resources, args = job.resources, job.args
     cap = resources.max_state_gb * 1e9 if resources.max_state_gb else None
     folder = StateFolder(args.resume, resources.keep_states, cap)
-    origin = read_state(start)["progress"]["step"] if start else 0
+    before = read_state(start) if start else None
+    # A state of this very run is a step on its way; one of a trunk is where the run begins.
+    origin = before["progress"]["step"] if before and before["identity"] != job.identity else 0
     loop = Loop(
         job.engine,
         job.data,
@@ -124,25 +129,27 @@ def run_loop(job: Job, name: str, stop: int, steps: int | None, start: Path | No
         identity=job.identity,
         checkpoint_seconds=resources.checkpoint_minutes * 60,
     )
-    if not loop.continue_saved() and start is not None:
-        loop.start_from(read_state(start))
+    is_continued = loop.continue_saved()
+    if before is not None and not (is_continued and loop.progress.step >= before["progress"]["step"]):
+        loop.start_from(before)
     if args.validation:
-        loop.validation_steps = validation_steps(origin, stop, args.validation_times)
+        loop.validation_steps = validation_steps(origin, steps or stop, args.validation_times)
         loop.validate = make_validation(
             job.engine.model.base, args.validation, args.tokenizer, job.engine.model_config, job.ranks.device,
             args.validation_samples, args.batch_size, args.loss_batch_size,
         )  # fmt: skip
     monitor = None
     if job.ranks.is_main:
-        total = stop * job.recipe.global_batch_size
+        total = (steps or stop) * job.recipe.global_batch_size
         monitor = Monitor(args.resume, name, total, loop.progress.step, resources.wandb_project)
         loop.monitor = monitor
-    outcome = loop.run()
+    outcome = Outcome("diverged", loop.progress) if before and before.get("is_diverged") else loop.run()
     if outcome.state != "saved":
         loop.state()  # adds up what the ranks have seen
     if monitor is not None:
         now = outcome.progress
-        monitor.beat(now.step, now.step * job.recipe.global_batch_size, outcome.final_loss, 0.0, outcome.state)
+        state = "saved" if steps and now.step < steps and outcome.state == "trained" else outcome.state
+        monitor.beat(now.step, now.step * job.recipe.global_batch_size, outcome.final_loss, 0.0, state)
         monitor.close()
     return outcome
 
@@ -214,21 +221,27 @@ def _record(job: Job, cell: Cell, outcome: Outcome, steps: int) -> dict[str, Any
     }
 
 
-def train_trunk(args: argparse.Namespace) -> Outcome:
-    """Train a part of a trunk, to a branch point, and write the state that cooldowns and the next part start from."""
+def train_part(args: argparse.Namespace) -> Outcome:
+    """Train a part of a trunk or of a cell and write the state at its end.
+
+    A cell's parts share the folder of its saved states: none is deleted before the cell is done, and a part that
+    diverged is written too, since that is how the cell ends. TrainingError where a trunk diverged.
+    """
     job = open_job(args, args.cell)
-    outcome = run_loop(job, f"{args.trunk} to step {args.stop}", args.stop, None, args.start)
-    if outcome.state == "diverged":
+    is_trunk = args.steps is None
+    outcome = run_loop(job, f"{args.run} to step {args.stop}", args.stop, args.steps, args.start)
+    if outcome.state == "diverged" and is_trunk:
         events = ", ".join(f"{event['kind']} at step {event['step']}" for event in outcome.progress.events)
         job.close()
         raise TrainingError(
-            f"{args.trunk} diverged ({events}), and every budget follows from it. Lower recipe.learning_rate for "
+            f"{args.run} diverged ({events}), and every budget follows from it. Lower recipe.learning_rate for "
             "it, lengthen its warm-up, or choose recipe.instability.policy skip or rollback."
         )
-    if outcome.state == "trained":
+    if outcome.state != "saved":
         state = {**job.engine.state(), "progress": vars(outcome.progress), "identity": job.identity}
         if job.ranks.is_main:
-            write_state(args.state, state)
-            StateFolder(args.resume).delete()
+            write_state(args.state, state | {"is_diverged": outcome.state == "diverged"})
+            if is_trunk:
+                StateFolder(args.resume).delete()
     job.close()
     return outcome
