@@ -229,3 +229,13 @@ def test_the_curve_forgets_steps_that_are_made_again(tmp_path: Path) -> None:
 def test_larger_data_do_not_change_how_a_run_continues(tmp_path: Path) -> None:
     run = Run(tmp_path, pairs=some_pairs(100, noise=64))
     assert run.go().state == "trained"
+
+
+def test_a_harder_batch_of_pairs_known_by_heart_is_no_spike() -> None:
+    from clip_scaling.config import Instability
+    from clip_scaling.train.stability import Watch
+
+    # Seen in the laptop study: losses of about 0.001 nats, then one of 0.077 whose gradient norm was 0.1.
+    watch = Watch(Instability(), [0.001 + 0.0001 * (number % 10) for number in range(100)])
+    assert watch.judge(0.077, 0.1) is None
+    assert watch.judge(0.6, 0.1) == "spike"

@@ -50,7 +50,8 @@ class Watch:
             middle = median(self.losses)
             spread = _NORMAL * median(abs(value - middle) for value in self.losses)
             # A loss that hardly moves has no spread to speak of: a hundredth of its level counts as one.
-            if loss > middle + self.rules.spike_factor * max(spread, 0.01 * abs(middle)):
+            rise = self.rules.spike_factor * max(spread, 0.01 * abs(middle))
+            if loss > middle + max(rise, self.rules.spike_nats):
                 return "spike"
         self.losses.append(loss)
         return None
