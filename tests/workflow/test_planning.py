@@ -55,6 +55,7 @@ def test_a_cell_that_is_not_in_the_grid_is_refused_with_close_matches(project: A
     assert done.returncode
     assert f"'{typo}' is not a cell of study 'offline'" in done.stdout
     assert "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0" in done.stdout
+    assert "More: docs/errors.md#workflowerror" in done.stdout
 
 
 def test_a_bad_study_is_refused_at_the_plan_with_its_file(project: Any) -> None:
@@ -64,4 +65,4 @@ def test_a_bad_study_is_refused_at_the_plan_with_its_file(project: Any) -> None:
     assert done.returncode
     assert "ConfigError in" in done.stdout and "bad.yaml" in done.stdout
     assert "'ViT-nano8'" in done.stdout and "ViT-nano-8" in done.stdout
-    assert "Traceback" not in done.stdout
+    assert "More: docs/errors.md#configerror" in done.stdout and "Traceback" not in done.stdout

@@ -26,7 +26,7 @@ wildcard_constraints:
 def study_cell(name):
     """The cell of that name; a name that is not in the grid is refused with its nearest neighbours."""
     if name not in RESOLVED.cells:
-        raise WorkflowError(f"{name!r} is not a cell of study {STUDY.study!r}.{close_matches(name, CELLS)}")
+        raise refusal(f"{name!r} is not a cell of study {STUDY.study!r}.{close_matches(name, CELLS)}")
     return RESOLVED.cells[name]
 
 
@@ -169,9 +169,7 @@ def cell_steps(wildcards):
     """Steps of the whole cell; a part that the study does not ask for is refused."""
     cell = study_cell(wildcards.cell)
     if int(wildcards.step) not in PARTS[cell.name]:
-        raise WorkflowError(
-            f"{cell.name}: step {wildcards.step} is none of {PARTS[cell.name]} (evaluation.learning_curve)"
-        )
+        raise refusal(f"{cell.name}: step {wildcards.step} is none of {PARTS[cell.name]} (evaluation.learning_curve)")
     return RESOLVED.steps(cell)
 
 
@@ -185,7 +183,7 @@ def trunk_cell(wildcards):
     cells = TRUNKS.get(wildcards.trunk, [])
     found = [cell for cell in cells if format_count(cell.samples_seen) == wildcards.samples]
     if not found:
-        raise WorkflowError(
+        raise refusal(
             f"{wildcards.trunk}/{wildcards.samples} is no branch point of study {STUDY.study!r}."
             + close_matches(wildcards.trunk, TRUNKS)
         )

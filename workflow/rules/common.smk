@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 try:
     from clip_scaling.config import PublishedStudy
-    from clip_scaling.errors import ClipScalingError
+    from clip_scaling.errors import ClipScalingError, entry, told
     from clip_scaling.manifests import canonical_json
     from clip_scaling.study import ResolvedStudy, load_any_study
 except ModuleNotFoundError as error:
@@ -17,7 +17,13 @@ except ModuleNotFoundError as error:
 try:
     RESOLVED = load_any_study(config, root=Path(workflow.basedir))
 except ClipScalingError as error:
-    raise WorkflowError(f"{type(error).__name__} in {', '.join(map(str, workflow.configfiles))}: {error}")
+    raise WorkflowError(told(error, place=", ".join(map(str, workflow.configfiles))))
+
+
+def refusal(text):
+    """A WorkflowError that leads to its entry in the failure catalogue."""
+    return WorkflowError(f"{text}\n{entry('WorkflowError')}")
+
 
 STUDY = RESOLVED.config
 STUDY_DIR = f"results/{STUDY.study}"
@@ -40,7 +46,7 @@ onstart:
     try:
         fcntl.flock(STUDY_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise WorkflowError(
+        raise refusal(
             f"Another snakemake is running study {STUDY.study!r} in this folder. Wait for it, or stop it."
         )
     if IS_TRAINED:

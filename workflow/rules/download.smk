@@ -12,7 +12,7 @@ try:
         if isinstance(source, UrlListSource) and source.lists
     }
 except ClipScalingError as error:
-    raise WorkflowError(f"{type(error).__name__}: {error}")
+    raise WorkflowError(told(error))
 
 
 def url_source(wildcards):
@@ -23,7 +23,7 @@ def url_part(wildcards):
     """The part of that name; a name that is in no list is refused."""
     parts = URL_PARTS[wildcards.source]
     if wildcards.part not in parts:
-        raise WorkflowError(
+        raise refusal(
             f"{wildcards.part!r} is no list of source {wildcards.source!r}.{close_matches(wildcards.part, parts)}"
         )
     return parts[wildcards.part]

@@ -31,9 +31,12 @@ def test_a_source_and_its_subset_are_made_from_the_command_line(repository: Path
     assert json.loads(data.read_text())["pairs"] == 20
 
 
-def test_an_error_is_one_line_and_exit_code_1(repository: Path, tmp_path: Path) -> None:
+def test_an_error_is_one_line_with_its_entry_in_the_catalogue_and_exit_code_1(repository: Path, tmp_path: Path) -> None:
     recipe = json.dumps({"kind": "iconify", "held_out": SHAPES["held_out"]})
     output = tmp_path / "x/manifest.json"
     failed = run(repository, "prepare_source.py", "--name", "x", "--recipe", recipe, "--output", output)
     assert failed.returncode == 1
-    assert failed.stderr == "DataError: source x: an iconify source needs --archive, the fetched tarball.\n"
+    assert failed.stderr.splitlines() == [
+        "DataError: source x: an iconify source needs --archive, the fetched tarball.",
+        "More: docs/errors.md#dataerror",
+    ]

@@ -1,4 +1,7 @@
-"""Errors that a user can act on: each names the thing, the place and the next step."""
+"""Errors that a user can act on: each names the thing, the place and the next step.
+
+Each class has an entry of its name in docs/errors.md, and what a user sees of an error ends with the link to it.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,26 @@ class LawError(ClipScalingError):
     """A table cannot be fitted as asked."""
 
 
+class DiskFullError(ClipScalingError):
+    """No space is left where a file is being written."""
+
+
+def entry(kind: str) -> str:
+    """Where the failure catalogue has a kind of error."""
+    return f"More: docs/errors.md#{kind.lower()}"
+
+
+def told(error: ClipScalingError, place: str = "") -> str:
+    """What a user sees of an error: `Kind: what, where, next step`, and a line that leads to the catalogue.
+
+    place: where it was found, such as the study file, if the error does not say so itself.
+    """
+    kind = type(error).__name__
+    return f"{kind}{f' in {place}' if place else ''}: {error}\n{entry(kind)}"
+
+
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main; print a user's error as `Kind: what, where, next step`, exit code 1.
+    """Run a script's main; print a user's error as `told`, exit code 1.
 
     Errors of the code itself keep their traceback. Garbage is looked for less often than Python's default: importing
     torch allocates so much that the search is a sixth of a short job's start-up.
@@ -46,12 +67,12 @@ def run_script(main: Callable[[], None]) -> None:
     try:
         main()
     except ClipScalingError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(told(error))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        place = error.filename or "the results folder"
-        sys.exit(
-            f"DiskFullError: no space left while writing {place}. Nothing half-written was kept; "
+        full = DiskFullError(
+            f"no space left while writing {error.filename or 'the results folder'}. Nothing half-written was kept; "
             "free some space (or point results/ at a larger disk) and run the same command again."
         )
+        sys.exit(told(full))

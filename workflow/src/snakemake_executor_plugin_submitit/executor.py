@@ -19,7 +19,7 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from . import ledger as states
 from .backends import Backend, array_chunks, make_backend, signal_delay
-from .errors import BackendError, SubmissionBusyError, SubmissionError
+from .errors import BackendError, SubmissionBusyError, SubmissionError, entry
 from .jobs import Tracked, is_current, is_open, track
 from .ledger import Ledger, Record
 from .messages import failure, lacked_memory
@@ -188,7 +188,8 @@ class Executor(RemoteExecutor):
                 waiting.append(tracked)
                 yield info
             elif tracked.cluster_id.startswith("refused: "):
-                self.report_job_error(info, msg=f"{tracked.name}: sbatch {tracked.cluster_id}\n")
+                told = f"{tracked.name}: sbatch {tracked.cluster_id}\n{entry(SubmissionError.__name__)}\n"
+                self.report_job_error(info, msg=told)
             else:
                 self._follow_events(tracked)
                 end, decision = self._judge(tracked, outcomes.get(tracked.cluster_id))
@@ -212,7 +213,7 @@ class Executor(RemoteExecutor):
         try:
             self._states = self.backend.states(open_ids)
         except BackendError as error:
-            self.logger.info(f"{error} Asking again in {self.settings.status_seconds} s.")
+            self.logger.info(f"{error.message} Asking again in {self.settings.status_seconds} s.")
             return
         now = time.time()
         for each in tracked:

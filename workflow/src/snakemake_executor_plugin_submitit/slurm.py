@@ -177,7 +177,7 @@ def job_times(job_id: str) -> JobTimes | None:
     try:
         return parse_job_times(call(["scontrol", "show", "job", "-o", job_id]))
     except BackendError as error:
-        print(f"submitit: {error}", flush=True)
+        print(f"submitit: {error.message}", flush=True)
         return None
 
 

@@ -1,0 +1,95 @@
+"""The failure catalogue: an entry for each kind of error, a kind for each entry, and messages that the code gives."""
+
+import ast
+import errno
+import re
+from pathlib import Path
+
+import pytest
+
+from clip_scaling import errors
+from clip_scaling.errors import ConfigError, run_script, told
+
+LIBRARY, PLUGIN = "clip_scaling", "snakemake_executor_plugin_submitit"
+
+
+def kinds(folder: Path, *roots: str) -> set[str]:
+    """Names of a package's classes that derive from one of the roots, directly or not; a root of its own among them."""
+    bases: dict[str, set[str]] = {}
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = {base.id for base in node.bases if isinstance(base, ast.Name)}
+    found = set(roots)
+    while new := {name for name, parents in bases.items() if parents & found and name not in found}:
+        found |= new
+    return found & bases.keys()
+
+
+def entries(page: Path, level: str) -> set[str]:
+    """Headings of one level that are names of classes."""
+    return set(re.findall(rf"^{level} (\w*(?:Error|Points))$", page.read_text(encoding="utf-8"), flags=re.M))
+
+
+def texts(repository: Path) -> str:
+    """All strings of the code, one a line, with a blank where something is filled in."""
+    found = []
+    for path in [*(repository / "workflow/src").rglob("*.py"), *(repository / "scripts").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "" for part in node.values]
+                found.append("".join(str(part) for part in parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    rules = [path.read_text(encoding="utf-8") for path in (repository / "workflow/rules").glob("*.smk")]
+    return "\n".join(found + rules)
+
+
+def test_every_kind_of_error_has_an_entry_and_every_entry_a_kind(repository: Path) -> None:
+    source, docs = repository / "workflow/src", repository / "docs"
+    assert entries(docs / "errors.md", "##") == kinds(source / LIBRARY, "ClipScalingError") | {"WorkflowError"}
+    assert entries(docs / "cluster.md", "###") == kinds(source / PLUGIN, "WorkflowError", "Exception")
+
+
+def test_the_catalogue_quotes_messages_that_the_code_gives(repository: Path) -> None:
+    given = texts(repository)
+    rows = re.findall(r"^\| (`.*?) \|", (repository / "docs/errors.md").read_text(encoding="utf-8"), flags=re.M)
+    quoted = [text for row in rows for text in re.findall(r"`([^`]+)`", row)]
+    assert len(quoted) > 40
+    parts = [(text, part.strip(" :,;()")) for text in quoted for part in re.split(r"\.\.\.|\b[NM]\b|\{\w+\}", text)]
+    assert [(text, part) for text, part in parts if part not in given and part.rstrip(".") not in given] == []
+
+
+def test_an_error_is_told_with_its_kind_its_place_and_its_entry() -> None:
+    assert (
+        told(ConfigError("grid: no cell is left."))
+        == "ConfigError: grid: no cell is left.\nMore: docs/errors.md#configerror"
+    )
+    assert told(ConfigError("bad"), place="a.yaml").startswith("ConfigError in a.yaml: bad\n")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_with_the_file_and_its_entry(number: int) -> None:
+    def write() -> None:
+        raise OSError(number, "full", "results/x.json")
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(write)
+    text = str(ended.value)
+    assert text.startswith("DiskFullError: no space left while writing results/x.json.")
+    assert text.endswith("\nMore: docs/errors.md#diskfullerror")
+
+
+def test_another_error_of_the_system_keeps_its_traceback() -> None:
+    def write() -> None:
+        raise PermissionError(errno.EACCES, "denied", "results/x.json")
+
+    with pytest.raises(PermissionError):
+        run_script(write)
+
+
+def test_the_executors_errors_end_with_their_entries() -> None:
+    from snakemake_executor_plugin_submitit.errors import ResourceError
+
+    assert str(ResourceError("rule train: gpus=x.")) == "rule train: gpus=x.\nMore: docs/cluster.md#resourceerror"
+    assert errors.entry("ConfigError").split()[-1] == "docs/errors.md#configerror"
