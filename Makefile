@@ -4,7 +4,7 @@
 # make published   set up without torch, then the paper's laws from its released tables (TABLES=FOLDER: from there)
 # make test-cluster   set up a Slurm on this machine (root, Debian), then run the executor's tests on it
 # make lint   format and type checks
-# make docs   regenerate config/schema.json and the option table of config/README.md
+# make docs   regenerate config/schema.json, the option table of config/README.md and the pictures of docs/design.md
 # make env-peers   install what the benchmarks and `recipe.trainer: open_clip_train` compare with, into .venv-peers
 # make env-img2dataset   install img2dataset into .venv-img2dataset, for sources that are lists of URLs
 # make lock   resolve the pinned requirements in envs/ anew (needs uv)
@@ -46,7 +46,7 @@ lint: env-dev
 	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy
 
 docs: env
-	$(RUN) python scripts/generate_config_docs.py
+	$(RUN) python scripts/generate_config_docs.py && python scripts/generate_pictures.py
 
 lock:
 	uv pip compile pyproject.toml --extra study --universal --python-version 3.11 --no-annotate --no-header -o envs/study.txt
