@@ -15,6 +15,7 @@ FORBIDDEN = {
     "plan": HEAVY | {"snakemake", "submitit"},
     "laws": HEAVY | {"snakemake"},
     "report": HEAVY | {"snakemake"},
+    "share": {"snakemake", "submitit"},
     "data": {"snakemake", "submitit"},
     "train": {"snakemake", "submitit"},
     "evaluate": {"snakemake", "submitit"},
@@ -47,6 +48,12 @@ def test_a_stage_imports_only_what_it_may(repository: Path, package: str) -> Non
     for path in modules(repository / "workflow" / "src" / "clip_scaling" / package):
         found = imports(path) & FORBIDDEN[package]
         assert not found, f"{path.name} imports {found}"
+
+
+def test_only_an_export_needs_torch(repository: Path) -> None:
+    folder = repository / "workflow" / "src" / "clip_scaling" / "share"
+    heavy = {path.name for path in modules(folder) if imports(path) & (HEAVY | {"safetensors", "tokenizers"})}
+    assert heavy == {"export.py", "tokenizer.py"}
 
 
 def test_scripts_are_thin_and_import_neither_snakemake_nor_each_other(repository: Path) -> None:

@@ -1,4 +1,5 @@
-"""The command `clip-scaling`: laws of a table of one's own, and a cluster's check-up."""
+"""The command `clip-scaling`: a study at a glance, laws of a table of one's own, trained cells for open_clip, and the
+check-up of a cluster."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from . import doctor
 from .errors import run_script
 from .laws.commands import add_commands
 from .plan.commands import add_commands as add_plan_commands
+from .share.commands import add_commands as add_share_commands
 
 
 def main() -> None:
@@ -20,6 +22,7 @@ def _main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     add_commands(commands)
     add_plan_commands(commands)
+    add_share_commands(commands)
     doctor.add_command(
         commands.add_parser("doctor", help="check a cluster before the first job", description=doctor.doctor.__doc__)
     )
