@@ -63,6 +63,7 @@ METHODS = {
         Method("binned-min-5", points="binned-min-5"),
         Method("binned-min-5-own", points="binned-min-5-own"),
         Method("ols-all"),
+        Method("ols-seeds", scale="seeds"),
         Method("frontier-ols", points="frontier"),
         Method("hull-ols", points="hull"),
         Method("loglinear", form="loglinear"),
