@@ -14,7 +14,7 @@ from typing import Any
 from clip_scaling.config import Recipe
 from clip_scaling.errors import run_script
 from clip_scaling.manifests import sha256_file, write_json
-from clip_scaling.provenance import provenance
+from clip_scaling.provenance import keep_diff, provenance
 
 
 def main() -> None:
@@ -71,10 +71,12 @@ def main() -> None:
             {key: about[key] for key in ("cell", "state", "step", "samples_seen") if key in about}
             | {
                 "checkpoint_sha256": sha256_file(checkpoint),
+                "sets_sha256": {path.parent.name: sha256_file(path) for path in args.sets},
                 "metrics": [row.as_dict() for row in rows],
-                "provenance": provenance("torch", "open_clip_torch"),
+                "provenance": provenance("torch", "open_clip_torch", "numpy", "pillow", "torchvision", "webdataset"),
             },
         )
+        keep_diff(output)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def main() -> None:
     import torch
 
     from clip_scaling.evaluate.fine_tuning import fine_tune_checkpoint
-    from clip_scaling.provenance import provenance
+    from clip_scaling.provenance import keep_diff, provenance
 
     torch.set_num_threads(args.threads)
     settings = FineTuning.model_validate(args.settings)
@@ -43,6 +43,7 @@ def main() -> None:
         ignore()
         sys.exit(EXIT_SAVED)
     write_json(args.output, found | {"provenance": provenance("torch", "open_clip_torch", "timm")})
+    keep_diff(args.output)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pandas as pd
 from clip_scaling.errors import run_script
 from clip_scaling.laws.study import fit_target
 from clip_scaling.manifests import write_json
+from clip_scaling.provenance import write_lock
 
 
 def main() -> None:
@@ -30,6 +31,8 @@ def main() -> None:
     table = pd.read_parquet(args.metrics)
     law = fit_target(table, args.target, args.metric, args.methods, scenarios, args.leave_out, args.draws)
     write_json(args.output, law)
+    inputs = [args.metrics, args.scenarios] if args.scenarios else [args.metrics]
+    write_lock(args.output, inputs, "numpy", "scipy", "pandas")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clip_scaling.errors import run_script
 from clip_scaling.manifests import write_text
+from clip_scaling.provenance import write_lock
 from clip_scaling.report.page import FIGURE_LABELS, render_report
 from clip_scaling.report.read import Inputs, read_study
 
@@ -44,6 +45,8 @@ def main() -> None:
     )
     page = render_report(read_study(inputs))
     write_text(args.output, page)
+    made_from = [args.folder / "tables" / "metrics.parquet", *args.laws, *args.manifests, *args.cards]
+    write_lock(args.output, made_from, "altair", "jinja2", "matplotlib", "pandas", "vl-convert-python")
     print(f"{len(page.encode()) / 1e6:.2f} MB -> {args.output}")
 
 

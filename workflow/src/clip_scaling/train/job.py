@@ -23,7 +23,7 @@ from ..data.shards import read_manifest
 from ..errors import TrainingError
 from ..grid import Cell, cooldown_start, steps_for
 from ..manifests import canonical_json, sha256_file, write_json, write_text
-from ..provenance import provenance
+from ..provenance import keep_diff, provenance, write_lock
 from .distributed import Ranks, join_ranks
 from .engine import Engine
 from .inputs import Input, PackedInput
@@ -178,6 +178,7 @@ def train_cell(args: argparse.Namespace) -> Outcome:
         write_json(
             args.record, about | _record(job, cell, outcome, steps) | {"weights_sha256": weights_sha256(weights)}
         )
+        keep_diff(args.record)
         save_checkpoint(args.checkpoint, weights, about)
         StateFolder(args.resume).delete()
         curve.unlink()
@@ -217,7 +218,7 @@ def _record(job: Job, cell: Cell, outcome: Outcome, steps: int) -> dict[str, Any
         "ranks": job.ranks.size,
         "threads": job.resources.threads,
         "resources": job.resources.model_dump(),
-        "provenance": provenance("torch", "open_clip_torch", "numpy"),
+        "provenance": provenance("torch", "open_clip_torch", "numpy", "pillow", "webdataset"),
     }
 
 
@@ -241,6 +242,7 @@ def train_part(args: argparse.Namespace) -> Outcome:
         state = {**job.engine.state(), "progress": vars(outcome.progress), "identity": job.identity}
         if job.ranks.is_main:
             write_state(args.state, state | {"is_diverged": outcome.state == "diverged"})
+            write_lock(args.state, [args.data, args.tokenizer], "torch", "open_clip_torch", "numpy")
             if is_trunk:
                 StateFolder(args.resume).delete()
     job.close()

@@ -17,6 +17,7 @@ import torch
 
 from ..errors import TrainingError
 from ..manifests import write_json
+from ..provenance import code, job
 from .stability import finite
 
 log = logging.getLogger(__name__)
@@ -71,9 +72,7 @@ class Monitor:
         self.started = time.monotonic()
         self.first_samples: int | None = None
         attempt = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time(), "from_step": step}
-        attempt |= {
-            key.lower(): os.environ[key] for key in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT") if key in os.environ
-        }
+        attempt |= job() | {"commit": code().commit, "diff_sha256": code().diff_sha256}
         attempt |= self._lost(step)
         with open(folder / "attempts.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(attempt) + "\n")

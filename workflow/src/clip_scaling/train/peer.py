@@ -31,7 +31,7 @@ from ..data.shards import read_manifest
 from ..errors import TrainingError
 from ..grid import Cell, steps_for
 from ..manifests import sha256_file, write_json, write_text
-from ..provenance import provenance
+from ..provenance import keep_diff, provenance
 from .model import PREPROCESS, model_config_of, save_checkpoint, weights_sha256
 from .monitor import Point
 from .schedule import cosine, warmup_steps
@@ -299,5 +299,6 @@ def _convert(
     }
     write_text(args.curve, "".join(json.dumps(asdict(point)) + "\n" for point in points))
     write_json(args.record, about | record)
+    keep_diff(args.record)
     save_checkpoint(args.checkpoint, weights, about)
     shutil.rmtree(run.folder)
