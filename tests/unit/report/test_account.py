@@ -74,7 +74,7 @@ def test_what_the_data_do_not_support_is_said_in_words(
 
 def test_comparisons_tell_the_headline_method_of_the_first_source(law: dict[str, Any]) -> None:
     row = {"first": "study", "second": "other", "difference": -0.1, "difference_low": -0.2, "difference_high": 0.0}
-    row |= {"crossover_gmacs": 1e3, "verdict": "not significant"}
+    row |= {"crossover_gmacs": 1e3, "verdict": "not significant", "significant": False}
     law["comparisons"] = [row | {"method": "ols-all"}, row | {"method": "binned-min-5"}]
     (told,) = comparison_rows([law], {})
     assert (told["pair"], told["method"], told["difference"]) == ("study and other", "ols-all", "−0.10 [−0.20, 0.00]")

@@ -171,6 +171,20 @@ def test_a_data_card_is_shown_with_its_contact_sheet_and_leads_to_its_files(stud
     assert "Latin 0.9877" in words and "duplicates not known" in words
 
 
+def test_the_first_screen_says_which_sources_follow_different_laws(study: StudyResults) -> None:
+    other = study.metrics.assign(source="other")
+    row = {"first": "study", "second": "other", "method": "ols-all", "difference": -0.1, "crossover_gmacs": 1e3}
+    row |= {"difference_low": -0.15, "difference_high": -0.05, "significant": True}
+    row |= {"verdict": "study falls faster than other (difference of exponents -0.100)"}
+    laws = [study.laws[0] | {"comparisons": [row]}, *study.laws[1:]]
+    both = dataclasses.replace(study, metrics=pd.concat([study.metrics, other], ignore_index=True), laws=laws)
+    words = " ".join(" ".join(Page(render_report(both)).text).split())
+    assert "Do study and other follow different laws? In 1 of 1 comparisons of exponents they do:" in words
+    assert "icons top-1 accuracy: study falls faster than other, by −0.100 [−0.150, −0.050]" in words
+    laws[0] |= {"comparisons": [row | {"significant": False}]}
+    assert "no difference is significant" in render_report(dataclasses.replace(both, laws=laws))
+
+
 def test_each_exponent_leads_to_the_json_that_holds_it(page: Page) -> None:
     assert page.links.count("laws/icons/acc1.json") >= 3  # first screen, headline laws, all laws
 

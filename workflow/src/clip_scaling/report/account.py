@@ -110,6 +110,7 @@ def comparison_rows(laws: Sequence[dict[str, Any]], methods: Mapping[str, str]) 
                     if known
                     else "",
                     "crossover": row["crossover_gmacs"],
+                    "differs": known and bool(row["significant"]),
                     "verdict": row["verdict"],
                 }
             )
