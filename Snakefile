@@ -14,7 +14,7 @@ Path grammar (CELL = Model-{model}_Data-{data}_Samples-{count}_Seed-{seed}):
   results/{study}/evaluate/CELL/metrics.json
   results/{study}/tables/{metrics,laws,predictions}.csv
   results/{study}/laws/{dataset}/{metric}.json
-  results/{study}/figures/*.svg, results/{study}/report.html
+  results/{study}/figures/*.svg, results/{study}/report.html, results/{study}/provenance.json
 """
 
 from snakemake.utils import min_version
@@ -46,6 +46,7 @@ else:
 
 include: "workflow/rules/laws.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/provenance.smk"
 
 
 # On a cluster these stay with the driver: seconds each, or in need of the network.
@@ -60,6 +61,7 @@ localrules:
     plot_bottleneck,
     plot_learning_curves,
     report,
+    gather_provenance,
 
 
 if IS_TRAINED:
@@ -82,6 +84,7 @@ rule all:
         f"{STUDY_DIR}/report.html",
         f"{STUDY_DIR}/tables/laws.csv",
         f"{STUDY_DIR}/tables/predictions.csv",
+        f"{STUDY_DIR}/provenance.json",
         # By name: a result that was deleted is made again, even where all that follows from it exists.
         CELL_RESULTS if IS_TRAINED else [],
     message:

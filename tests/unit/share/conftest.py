@@ -74,6 +74,7 @@ def train(root: Path, config: dict[str, Any] = MODEL, objective: str = "clip", s
         "device": "cpu",
         "ranks": 1,
         "threads": 1,
+        "resources": {"gpus": 0, "threads": 1},
         "attempts": [{"host": "node1", "started": 1.8e9, "from_step": 0, "slurm_job_id": "17"}],
         "provenance": provenance("torch"),
         "weights_sha256": weights_sha256(weights),
