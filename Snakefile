@@ -7,6 +7,7 @@
   snakemake --cores all --configfile config/smoke.yaml   another study
   snakemake --cores all results/laptop/train/CELL/checkpoint.pt      one cell
   snakemake --cores all sweep                            the search behind the learning rates
+  snakemake --cores all ro_crate                         the study as one archive that others can cite and rerun
 
 Path grammar (CELL = Model-{model}_Data-{data}_Samples-{count}_Seed-{seed}):
   results/data/{source|data|eval-dataset}/manifest.json
@@ -62,6 +63,7 @@ localrules:
     plot_learning_curves,
     report,
     gather_provenance,
+    write_crate,
 
 
 if IS_TRAINED:

@@ -54,3 +54,45 @@ rule provenance:
         rules.gather_provenance.output.locks,
     message:
         "The provenance of every result: see {input}"
+
+
+CRATE_FILES = [
+    f"{STUDY_DIR}/tables/metrics.csv",
+    f"{STUDY_DIR}/tables/metrics.parquet",
+    f"{STUDY_DIR}/tables/cells.csv" if IS_TRAINED else f"{STUDY_DIR}/tables/scenarios.csv",
+    *([f"{STUDY_DIR}/tables/learning_curves.csv"] if HAS_POINTS else []),
+    *rules.gather_laws.output,
+    *expand(f"{STUDY_DIR}/figures/{{kind}}.{{form}}", kind=FIGURES, form=["svg", "pdf", "png"]),
+    *(
+        f"{STUDY_DIR}/figures/laws/{dataset}/{metric}.{form}"
+        for dataset, metric in MAIN_TARGETS
+        for form in ["svg", "pdf", "png"]
+    ),
+]
+
+
+rule write_crate:
+    input:
+        locks=f"{STUDY_DIR}/provenance.json",
+        files=CRATE_FILES,
+    output:
+        crate=f"{STUDY_DIR}/{STUDY.study}.crate.zip",
+    log:
+        f"results/logs/{STUDY.study}/crate.log",
+    benchmark:
+        f"results/benchmarks/{STUDY.study}/crate.tsv"
+    params:
+        title=STUDY.title,
+        configfile=study_file,
+    message:
+        "Write the study as an RO-Crate: {output.crate}"
+    shell:
+        "python scripts/write_crate.py --provenance {input.locks} --configfile {params.configfile:q}"
+        " --title {params.title:q} --files {input.files:q} --output {output.crate} 2>&1 | tee {log}"
+
+
+rule ro_crate:
+    input:
+        rules.write_crate.output.crate,
+    message:
+        "The study as an RO-Crate: see {input}"

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 import torch
 
+from clip_scaling import provenance
 from clip_scaling.config import Recipe
 from clip_scaling.data.tokenizer import train_merges, write_merges
 from clip_scaling.manifests import sha256_file, write_json
 from clip_scaling.plan.files import open_study
-from clip_scaling.provenance import provenance
+from clip_scaling.provenance import Code, keep_diff, write_lock
+from clip_scaling.share.locks import Results
 from clip_scaling.study import ResolvedStudy
 from clip_scaling.train.model import build_model, model_config_of, save_checkpoint, weights_sha256
 
 CELL = "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0"
+HOME = Path("results/offline")
 CAPTIONS = ["a small red square", "a large blue circle", "two green stars!", "it's a yellow line"] * 3
 MODEL: dict[str, Any] = {
     "embed_dim": 16,
@@ -76,7 +79,7 @@ def train(root: Path, config: dict[str, Any] = MODEL, objective: str = "clip", s
         "threads": 1,
         "resources": {"gpus": 0, "threads": 1},
         "attempts": [{"host": "node1", "started": 1.8e9, "from_step": 0, "slurm_job_id": "17"}],
-        "provenance": provenance("torch"),
+        "provenance": provenance.provenance("torch"),
         "weights_sha256": weights_sha256(weights),
     }
     write_json(folder / "train.json", about | record)
@@ -106,4 +109,34 @@ def trained(tmp_path: Path, repository: Path) -> Trained:
         study,
         root / "results" / "offline" / "train" / CELL / "checkpoint.pt",
         source / "tokenizer" / "merges.txt.gz",
+    )
+
+
+@pytest.fixture
+def locked(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Results]:
+    """The trained cell, its evaluation by edited code, a law and a page: each with its lock."""
+    root, results = trained.root, trained.results
+    (results / "train" / CELL / "curve.jsonl").write_text("{}\n")
+    monkeypatch.setattr(provenance, "code", lambda: Code("c0ffee" * 6 + "1234", "diff --git a/x b/x"))
+    metrics = results / "evaluate" / CELL / "metrics.json"
+    row = measured("scenes-captions", "contrastive_loss", 4.25, 4.12, 4.37)
+    about = {
+        "cell": CELL,
+        "metrics": [row],
+        "provenance": provenance.provenance("torch"),
+        "checkpoint_sha256": "d" * 64,
+    }
+    write_json(metrics, about)
+    keep_diff(metrics)
+    for path in (results / "laws" / "scenes-captions" / "contrastive_loss.json", results / "report.html"):
+        write_json(path, {})
+        write_lock(path, [metrics], "numpy")
+    return root, Results(
+        name="offline",
+        config={"study": trained.study.config.model_dump(mode="json"), "suite": None},
+        cells=[HOME / "train" / CELL / "train.json"],
+        evaluations=[HOME / "evaluate" / CELL / "metrics.json"],
+        laws=[HOME / "laws" / "scenes-captions" / "contrastive_loss.json"],
+        pages=[HOME / "report.html"],
+        manifests=[Path("results/data/scenes/manifest.json")],
     )

@@ -124,6 +124,13 @@ def lock_path(result: Path) -> Path:
     return result.with_suffix(".lock")
 
 
+def tracked_files(root: Path, names: Sequence[str]) -> list[Path] | None:
+    """The files below these names that git knows, from `root`; None where it is no checkout."""
+    listed = _git(root, "ls-files", "--", *names)
+    # Another project's checkout that `root` lies in knows none of them.
+    return [Path(line) for line in listed.splitlines()] if listed else None
+
+
 def _processor() -> str:
     """What /proc/cpuinfo calls the first core; the architecture where it does not say."""
     try:
