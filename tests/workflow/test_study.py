@@ -100,7 +100,7 @@ def test_another_method_refits_the_laws_at_once_and_retrains_nothing(finished: A
 def test_resources_and_titles_retrain_nothing(finished: Any) -> None:
     study = finished.study(title="Another title", resources={"train": {"mem_mb": 3000, "runtime_minutes": 5}})
     jobs = finished.planned(finished.write(study, "resources.yaml"))
-    assert jobs == {"report": 1}
+    assert jobs == {"report": 1, "gather_provenance": 1}
 
 
 def test_a_failed_cell_leaves_the_others_and_its_reason(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
