@@ -14,7 +14,7 @@ from typing import Any
 from clip_scaling.config import Recipe
 from clip_scaling.errors import run_script
 from clip_scaling.manifests import sha256_file, write_json
-from clip_scaling.provenance import keep_diff, provenance
+from clip_scaling.provenance import code, keep_diff, provenance
 
 
 def main() -> None:
@@ -52,6 +52,7 @@ def main() -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
+    code()  # before a long evaluation, in which the checkout may move on
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
     store = Store(args.store, args.store_mb * 1e6) if args.store else None
     kept = KeptImages() if len(args.checkpoint) > 1 else None

@@ -32,9 +32,10 @@ def main() -> None:
     import torch
 
     from clip_scaling.evaluate.fine_tuning import fine_tune_checkpoint
-    from clip_scaling.provenance import keep_diff, provenance
+    from clip_scaling.provenance import code, keep_diff, provenance
 
     torch.set_num_threads(args.threads)
+    code()  # before a long run, in which the checkout may move on
     settings = FineTuning.model_validate(args.settings)
     found = fine_tune_checkpoint(
         args.checkpoint, args.tokenizer, args.model, args.set, args.control, settings, args.resume

@@ -26,6 +26,10 @@ def test_every_result_of_a_study_is_locked(finished: Any, repository: Path) -> N
         assert len(code["commit"]) == len(head) == 40
         # A checkout with changes that are not committed: they are kept.
         assert bool(code["diff"]) == bool(code["diff_sha256"])
+    cells = [result for result in found["results"] if result["kind"] == "cell"]
+    assert all(
+        cell["lock"]["attempts"][0]["commit"] in [code["commit"] for code in found["code"].values()] for cell in cells
+    )
     assert found["config"]["study"]["study"] == "tiny"
     assert {entry["path"] for entry in found["data"]} >= {"results/data/Scenes-1K/manifest.json"}
     assert str(finished.root) not in json.dumps(found)

@@ -33,14 +33,16 @@ Without: `open_clip.SimpleTokenizer("{folder}/merges.txt.gz", context_length={co
 class Exported:
     """What a card tells.
 
-    record: train.json. evaluation: metrics.json, None before it was made. laws: law files of the study's targets that
-    there are. source: manifest of the data's source. distribution: the `source` of the cell in law files. config:
-    open_clip_config.json. place: `local-dir:...` or `hf-hub:...`. has_attribution: ATTRIBUTION.md lies beside the card.
+    record: train.json. subset: the data's entry in the study file. evaluation: metrics.json, None before it was made.
+    laws: law files of the study's targets that there are. source: manifest of the data's source. distribution: the
+    `source` of the cell in law files. config: open_clip_config.json. place: `local-dir:...` or `hf-hub:...`.
+    has_attribution: ATTRIBUTION.md lies beside the card.
     """
 
     study: str
     title: str
     record: dict[str, Any]
+    subset: dict[str, Any]
     source: dict[str, Any]
     config: dict[str, Any]
     place: str
@@ -91,11 +93,13 @@ def _data(about: Exported) -> str:
     said = f"`{record['data']}`: {record['unique_pairs']:,} pairs of the source `{about.source['name']}` (kind "
     said += f"{recipe['kind']}"
     said += f", version {recipe['version']}" if "version" in recipe else ""
+    chosen = [
+        (key, value) for key, value in about.subset.items() if key not in ("source", "pairs") and value is not None
+    ]
+    said += "".join(f", {key} {_value(value)}" for key, value in chosen)
     said += f"), {record['samples_seen']:,} samples seen, {record['epochs']:.3g} epochs. "
     if recipe.get("licences"):
         said += f"Licences of the images: any of {', '.join(recipe['licences'])}. "
-    if recipe.get("licence"):
-        said += f"Licence of the list: {recipe['licence']}. "
     said += "Authors and licences by set: [ATTRIBUTION.md](ATTRIBUTION.md). " if about.has_attribution else ""
     return said + f"Order of the pairs: digest `{record['order_digest']}`."
 

@@ -75,6 +75,7 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
         study=study.config.study,
         title=study.config.title,
         record=record,
+        subset=study.config.data[study.cells[cell].data].model_dump(mode="json"),
         source=read_json(data / "manifest.json"),
         config=config,
         place=f"hf-hub:{hub}" if hub else "local-dir:FOLDER",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..manifests import canonical_json, describe_file, read_json, sha256_file
+from ..manifests import canonical_json, describe_file, read_json
 from ..provenance import lock_path
 
 MADE = ("versions", "host", "platform", "hardware", "job", "started_utc", "finished_utc")
@@ -85,11 +85,11 @@ def _locked(kind: str, paths: Iterable[Path], root: Path, codes: dict[str, Any])
     for path in paths:
         beside = lock_path(root / path)
         about = read_json(beside) if beside.is_file() else None
-        lock = None
+        described, lock = describe_file(root / path, root), None
         # A file that was made anew by an older version has the lock of the one before.
-        if about and about["sha256"] == sha256_file(root / path):
+        if about and about["sha256"] == described["sha256"]:
             lock = _made(about, root / path, codes) | {key: about[key] for key in ("command", "inputs")}
-        yield {"kind": kind, "name": _name(path), "files": [describe_file(root / path, root)], "lock": lock}
+        yield {"kind": kind, "name": _name(path), "files": [described], "lock": lock}
 
 
 def _name(path: Path) -> str:
