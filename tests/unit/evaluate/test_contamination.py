@@ -13,12 +13,12 @@ from PIL import Image, ImageFilter
 
 from clip_scaling.data.evaluation_set import index_evaluation_set
 from clip_scaling.data.pairs import Pair
+from clip_scaling.data.perceptual_hash import perceptual_hashes
 from clip_scaling.data.shards import write_shards
 from clip_scaling.errors import DataError
 from clip_scaling.evaluate.contamination import (
     contamination_rows,
     overlapping_rows,
-    perceptual_hashes,
     training_hashes,
     without_rows,
 )

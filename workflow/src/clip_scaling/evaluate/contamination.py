@@ -1,24 +1,18 @@
-"""Evaluation images that training saw: equal perceptual hashes, as in section 2.6 of Cherti et al. 2022.
-
-The hash is the DCT one of 64 bits (Zauner 2010; as the package imagehash has it): grey, 32 x 32 pixels, the signs of
-the 8 x 8 lowest frequencies about their median. It survives blur, scale and small changes of colour; different
-pictures on an even ground may share one.
-"""
+"""Evaluation images that training saw: equal perceptual hashes, as in section 2.6 of Cherti et al. 2022."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import webdataset
-from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dctn
 
 from ..data.packed import open_packed
+from ..data.perceptual_hash import Hashes, perceptual_hashes
 from ..data.reader import IMAGE_EXTENSIONS, decode_image
 from ..errors import DataError
 from ..manifests import read_json, verify_files
@@ -26,37 +20,6 @@ from .encode import Features, read_samples
 from .metrics import Measured
 from .store import Store
 from .suite import Encoder, EvaluationSet, Protocol, features_of, measure
-
-Hashes = NDArray[np.uint64]
-_SIDE, _KEPT, _BATCH = 32, 8, 4096
-
-
-def perceptual_hashes(images: Iterable[Image.Image]) -> Hashes:
-    """(n,) DCT hashes, one an image."""
-    found, grey = [np.empty(0, dtype=np.uint64)], []
-    for image in images:
-        grey.append(np.asarray(_on_white(image).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), dtype=np.float32))
-        if len(grey) == _BATCH:
-            found.append(_hash(np.stack(grey)))
-            grey = []
-    if grey:
-        found.append(_hash(np.stack(grey)))
-    return np.concatenate(found)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """Grey; what is transparent is white, as it is drawn."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        whole = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole)
-    return image.convert("L")
-
-
-def _hash(grey: NDArray[np.float32]) -> Hashes:
-    """(n, 32, 32) -> (n,)."""
-    low = dctn(grey, axes=(1, 2))[:, :_KEPT, :_KEPT].reshape(len(grey), -1)
-    bits = low > np.median(low, axis=1, keepdims=True)
-    return np.packbits(bits, axis=1).view(np.uint64).ravel()
 
 
 def training_hashes(manifest: Path) -> Hashes:
