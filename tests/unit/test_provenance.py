@@ -54,12 +54,13 @@ def test_a_clean_checkout_is_its_commit(checkout: Path) -> None:
 
 def test_edited_and_new_code_is_in_the_diff(checkout: Path) -> None:
     (checkout / "workflow" / "clip_scaling" / "errors.py").write_text("class ManifestError(Exception): ...\n")
-    (checkout / "workflow" / "new.py").write_text("")
+    (checkout / "workflow" / "größe.py").write_text("")  # git would quote the name
+    git(checkout / "workflow", "init", "-q", "another")
     diff = found(checkout)["diff"]
     assert "+class ManifestError(Exception): ..." in diff
     # sha256 of nothing.
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    assert diff.endswith(f"untracked workflow/new.py sha256 {empty}")
+    assert diff.endswith(f"untracked workflow/größe.py sha256 {empty}")
 
 
 def test_a_library_inside_anothers_checkout_is_not_of_its_commit(checkout: Path) -> None:

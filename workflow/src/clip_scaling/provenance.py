@@ -56,8 +56,9 @@ def code() -> Code:
         return Code(None, "")
     root = Path(_git(here.parent, "rev-parse", "--show-toplevel") or ".")
     changed = _git(root, "diff", "HEAD", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--", *CODE)
-    untracked = _git(root, "ls-files", "--others", "--exclude-standard", "--", "Snakefile", "workflow", "scripts")
-    new = [f"untracked {name} sha256 {sha256_file(root / name)}" for name in (untracked or "").splitlines()]
+    untracked = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", "Snakefile", "workflow", "scripts")
+    files = [name for name in (untracked or "").split("\0") if (root / name).is_file()]
+    new = [f"untracked {name} sha256 {sha256_file(root / name)}" for name in files]
     return Code(_git(root, "rev-parse", "HEAD"), "\n".join([*([changed] if changed else []), *new]))
 
 
@@ -126,9 +127,9 @@ def lock_path(result: Path) -> Path:
 
 def tracked_files(root: Path, names: Sequence[str]) -> list[Path] | None:
     """The files below these names that git knows, from `root`; None where it is no checkout."""
-    listed = _git(root, "ls-files", "--", *names)
+    listed = _git(root, "ls-files", "-z", "--", *names)
     # Another project's checkout that `root` lies in knows none of them.
-    return [Path(line) for line in listed.splitlines()] if listed else None
+    return [Path(name) for name in listed.split("\0") if name] if listed else None
 
 
 def _processor() -> str:
