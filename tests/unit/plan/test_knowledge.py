@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clip_scaling.errors import ConfigError
+from clip_scaling.errors import ConfigError, LawError
 from clip_scaling.plan.files import full_plan
 from clip_scaling.plan.knowledge import what_it_teaches
 from clip_scaling.plan.table import make_plan
@@ -66,3 +66,24 @@ def test_goals_rank_by_what_an_hour_buys(study: ResolvedStudy, measured: Path, t
 def test_a_goal_that_is_no_target_is_refused(study: ResolvedStudy, measured: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="goal: imagenet1k.*It has scenes-colour-shape acc1"):
         what_it_teaches(make_plan(study, tmp_path), study, measured, {"target": "imagenet1k"})
+
+
+def test_a_plan_needs_no_law_of_a_target_that_has_not_been_measured(
+    study: ResolvedStudy, measured: Path, tmp_path: Path
+) -> None:
+    pd.read_parquet(measured).assign(dataset="another").to_parquet(measured)
+    plan = full_plan(study, tmp_path)
+    assert plan.knowledge is None
+    assert [note for note in plan.notes if "no prediction yet" in note and "'scenes-colour-shape'" in note]
+    with pytest.raises(LawError):  # asked for by name it is an error
+        full_plan(study, tmp_path, {"target": "scenes-colour-shape"})
+
+
+def test_a_plan_of_several_distributions_predicts_none_of_them(
+    study: ResolvedStudy, measured: Path, tmp_path: Path
+) -> None:
+    table = pd.read_parquet(measured)
+    table["source"] = ["one", "two"] * 3 + ["one"]
+    table.to_parquet(measured)
+    plan = full_plan(study, tmp_path)
+    assert plan.knowledge is None and "runs of 2 sources (one, two)" in " ".join(plan.notes)
