@@ -145,7 +145,9 @@ def _processor() -> str:
 def _git(folder: Path, *arguments: str) -> str | None:
     """Output of a git command, or None where there is no git or no checkout."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True)
+        # Without locks: hundreds of jobs may ask at once, and the user may be about to commit.
+        command = ["git", "--no-optional-locks", *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, check=True)
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
     return done.stdout.decode("utf-8", "replace").rstrip("\n")
