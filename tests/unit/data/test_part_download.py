@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from clip_scaling.config import UrlListSource
@@ -139,6 +140,22 @@ def test_a_killed_download_keeps_its_shards_and_ends_as_one_that_was_not(
     assert all(path.with_name(f"{path.name[:5]}.tar").read_bytes() == tar for path, tar in kept.items())
     assert not {url for url in fetched if server.asked[url.removeprefix(server.address)]}
     assert (root / "round-0.json").read_bytes() == downloaded.first
+
+
+@pytest.mark.timeout(300)
+def test_a_download_of_many_shards_ends_when_its_workers_have_been_replaced(
+    downloaded: Downloaded, tmp_path: Path
+) -> None:
+    # img2dataset replaces a worker after five shards, and the pool's thread that starts the new one ends before it.
+    settings = RECIPE | {"download": {"processes": 1, "timeout_seconds": 1, "rows_per_shard": 10}}
+    settings["download"] |= {"requests_per_second_per_host": None}
+    few = tmp_path / "list-0.parquet"
+    pq.write_table(pq.read_table(downloaded.list).slice(0, 70), few)
+    root = tmp_path / "parts" / "list-0"
+    for attempt in range(2):
+        folder = root / str(attempt)
+        download_part(folder, "list-0", (few, ".parquet"), UrlListSource.from_tracked(settings), NOTHING, 0)
+        assert len(list(folder.glob("fetched/*/*_stats.json"))) == 7
 
 
 def test_one_worker_and_two_join_the_same_bytes_in_hash_order(downloaded: Downloaded, tmp_path: Path) -> None:

@@ -11,12 +11,16 @@ import ctypes
 import hashlib
 import io
 import json
+import multiprocessing
+import multiprocessing.connection
+import os
 import signal
 import sys
 import threading
 import time
 import urllib.parse
 import urllib.request
+from functools import cache
 from typing import Any
 
 import cv2
@@ -77,7 +81,7 @@ class PoliteDownloader(Downloader):
         self.per_second, self.max_bytes = per_second, max_bytes
 
     def __call__(self, row: tuple[int, str]) -> tuple[bool, tuple[int, str]]:
-        _die_with_parent()
+        _end_with_pool()
         _install_opener(self.per_second, self.max_bytes)
         return super().__call__(row)
 
@@ -109,6 +113,23 @@ def _die_with_parent() -> None:
     """A killed job must not leave processes that go on asking hosts (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@cache
+def _end_with_pool() -> None:
+    """End this process, of a pool, once the pool's has ended.
+
+    Not by the kernel's signal: that comes when the *thread* that started this process ends, as a pool's thread does
+    before the pool has closed. Killed then, with the lock of the pool's queue, the process would leave the pool waiting.
+    """
+    pool = multiprocessing.parent_process()
+    if pool is not None:
+        threading.Thread(target=_kill_after, args=(pool.sentinel,), daemon=True).start()
+
+
+def _kill_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class CheckedResizer(Resizer):
