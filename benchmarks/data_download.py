@@ -62,6 +62,7 @@ def study(folder: Path, processes: int, rounds: int, pairs: int, shard_rows: int
     }
     small, large = pairs // 10, pairs // 2
     raw["evaluation"]["validation"] = None
+    raw["recipe"]["defaults"]["global_batch_size"] = 64  # below the smallest subset of 1,000 images
     return raw | {
         "study": "download",
         "sources": {"web": source},
@@ -129,7 +130,7 @@ def check_counts(counts: dict[str, Any], planted: dict[str, Any], when: str, ima
     dropped = counts["dropped"]
     expected = {f"download:{reason}": count for reason, count in planted[when].items()}
     expected |= {f"list:{reason}": count for reason, count in planted["list"].items()}
-    expected["join:repeated_image"] = planted["twins"]
+    expected["join:repeated_image"] = planted[f"repeats_{when}"]
     rows = images + sum(planted["list"].values())
     total = counts["kept"] + sum(counts["held_out"].values()) + sum(dropped.values())
     if dropped != dict(sorted(expected.items())) or counts["parsed"] != rows or total != rows:

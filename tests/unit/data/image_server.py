@@ -94,6 +94,12 @@ class Planted:
         )
         return dict(sorted(found.items()))
 
+    def repeats(self, healed: bool) -> int:
+        """Images that can be downloaded but have the bytes of another: twins, and scenes that were drawn twice."""
+        failing = {fault for fault in OUTCOMES if not (healed and fault.startswith("passing_"))}
+        served = [self.jpeg(number) for number in range(self.images) if self.fault.get(number) not in failing]
+        return len(served) - len(set(served))
+
     def list_faults(self) -> dict[str, int]:
         """Rows that must never be asked for, by reason."""
         return {reason: round(share * self.images) for reason, share in LIST_FAULTS.items()}
@@ -236,8 +242,11 @@ def main() -> None:
     planted = Planted(args.images, args.side)
     with ImageServer(planted, args.stall_seconds) as server:
         planted.write_lists(args.folder, server.address, args.parts)
-        known = {"before": planted.failures(False), "after": planted.failures(True), "list": planted.list_faults()}
-        (args.folder / "planted.json").write_text(json.dumps(known | {"twins": planted.counts()["twin"]}))
+        known: dict[str, Any] = {"list": planted.list_faults()}
+        for when, healed in (("before", False), ("after", True)):
+            known[when] = planted.failures(healed)
+            known[f"repeats_{when}"] = planted.repeats(healed)
+        (args.folder / "planted.json").write_text(json.dumps(known))
         print(f"serving {args.images} images on {server.address}", flush=True)
         threading.Event().wait()
 
