@@ -120,7 +120,7 @@ def _end_with_pool() -> None:
     """End this process, of a pool, once the pool's has ended.
 
     Not by the kernel's signal: that comes when the *thread* that started this process ends, as a pool's thread does
-    before the pool has closed. Killed then, with the lock of the pool's queue, the process would leave the pool waiting.
+    before the pool has closed. Killed then, with the lock of the pool's queue, it would leave the pool waiting.
     """
     pool = multiprocessing.parent_process()
     if pool is not None:
