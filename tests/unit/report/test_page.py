@@ -180,7 +180,7 @@ def test_the_first_screen_says_which_sources_follow_different_laws(study: StudyR
     both = dataclasses.replace(study, metrics=pd.concat([study.metrics, other], ignore_index=True), laws=laws)
     words = " ".join(" ".join(Page(render_report(both)).text).split())
     assert "Do study and other follow different laws? In 1 of 1 comparisons of exponents they do:" in words
-    assert "icons top-1 accuracy: study falls faster than other, by −0.100 [−0.150, −0.050]" in words
+    assert "icons top-1 accuracy: study falls faster than other; α of study less that of other: −0.100 [−0.150, −0.050]" in words
     laws[0] |= {"comparisons": [row | {"significant": False}]}
     assert "no difference is significant" in render_report(dataclasses.replace(both, laws=laws))
 
