@@ -47,15 +47,16 @@ def sections(repository: Path) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
+def put(old: Any, new: Any) -> Any:
+    """The old value with the new one in its place; mappings key by key."""
+    is_mapping = isinstance(old, dict) and isinstance(new, dict)
+    return old | {key: put(old.get(key), value) for key, value in new.items()} if is_mapping else new
+
+
 def merged(study: dict[str, Any], section: str) -> dict[str, Any]:
     """The study with what the section says under "In the study file" put into it."""
     change = re.search(r"^In the study file:\n\n```yaml\n(.*?)```", section, flags=re.M | re.S)
     assert change, section
-
-    def put(old: Any, new: Any) -> Any:
-        is_mapping = isinstance(old, dict) and isinstance(new, dict)
-        return old | {key: put(old.get(key), value) for key, value in new.items()} if is_mapping else new
-
     return put(study, yaml.safe_load(change[1]))
 
 

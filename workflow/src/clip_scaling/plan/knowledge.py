@@ -47,7 +47,7 @@ def what_it_teaches(
         cells = _candidates(plan)
         ranked, told = _ranked(law, runs, cells, goal)
     except LawError as reason:
-        # Without a goal asked for, no plan may fail for a law: a new set has no numbers yet, distributions have a law each.
+        # No plan may fail for a law that nobody asked for: a new set has no numbers, each distribution its own law.
         if isinstance(reason, UnfitPoints) or not any(goal.values()):
             return None, f"no prediction yet: {reason}"
         raise
