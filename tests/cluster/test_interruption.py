@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from .conftest import GENERIC, Driver, wait_for
 from .slurm_cluster import Cluster
 
 pytestmark = pytest.mark.cluster
-# Rounds of two drivers at once: a few by default, 20 for the figure in docs/cluster.md.
-TWO_DRIVERS_ROUNDS = int(os.environ.get("CLIP_SCALING_TWO_DRIVERS_ROUNDS", "3"))
 
 # A trainer of a logistic map: chaotic, so that one step lost or done twice changes every later digit.
 TRAINER = """
@@ -178,16 +175,20 @@ def test_a_cancelled_job_is_not_requeued(folder: Path) -> None:
     assert "Slurm state CANCELLED" in driver.text() and len(starts(folder, "a")) == 1
 
 
-@pytest.mark.parametrize("round", range(TWO_DRIVERS_ROUNDS))
+@pytest.mark.parametrize("round", range(4))
 def test_two_drivers_at_once_submit_no_job_twice(folder: Path, round: int) -> None:
-    (folder / "Snakefile").write_text(
-        "rule all:\n    input: expand('out/{i}', i=range(4))\n"
-        "rule work:\n    output: 'out/{i}'\n    resources: runtime=5, mem_mb=200\n"
-        "    shell: 'echo {wildcards.i} >> started; sleep 2; touch {output}'\n"
-    )
-    drivers = [Driver(folder, *GENERIC), Driver(folder, *GENERIC)]
-    assert [driver.ended() for driver in drivers] == [0, 0], [driver.text()[-3000:] for driver in drivers]
-    assert sorted((folder / "started").read_text().split()) == ["0", "1", "2", "3"]
+    studies = [folder / str(number) for number in range(5)]  # 20 pairs of drivers in all
+    for study in studies:
+        study.mkdir()
+        (study / "Snakefile").write_text(
+            "rule all:\n    input: expand('out/{i}', i=range(4))\n"
+            "rule work:\n    output: 'out/{i}'\n    resources: runtime=5, mem_mb=200\n"
+            "    shell: 'echo {wildcards.i} >> started; sleep 2; touch {output}'\n"
+        )
+    drivers = [Driver(study, *GENERIC) for study in studies for _ in range(2)]
+    assert [driver.ended() for driver in drivers] == [0] * 10, [driver.text()[-3000:] for driver in drivers]
+    for study in studies:
+        assert sorted((study / "started").read_text().split()) == ["0", "1", "2", "3"]
 
 
 def test_ranks_on_two_nodes_add_up_over_gloo_and_save_on_request(folder: Path) -> None:
