@@ -122,6 +122,7 @@ def test_a_cell_that_diverges_is_a_result_and_leaves_the_laws_alone(make_project
     study["grid"]["samples_seen"] = ["2K", "4K"]
     wild = {"learning_rate": 1.0e30, "gradient_clip": None, "warmup_fraction": 0.0}
     study["recipe"]["overrides"] = [{"model": "ViT-nano-8", "samples_seen": "2K", "recipe": wild}]
+    study["evaluation"]["learning_curve"] = 1  # its first half is how the cell ends
     file = project.write(study)
     project.snakemake("--configfile", file)
     results = project.root / "results" / "tiny"
@@ -130,6 +131,7 @@ def test_a_cell_that_diverges_is_a_result_and_leaves_the_laws_alone(make_project
     assert cells.loc[CELL, "state"] == "diverged" and cells.loc[CELL, "events"] == 1
     metrics = pd.read_csv(results / "tables" / "metrics.csv")
     assert metrics["cell"].nunique() == 3 and CELL not in set(metrics["cell"])
+    assert CELL not in set(pd.read_csv(results / "tables" / "learning_curves.csv")["run"])
     assert f"1 cell diverged</strong> and took no part in the laws: {CELL}" in (results / "report.html").read_text()
     assert project.planned(file) == {}
 
