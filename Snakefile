@@ -1,7 +1,7 @@
 """clip-scaling: one study file -> data -> training grid -> evaluation -> laws -> report.
 
   snakemake --cores all                                  the default study on this machine
-  snakemake plan                                         what would run, and why, and what it costs
+  snakemake --cores 1 plan                               what would run, and why, and what it costs
   snakemake --cores all pilot                            two minutes of training, for a plan from measured speeds
   snakemake -n                                           the jobs
   snakemake --cores all --configfile config/smoke.yaml   another study
@@ -35,6 +35,7 @@ if IS_TRAINED:
     include: "workflow/rules/cells.smk"
     include: "workflow/rules/plan.smk"
     include: "workflow/rules/data.smk"
+    include: "workflow/rules/duplicates.smk"
     include: "workflow/rules/download.smk"
     include: "workflow/rules/train.smk"
     include: "workflow/rules/evaluate.smk"

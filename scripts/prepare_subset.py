@@ -1,11 +1,12 @@
-"""Prepare a nested subset: the first pairs of a source."""
+"""Prepare a nested subset: the first pairs of a source, or the first that are no repeats or of chosen kinds."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from clip_scaling.data.composition import write_composed_subset
+from clip_scaling.data.composition import Repeats, write_composed_subset
+from clip_scaling.data.fingerprints import evaluation_fingerprints, read_fingerprints
 from clip_scaling.data.subset import write_subset
 from clip_scaling.errors import run_script
 
@@ -18,12 +19,21 @@ def main() -> None:
     parser.add_argument(
         "--coloured-share", type=float, help="share of pairs with a coloured image; default: as they come"
     )
+    parser.add_argument("--fingerprints", type=Path, help="of the source; with it repeats are dropped")
+    parser.add_argument("--within", type=int, metavar="BITS", help="largest distance of a repeat in the source")
+    parser.add_argument("--against", type=int, metavar="BITS", help="largest distance to an image of the sets")
+    parser.add_argument("--sets", type=Path, nargs="*", default=[], help="fingerprints.npy of evaluation sets")
     parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
     args = parser.parse_args()
-    if args.coloured_share is None:
-        write_subset(args.output.parent, args.name, args.source, args.pairs)
+    root = args.output.parent
+    repeats = None
+    if args.fingerprints is not None:
+        sets = evaluation_fingerprints(args.sets)
+        repeats = Repeats(args.within, args.against, read_fingerprints(args.fingerprints), sets)
+    if args.coloured_share is None and repeats is None:
+        write_subset(root, args.name, args.source, args.pairs)
     else:
-        write_composed_subset(args.output.parent, args.name, args.source, args.pairs, args.coloured_share)
+        write_composed_subset(root, args.name, args.source, args.pairs, args.coloured_share, repeats)
 
 
 if __name__ == "__main__":

@@ -89,9 +89,37 @@ def subset_pairs(wildcards):
     return STUDY.data[wildcards.data].pairs
 
 
+def evaluation_fingerprints(wildcards):
+    return [f"results/data/eval-{dataset}/fingerprints.npy" for dataset in EVALUATION_SETS]
+
+
+def source_fingerprints(wildcards):
+    return f"results/data/{RESOLVED.source_of(wildcards.data)}/fingerprints.npy"
+
+
+def subset_fingerprints(wildcards):
+    """What a subset without repeats is chosen by; nothing for a subset of pairs as they come."""
+    drop = STUDY.data[wildcards.data].drop_duplicates
+    if drop is None:
+        return []
+    return [
+        source_fingerprints(wildcards),
+        *(evaluation_fingerprints(wildcards) if drop.evaluation is not None else []),
+    ]
+
+
 def subset_composition(wildcards):
-    share = STUDY.data[wildcards.data].coloured_share
-    return "" if share is None else f"--coloured-share {share}"
+    """Options of the script: in one param, so that a study without them has the command it always had."""
+    data = STUDY.data[wildcards.data]
+    options = [] if data.coloured_share is None else [f"--coloured-share {data.coloured_share}"]
+    if data.drop_duplicates is not None:
+        source, *sets = subset_fingerprints(wildcards)
+        options.append(f"--fingerprints {source}")
+        if data.drop_duplicates.within is not None:
+            options.append(f"--within {data.drop_duplicates.within}")
+        if data.drop_duplicates.evaluation is not None:
+            options.append(f"--against {data.drop_duplicates.evaluation} --sets {' '.join(sets)}")
+    return " ".join(options)
 
 
 def evaluation_source(wildcards):

@@ -49,6 +49,7 @@ rule prepare_source:
 rule prepare_subset:
     input:
         source=source_manifest,
+        fingerprints=subset_fingerprints,
     output:
         manifest="results/data/{data}/manifest.json",
     log:
@@ -77,6 +78,7 @@ rule data_card:
     input:
         manifest="results/data/{data}/manifest.json",
         source=source_manifest,
+        duplicates="results/data/{data}/duplicates.json",
     output:
         card="results/data/{data}/card.json",
         sheet=report(
@@ -92,7 +94,8 @@ rule data_card:
     message:
         "Write the data card of {wildcards.data}"
     shell:
-        "python scripts/write_data_card.py --data {input.manifest} --source {input.source} --output {output.card}"
+        "python scripts/write_data_card.py --data {input.manifest} --source {input.source}"
+        " --duplicates {input.duplicates} --output {output.card}"
         " 2>&1 | tee {log}"
 
 

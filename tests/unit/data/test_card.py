@@ -1,4 +1,5 @@
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,11 @@ import pytest
 from PIL import Image
 
 from clip_scaling.data.card import CELL_PIXELS, caption_numbers, quantiles, save_sheet, write_card
+from clip_scaling.data.shards import INDEX_DTYPE, write_index, write_tar
 from clip_scaling.data.subset import write_subset
-from clip_scaling.manifests import read_json
+from clip_scaling.manifests import read_json, write_json
+
+from .conftest import make_pair
 
 
 @pytest.fixture
@@ -16,33 +20,65 @@ def subset(small_source: Path, tmp_path: Path) -> Path:
     return tmp_path / "thirteen/manifest.json"
 
 
-def test_a_card_counts_the_pairs_and_measures_their_images(subset: Path, small_source: Path, tmp_path: Path) -> None:
-    write_card(tmp_path, subset, small_source)
+@pytest.fixture
+def duplicates(tmp_path: Path) -> Path:
+    (tmp_path / "duplicates.json").write_text('{"pairs": 13}')
+    return tmp_path / "duplicates.json"
+
+
+def test_a_card_counts_the_pairs_and_measures_their_images(
+    subset: Path, small_source: Path, duplicates: Path, tmp_path: Path
+) -> None:
+    write_card(tmp_path, subset, small_source, duplicates)
     card = read_json(tmp_path / "card.json")
     assert (card["pairs"], card["measured_on_first_pairs"], card["unreadable"]) == (13, 13, 0)
     assert card["order_digest"] == read_json(subset)["order_digest"]
     assert card["pairs_of_the_source"] == read_json(small_source)["counts"]
     assert card["captions"]["distinct"] <= 13
+    assert card["pairs_chosen"] == {"source": 25, "kept": 13, "left_in_source": 12}
+    assert card["duplicates"] == {"pairs": 13}
+    assert card["captions"]["share_by_language"] == "not measured: the source names no language"
     with Image.open(tmp_path / "contact_sheet.png") as sheet:
         assert sheet.size == (8 * (CELL_PIXELS + 4), 2 * (CELL_PIXELS + 4))  # 13 images: two rows of eight
 
 
-def test_the_same_data_give_the_same_bytes(subset: Path, small_source: Path, tmp_path: Path) -> None:
+def test_the_same_data_give_the_same_bytes(subset: Path, small_source: Path, duplicates: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        write_card(tmp_path / name, subset, small_source)
+        write_card(tmp_path / name, subset, small_source, duplicates)
     for file in ("card.json", "contact_sheet.png"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
+def test_languages_are_told_where_the_lists_name_them(
+    subset: Path, small_source: Path, duplicates: Path, tmp_path: Path
+) -> None:
+    samples = [
+        (
+            f"web/{i}",
+            {"png": make_pair(f"web:{i}", "a", i).png, "txt": b"a", "json": json.dumps({"listed": listed}).encode()},
+        )
+        for i, listed in enumerate([{"language": "en"}] * 5 + [{"language": "de"}] * 2 + [{}])
+    ]
+    root = subset.parent
+    spans = write_tar(root / "shards/web.tar", samples)
+    write_index(root / "index.npy", np.array([(0, *span) for span in spans], INDEX_DTYPE))
+    write_json(subset, read_json(subset) | {"pairs": 8, "shards": [{"path": "shards/web.tar", "pairs": 8}]})
+    source = read_json(small_source)
+    write_json(small_source, source | {"recipe": source["recipe"] | {"columns": {"language": "LANGUAGE"}}})
+    write_card(tmp_path, subset, small_source, duplicates)
+    captions = read_json(tmp_path / "card.json")["captions"]
+    assert captions["share_by_language"] == {"en": 0.625, "de": 0.25, "unknown": 0.125}
+
+
 def test_an_image_that_is_none_is_counted_and_the_others_are_measured(
-    subset: Path, small_source: Path, tmp_path: Path
+    subset: Path, small_source: Path, duplicates: Path, tmp_path: Path
 ) -> None:
     shard = subset.parent / "shards/00001.tar"  # the cut one: its own file, pairs 10 to 12
     content = shard.read_bytes()
     start = content.index(b"\x89PNG")
     shard.chmod(0o644)
     shard.write_bytes(content[:start] + b"\x00" * 8 + content[start + 8 :])
-    write_card(tmp_path, subset, small_source)
+    write_card(tmp_path, subset, small_source, duplicates)
     assert read_json(tmp_path / "card.json")["unreadable"] == 1
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import webdataset
 
-from clip_scaling.data.composition import coloured_pairs, is_coloured, write_composed_subset
+from clip_scaling.data.composition import Repeats, coloured_pairs, is_coloured, write_composed_subset
+from clip_scaling.data.fingerprints import FINGERPRINT_DTYPE
 from clip_scaling.data.pairs import HeldOutSet, Pair, SourceContent, order_digest
 from clip_scaling.data.raster import encode
 from clip_scaling.data.reader import PairReader
@@ -87,6 +88,24 @@ def test_too_few_of_a_kind_are_refused_with_both_numbers(two_kinds: Path, tmp_pa
     with pytest.raises(DataError, match=r"data red: 10 coloured pairs are asked for, its source has 9"):
         write_composed_subset(tmp_path / "red", "red", two_kinds, 10, 1.0)
     assert not (tmp_path / "red/manifest.json").exists()
+
+
+def test_a_composition_may_leave_out_repeats_too(two_kinds: Path, tmp_path: Path) -> None:
+    rows = np.zeros(25, FINGERPRINT_DTYPE)
+    rows["content"] = np.arange(25)
+    rows["content"][[1, 3]] = 0  # the bytes of the first pair
+    rows["phash"] = np.random.default_rng(0).integers(0, 2**64, 25, dtype=np.uint64)
+    write_composed_subset(tmp_path / "half", "half", two_kinds, 6, 0.5, Repeats(0, None, rows, {}))
+    # Of red 0 3 6 9 and black 1 2 4 5, without 1 and 3.
+    assert chosen(tmp_path / "half/manifest.json") == [0, 2, 4, 5, 6, 9]
+    assert read_json(tmp_path / "half/manifest.json")["counts"] == {
+        "source": 25,
+        "kept": 6,
+        "coloured": 3,
+        "colourless": 3,
+        "dropped": {"equals_earlier_image": 2},
+        "left_in_source": 17,
+    }
 
 
 def test_grey_shades_are_no_colours() -> None:

@@ -77,6 +77,18 @@ def test_pairs_that_cannot_be_prepared_block_their_cells_but_are_costed(laion: R
     assert sums["energy_mwh"] == pytest.approx(370.41, rel=0.01)  # 0.35 kW a GPU, as the paper
 
 
+def test_repeats_are_stated_for_each_cell_and_in_a_line(laion: ResolvedStudy, repository: Path) -> None:
+    plan = make_plan(laion, repository)
+    row = max(plan.rows, key=lambda row: row.samples_seen / row.unique_pairs)
+    assert row.data == "LAION-80M" and row.epochs == pytest.approx(row.samples_seen / row.unique_pairs, abs=1e-4)
+    text = text_plan(plan)
+    # 34,240,177,620 samples of 80 million pairs.
+    told = next(line for line in text.splitlines() if line.startswith("repeats: "))
+    assert f"to 428 times, most in {row.cell}" in told
+    line = next(line for line in text.splitlines() if line.startswith(row.cell))
+    assert " 428 " in line
+
+
 def test_schedule_wsd_says_what_it_saves(repository: Path) -> None:
     raw = yaml.safe_load((repository / "config" / "relaion.yaml").read_text())
     plan = full_plan(load_study(raw, repository), repository)

@@ -1,11 +1,12 @@
-"""The command `clip-scaling`: a study at a glance, laws of a table of one's own, trained cells for open_clip, and the
-check-up of a cluster."""
+"""The command `clip-scaling`: a study at a glance, the overlap of its data, laws of a table of one's own, trained cells
+for open_clip, and the check-up of a cluster."""
 
 from __future__ import annotations
 
 import argparse
 
 from . import doctor
+from .data.commands import add_commands as add_data_commands
 from .errors import run_script
 from .laws.commands import add_commands
 from .plan.commands import add_commands as add_plan_commands
@@ -22,6 +23,7 @@ def _main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     add_commands(commands)
     add_plan_commands(commands)
+    add_data_commands(commands)
     add_share_commands(commands)
     doctor.add_command(
         commands.add_parser("doctor", help="check a cluster before the first job", description=doctor.doctor.__doc__)

@@ -262,6 +262,23 @@ class UrlListSource(SourceBase):
 Source = Annotated[IconifySource | ProceduralSource | UrlListSource, Field(discriminator="kind")]
 
 
+class DropDuplicates(Strict):
+    """Distances of perceptual hashes, in bits of 64, up to which an image is a repeat; equal bytes always are one."""
+
+    within: int | None = Field(
+        6, ge=0, le=16, description="of an earlier image in hash order, which stays; null: such repeats stay"
+    )
+    evaluation: int | None = Field(
+        8, ge=0, le=16, description="of a test image of any set of the study's suite; null: such pairs stay"
+    )
+
+    @model_validator(mode="after")
+    def _drops_something(self) -> DropDuplicates:
+        if self.within is None and self.evaluation is None:
+            raise ValueError("within and evaluation are both null: nothing would be dropped. Leave it out")
+        return self
+
+
 class Data(Strict):
     """A nested subset: the first `pairs` pairs of a source in hash order."""
 
@@ -273,6 +290,10 @@ class Data(Strict):
         le=1,
         description="share of pairs whose image has a pixel that is no shade of grey: the first of either kind in hash "
         "order; null: pairs as they come",
+    )
+    drop_duplicates: DropDuplicates | None = Field(
+        None,
+        description="leave out repeats, and take the first `pairs` pairs of what is left; {}: at the default distances",
     )
     distribution: Name | None = Field(
         None,

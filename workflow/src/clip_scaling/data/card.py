@@ -6,15 +6,17 @@ Pairs stand in hash order, so the first ones are a random sample of the set, and
 from __future__ import annotations
 
 import io
+import json
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..manifests import atomic_path, write_json
+from ..manifests import atomic_path, read_json, write_json
 from .reader import PairReader, UnreadablePair, decode_caption, decode_image
 from .shards import read_manifest
 
@@ -26,8 +28,10 @@ SHEET_COLOURS = 128
 """A palette keeps the sheet small enough for the report (below 150 kB with photographs)."""
 
 
-def write_card(root: Path, data_manifest: Path, source_manifest: Path) -> None:
+def write_card(root: Path, data_manifest: Path, source_manifest: Path, duplicates: Path) -> None:
     """Write `card.json` and `contact_sheet.png` of a subset to root; the same data give the same bytes.
+
+    duplicates: the subset's duplicates.json.
 
     ManifestError or DataError where manifest, index and shards do not agree.
     """
@@ -37,6 +41,8 @@ def write_card(root: Path, data_manifest: Path, source_manifest: Path) -> None:
     sizes: list[tuple[int, int]] = []
     encoded: list[int] = []
     pictures: list[Image.Image] = []
+    languages: Counter[str] = Counter()
+    has_languages = "language" in source["recipe"].get("columns", {})
     unreadable = 0
     reader = PairReader(data_manifest)
     for number in range(sampled):
@@ -53,24 +59,41 @@ def write_card(root: Path, data_manifest: Path, source_manifest: Path) -> None:
         captions.append(caption)
         sizes.append(size)
         encoded.append(len(content))
+        if has_languages:
+            languages[_language(reader.read_members(number))] += 1
     reader.close()
     save_sheet(root / "contact_sheet.png", pictures)
     card = {
         "pairs": subset["pairs"],
         "source": subset["source"],
-        "licences_allowed": source["recipe"].get("licences"),
+        "licences": source["recipe"].get("licences") or "not limited: ATTRIBUTION.md of the source says what is known",
         "pairs_of_the_source": source["counts"],
+        "pairs_chosen": subset["counts"],
         "measured_on_first_pairs": sampled,
         "unreadable": unreadable,
-        "captions": caption_numbers(captions),
+        "captions": caption_numbers(captions)
+        | {"share_by_language": _shares(languages) if has_languages else "not measured: the source names no language"},
         "images": {
             "pixels_wide": quantiles([width for width, _ in sizes]),
             "pixels_high": quantiles([height for _, height in sizes]),
             "bytes": quantiles(encoded),
         },
+        "duplicates": read_json(duplicates),
         "order_digest": subset["order_digest"],
     }
     write_json(root / "card.json", card)
+
+
+def _language(members: Mapping[str, bytes]) -> str:
+    """What a pair's list says of its caption's language; `unknown` where it says nothing."""
+    listed = json.loads(members["json"]).get("listed", {}) if "json" in members else {}
+    return str(listed.get("language") or "unknown")
+
+
+def _shares(counts: Counter[str]) -> dict[str, float]:
+    """The twelve most frequent, by name of equal ones."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:12]
+    return {name: round(count / counts.total(), 4) for name, count in ranked}
 
 
 def caption_numbers(captions: list[str]) -> dict[str, Any]:

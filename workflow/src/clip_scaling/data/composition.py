@@ -1,24 +1,43 @@
-"""A subset of a chosen composition: so many pairs with a coloured image, so many without, each the first in hash order.
+"""Which pairs of a source make a subset: none that repeats another, so many with a coloured image, so many without.
 
-Two such subsets of one source share its evaluation sets and its tokenizer, and differ in what training sees alone.
+Each is the first in hash order that may be taken. Two such subsets of one source share its evaluation sets and its
+tokenizer, and differ in what training sees alone.
 """
 
 from __future__ import annotations
 
-import tarfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ImageChops
 
 from ..errors import DataError
-from ..manifests import atomic_path, describe_file, verify_files, write_json
-from .pairs import order_digest
+from ..manifests import verify_files
+from .duplicates import REASONS, reasons_to_leave
 from .reader import PairReader, decode_image
-from .shards import INDEX_DTYPE, clear, read_manifest, shard_name, write_index
+from .shards import read_manifest
+from .subset import write_chosen_subset
 
 COLOUR_TOLERANCE = 16
 """An image is coloured where two channels of one pixel differ by more than this, of 255: compression alone does not."""
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What is dropped as a repeat: distances in bits of the perceptual hash, None where such repeats stay.
+
+    training: fingerprints of the source, in its order. evaluation: of evaluation sets, by name.
+    """
+
+    within: int | None
+    against: int | None
+    training: np.ndarray
+    evaluation: Mapping[str, np.ndarray]
 
 
 def is_coloured(content: bytes) -> bool:
@@ -33,15 +52,17 @@ def coloured_pairs(pairs: int, share: float) -> int:
     return int(pairs * share + 1e-9)
 
 
-def choose_pairs(reader: PairReader, name: str, pairs: int, coloured_share: float) -> np.ndarray:
-    """Places in the source of the chosen pairs, ascending, (pairs,). DataError where the source has too few of a kind.
+def choose_coloured(
+    reader: PairReader, name: str, candidates: NDArray[np.int64], pairs: int, share: float
+) -> NDArray[np.int64]:
+    """The first of the candidates (places in the source) of each kind, ascending, (pairs,).
 
-    The source is read only as far as is needed.
+    The source is read only as far as is needed. DataError where there are too few of a kind.
     """
-    wanted = {True: coloured_pairs(pairs, coloured_share)}
+    wanted = {True: coloured_pairs(pairs, share)}
     wanted[False] = pairs - wanted[True]
     found: dict[bool, list[int]] = {True: [], False: []}
-    for place in range(reader.pairs):
+    for place in candidates.tolist():
         if all(len(found[kind]) == wanted[kind] for kind in found):
             break
         kind = is_coloured(reader.read(place)[0])
@@ -56,69 +77,55 @@ def choose_pairs(reader: PairReader, name: str, pairs: int, coloured_share: floa
     return np.array(sorted(found[True] + found[False]))
 
 
-def write_composed_subset(root: Path, name: str, source_manifest: Path, pairs: int, coloured_share: float) -> None:
-    """Write under root `pairs` pairs of a source, of which `coloured_share` (0 to 1) have a coloured image.
+def write_composed_subset(
+    root: Path,
+    name: str,
+    source_manifest: Path,
+    pairs: int,
+    coloured_share: float | None = None,
+    repeats: Repeats | None = None,
+) -> None:
+    """Write under root the first `pairs` pairs of a source that are no repeats, `coloured_share` of them coloured.
 
-    DataError where the source has too few of a kind; ManifestError where one of its files differs from its manifest.
+    None: no such condition. What is dropped is counted by reason, as far as the source was needed.
+    DataError where the source has too few; ManifestError where one of its files differs from its manifest.
     """
     source, home = read_manifest(source_manifest, "source"), source_manifest.parent
-    remedy = f"Delete {source_manifest} and run `snakemake {source_manifest}`."
-    clear(root, "shards")
-    beside = [entry for entry in source["files"] if entry["path"] in ("identities.txt", "index.npy")]
-    verify_files([*beside, *source["shards"]], home, remedy)
-    reader = PairReader(source_manifest, kind="source")
-    try:
-        places = choose_pairs(reader, name, pairs, coloured_share)
-    finally:
-        reader.close()
-    rows = np.load(home / "index.npy")[places]
-    shard_size = source["recipe"]["shard_size"]
-    index, shards = np.empty(pairs, INDEX_DTYPE), []
-    for number, start in enumerate(range(0, pairs, shard_size)):
-        part = slice(start, start + shard_size)
-        path = root / shard_name(number)
-        index["offset"][part] = _copy_spans(home, source["shards"], rows[part], path)
-        index["size"][part] = rows["size"][part]
-        index["shard"][part] = number
-        shards.append({**describe_file(path, root), "pairs": len(rows[part])})
-    write_index(root / "index.npy", index)
-    identities = (home / "identities.txt").read_text(encoding="utf-8").splitlines()
-    coloured = coloured_pairs(pairs, coloured_share)
-    write_json(
-        root / "manifest.json",
-        {
-            "kind": "subset",
-            "format": 1,
-            "name": name,
-            "source": source["name"],
-            "source_order_digest": source["order_digest"],
-            "pairs": pairs,
-            "coloured_share": coloured_share,
-            "shards": shards,
-            "files": [describe_file(root / "index.npy", root)],
-            "order_digest": order_digest(identities[place] for place in places),
-            "counts": {
-                "source": source["pairs"],
-                "kept": pairs,
-                "coloured": coloured,
-                "colourless": pairs - coloured,
-                "left_in_source": source["pairs"] - pairs,
-            },
-        },
-    )
-
-
-def _copy_spans(home: Path, shards: list[dict[str, str]], rows: np.ndarray, target: Path) -> list[int]:
-    """Write whole samples of a source's tars, one after the other, as a tar; the offset of each in it."""
-    offsets = []
-    with atomic_path(target) as temporary, open(temporary, "wb") as tar:
-        for number in dict.fromkeys(rows["shard"].tolist()):  # ascending: places are
-            with open(home / shards[number]["path"], "rb") as whole:
-                for row in rows[rows["shard"] == number]:
-                    whole.seek(int(row["offset"]))
-                    offsets.append(tar.tell())
-                    tar.write(whole.read(int(row["size"])))
-        # A tar ends with two empty blocks, padded to a whole record.
-        end = tar.tell() + 2 * tarfile.BLOCKSIZE
-        tar.write(bytes(-(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE - tar.tell()))
-    return offsets
+    about: dict[str, Any] = {"counts": {}}
+    reasons = np.zeros(source["pairs"], np.uint8)
+    if repeats is not None:
+        if len(repeats.training) != source["pairs"]:
+            fingerprints = home / "fingerprints.npy"
+            raise DataError(
+                f"{fingerprints}: {len(repeats.training)} rows for {source['pairs']} pairs. Delete it and run "
+                f"`snakemake --cores all {fingerprints}`."
+            )
+        reasons = reasons_to_leave(repeats.training, repeats.evaluation, repeats.within, repeats.against)
+        about["drop_duplicates"] = {"within": repeats.within, "evaluation": repeats.against}
+    candidates = np.flatnonzero(reasons == 0)
+    if coloured_share is None:
+        if pairs > len(candidates):
+            raise DataError(
+                f"data {name}: {pairs} pairs are asked for, source {source['name']} has {len(candidates)} of "
+                f"{source['pairs']} without repeats. Lower `data.{name}.pairs` or the distances of its "
+                "`drop_duplicates`."
+            )
+        places = candidates[:pairs]
+    else:
+        remedy = f"Delete {source_manifest} and run `snakemake --cores all {source_manifest}`."
+        verify_files(source["shards"], home, remedy)
+        reader = PairReader(source_manifest, kind="source")
+        try:
+            places = choose_coloured(reader, name, candidates, pairs, coloured_share)
+        finally:
+            reader.close()
+        coloured = coloured_pairs(pairs, coloured_share)
+        about["coloured_share"] = coloured_share
+        about["counts"] |= {"coloured": coloured, "colourless": pairs - coloured}
+    passed = Counter(reasons[: places[-1] + 1].tolist())
+    dropped = {REASONS[number]: passed[number] for number in range(1, len(REASONS)) if passed[number]}
+    left = source["pairs"] - pairs - sum(dropped.values())
+    about["counts"] |= {"source": source["pairs"], "kept": pairs, "left_in_source": left}
+    if repeats is not None:
+        about["counts"]["dropped"] = dropped
+    write_chosen_subset(root, name, source_manifest, places, about)

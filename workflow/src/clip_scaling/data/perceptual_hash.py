@@ -27,7 +27,8 @@ def perceptual_hashes(images: Iterable[Image.Image]) -> Hashes:
 
 def hashes_and_contrasts(images: Iterable[Image.Image]) -> tuple[Hashes, NDArray[np.float32]]:
     """(n,) DCT hashes, and (n,) standard deviations of the grey levels that they were computed of."""
-    hashes, contrasts, grey = [np.empty(0, np.uint64)], [np.empty(0, np.float32)], []
+    hashes, contrasts = [np.empty(0, np.uint64)], [np.empty(0, np.float32)]
+    grey: list[NDArray[np.float32]] = []
 
     def finish() -> None:
         stack = np.stack(grey)

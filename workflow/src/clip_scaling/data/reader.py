@@ -36,7 +36,7 @@ class PairReader:
         manifest = read_manifest(manifest_path, kind)
         self.shards: list[dict[str, Any]] = manifest["shards"]
         self.pairs: int = manifest["pairs"]
-        self.remedy = f"Delete {manifest_path} and run `snakemake {manifest_path}`."
+        self.remedy = f"Delete {manifest_path} and run `snakemake --cores all {manifest_path}`."
         self.cache = cache or ShardCache()
         try:
             self.index = np.load(self.home / "index.npy", mmap_mode="r")
@@ -51,17 +51,22 @@ class PairReader:
 
     def read(self, number: int) -> tuple[bytes, bytes]:
         """Encoded image and caption (UTF-8) of a pair. UnreadablePair, or DataError where its whole shard is gone."""
+        found = self.read_members(number)
+        where = f"{self.shards[int(self.index[number]['shard'])]['path']}, pair {number}"
+        image = next((found[extension] for extension in IMAGE_EXTENSIONS if extension in found), None)
+        if image is None or "txt" not in found:
+            raise UnreadablePair(f"{where}: {'an image' if image is None else 'a caption'} is missing")
+        return image, found["txt"]
+
+    def read_members(self, number: int) -> dict[str, bytes]:
+        """All members of a pair by extension. UnreadablePair, or DataError where its whole shard is gone."""
         row = self.index[number]
         shard, offset, size = int(row["shard"]), int(row["offset"]), int(row["size"])
         content = os.pread(self._open(shard), size, offset)
         where = f"{self.shards[shard]['path']}, pair {number}"
         if len(content) != size:
             raise UnreadablePair(f"{where}: the tar ends before it")
-        found = _members(content, where)
-        image = next((found[extension] for extension in IMAGE_EXTENSIONS if extension in found), None)
-        if image is None or "txt" not in found:
-            raise UnreadablePair(f"{where}: {'an image' if image is None else 'a caption'} is missing")
-        return image, found["txt"]
+        return _members(content, where)
 
     def _open(self, shard: int) -> int:
         if shard in self._descriptors:

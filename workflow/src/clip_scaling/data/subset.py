@@ -1,15 +1,18 @@
-"""A nested subset: the first pairs of a source, in shards of its own."""
+"""A nested subset: pairs of a source in its order, the first ones or chosen ones, in shards of its own."""
 
 from __future__ import annotations
 
+import tarfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
-from ..manifests import describe_file, verify_files, write_json
+from ..manifests import atomic_path, describe_file, verify_files, write_json
 from .pairs import order_digest
-from .shards import clear, copy_prefix, link_or_copy, read_manifest, shard_name, write_index
+from .shards import INDEX_DTYPE, clear, copy_prefix, link_or_copy, read_manifest, shard_name, write_index
 
 
 def write_subset(root: Path, name: str, source_manifest: Path, pairs: int) -> None:
@@ -23,14 +26,10 @@ def write_subset(root: Path, name: str, source_manifest: Path, pairs: int) -> No
             f"data {name}: {pairs} pairs are asked for, source {source['name']} has {source['pairs']}. "
             f"Lower `data.{name}.pairs`, or admit more in `sources.{source['name']}`."
         )
-    remedy = f"Delete {source_manifest} and run `snakemake {source_manifest}`."
-    clear(root, "shards")
-    beside = [entry for entry in source["files"] if entry["path"] in ("identities.txt", "index.npy")]
-    verify_files(beside, home, remedy)
+    identities = _begin(root, source, source_manifest)[:pairs]
     index = np.load(home / "index.npy")[:pairs]
-    identities = (home / "identities.txt").read_text(encoding="utf-8").splitlines()[:pairs]
     used = source["shards"][: int(index["shard"][-1]) + 1]
-    verify_files(used, home, remedy)
+    verify_files(used, home, _remedy(source_manifest))
     shards = []
     for number, entry in enumerate(used):
         inside = int(np.count_nonzero(index["shard"] == number))
@@ -41,6 +40,74 @@ def write_subset(root: Path, name: str, source_manifest: Path, pairs: int) -> No
             copy_prefix(home / entry["path"], path, int(index["offset"][-1] + index["size"][-1]))
         shards.append({**describe_file(path, root), "pairs": inside})
     write_index(root / "index.npy", index)
+    counts = {"source": source["pairs"], "kept": pairs, "left_in_source": source["pairs"] - pairs}
+    _write_manifest(root, name, source, shards, ["index.npy"], identities, {"counts": counts})
+
+
+def write_chosen_subset(
+    root: Path, name: str, source_manifest: Path, places: np.ndarray, about: Mapping[str, Any]
+) -> None:
+    """Write pairs of a source, chosen by their places in it, under root: shards of its size, filled in order.
+
+    places: (pairs,) ascending. about: what the manifest says of the choice, `counts` among it.
+    ManifestError where a file of the source differs from its manifest.
+    """
+    source, home = read_manifest(source_manifest, "source"), source_manifest.parent
+    identities = _begin(root, source, source_manifest)
+    rows = np.load(home / "index.npy", mmap_mode="r")[places]
+    verify_files([source["shards"][number] for number in np.unique(rows["shard"])], home, _remedy(source_manifest))
+    shard_size = source["recipe"]["shard_size"]
+    index, shards = np.empty(len(rows), INDEX_DTYPE), []
+    for number, start in enumerate(range(0, len(rows), shard_size)):
+        part = slice(start, start + shard_size)
+        path = root / shard_name(number)
+        index["offset"][part] = _copy_spans(home, source["shards"], rows[part], path)
+        index["size"][part] = rows["size"][part]
+        index["shard"][part] = number
+        shards.append({**describe_file(path, root), "pairs": len(rows[part])})
+    write_index(root / "index.npy", index)
+    write_index(root / "places.npy", np.asarray(places, np.int64))
+    chosen = [identities[place] for place in places]
+    _write_manifest(root, name, source, shards, ["index.npy", "places.npy"], chosen, about)
+
+
+def subset_places(manifest_path: Path) -> np.ndarray:
+    """(pairs,) places in its source of a subset's pairs, ascending: the first ones, unless places.npy says otherwise.
+
+    DataError for a subset whose places were not recorded.
+    """
+    manifest = read_manifest(manifest_path, "subset")
+    if any(entry["path"] == "places.npy" for entry in manifest["files"]):
+        return np.load(manifest_path.parent / "places.npy", mmap_mode="r")
+    if "coloured" in manifest["counts"]:
+        raise DataError(
+            f"{manifest_path}: of an earlier version. Delete it and run `snakemake --cores all {manifest_path}`."
+        )
+    return np.arange(manifest["pairs"])
+
+
+def _remedy(source_manifest: Path) -> str:
+    return f"Delete {source_manifest} and run `snakemake --cores all {source_manifest}`."
+
+
+def _begin(root: Path, source: dict[str, Any], source_manifest: Path) -> list[str]:
+    """Clear the folder and verify what lies beside the source's shards; returns its identities, in order."""
+    clear(root, "shards")
+    home = source_manifest.parent
+    beside = [entry for entry in source["files"] if entry["path"] in ("identities.txt", "index.npy")]
+    verify_files(beside, home, _remedy(source_manifest))
+    return (home / "identities.txt").read_text(encoding="utf-8").splitlines()
+
+
+def _write_manifest(
+    root: Path,
+    name: str,
+    source: dict[str, Any],
+    shards: list[dict[str, Any]],
+    files: list[str],
+    identities: list[str],
+    about: Mapping[str, Any],
+) -> None:
     write_json(
         root / "manifest.json",
         {
@@ -49,10 +116,26 @@ def write_subset(root: Path, name: str, source_manifest: Path, pairs: int) -> No
             "name": name,
             "source": source["name"],
             "source_order_digest": source["order_digest"],
-            "pairs": pairs,
+            "pairs": len(identities),
             "shards": shards,
-            "files": [describe_file(root / "index.npy", root)],
+            "files": [describe_file(root / path, root) for path in files],
             "order_digest": order_digest(identities),
-            "counts": {"source": source["pairs"], "kept": pairs, "left_in_source": source["pairs"] - pairs},
+            **about,
         },
     )
+
+
+def _copy_spans(home: Path, shards: list[dict[str, str]], rows: np.ndarray, target: Path) -> list[int]:
+    """Write whole samples of a source's tars, one after the other, as a tar; the offset of each in it."""
+    offsets = []
+    with atomic_path(target) as temporary, open(temporary, "wb") as tar:
+        for number in dict.fromkeys(rows["shard"].tolist()):  # ascending: places are
+            with open(home / shards[number]["path"], "rb") as whole:
+                for row in rows[rows["shard"] == number]:
+                    whole.seek(int(row["offset"]))
+                    offsets.append(tar.tell())
+                    tar.write(whole.read(int(row["size"])))
+        # A tar ends with two empty blocks, padded to a whole record.
+        end = tar.tell() + 2 * tarfile.BLOCKSIZE
+        tar.write(bytes(-(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE - tar.tell()))
+    return offsets

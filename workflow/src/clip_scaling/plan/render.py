@@ -40,8 +40,8 @@ def text_plan(plan: Plan) -> str:
     rows = sorted(plan.rows, key=lambda row: ("blocked", "resume", "run", "skip").index(row.state))[:LISTED]
     is_cpu = not any(row.gpus for row in plan.rows)
     unit = "CPU-h" if is_cpu else "GPU-h"
-    header = ["cell", "state", "steps", "GMAC/sample", "cores" if is_cpu else "GPUs", unit, "90 %", "wall", "why"]
-    lines = table(header, [_row(row, is_cpu) for row in rows], right=(2, 3, 4, 5, 6, 7))
+    header = ["cell", "state", "steps", "epochs", "GMAC/sample", "cores" if is_cpu else "GPUs", unit, "90 %", "wall"]
+    lines = table([*header, "why"], [_row(row, is_cpu) for row in rows], right=(2, 3, 4, 5, 6, 7, 8))
     if len(plan.rows) > LISTED:
         lines.append(f"... and {len(plan.rows) - LISTED} more in plan/grid.tsv")
     counts = ", ".join(f"{sums[state]} {state}" for state in ("run", "resume", "skip", "blocked") if sums[state])
@@ -49,6 +49,7 @@ def text_plan(plan: Plan) -> str:
     whole, rest = sums[key], sums[f"{key}_to_do"]
     lines += ["", f"{sums['cells']} cells: {counts}"]
     lines.append(f"{unit}: {_interval(whole)} in all, {_interval(rest)} to do; {sums['compute_gmacs']:.3g} GMAC")
+    lines.append(_repeats(plan))
     bases = dict.fromkeys(row.evaluation_basis for row in plan.rows)
     lines.append(f"evaluation and fine-tuning: {_number(sums['evaluation_hours'])} {unit} in all ({'; '.join(bases)})")
     lines.append(f"energy: {sums['energy_mwh']:,.4g} MWh")
@@ -102,8 +103,8 @@ def _row(row: Row, is_cpu: bool) -> list[str]:
     ends = f"{_number(low)} - {_number(high)}" if row.sd else ""
     why = row.reason if row.state == "skip" else f"{row.reason} ({row.basis})"
     return [
-        row.cell, row.state, f"{row.steps:,}", f"{row.gmacs_per_sample:.4g}", str(row.cores if is_cpu else row.gpus),
-        _number(value), ends, duration(row.wall_hours), why,
+        row.cell, row.state, f"{row.steps:,}", _number(row.epochs), f"{row.gmacs_per_sample:.4g}",
+        str(row.cores if is_cpu else row.gpus), _number(value), ends, duration(row.wall_hours), why,
     ]  # fmt: skip
 
 
@@ -115,6 +116,13 @@ def _interval(sums: dict[str, float]) -> str:
     if not sums["estimate"]:
         return "0"
     return f"{_number(sums['estimate'])} (90 %: {_number(sums['low'])} to {_number(sums['high'])})"
+
+
+def _repeats(plan: Plan) -> str:
+    """How often the cells see each of their pairs: samples seen over unique pairs."""
+    least, most = (pick(plan.rows, key=lambda row: row.epochs) for pick in (min, max))
+    span = " to ".join(dict.fromkeys(_number(row.epochs) for row in (least, most)))
+    return f"repeats: a cell sees each of its unique pairs {span} times, most in {most.cell}"
 
 
 def _accuracy(plan: Plan, unit: str) -> list[str]:
