@@ -29,7 +29,7 @@ def test_a_missing_or_broken_manifest_is_named_with_the_next_step(tmp_path: Path
     path = tmp_path / "manifest.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ManifestError, match=rf"{path}.*snakemake {path}"):
+    with pytest.raises(ManifestError, match=rf"{path}.*snakemake --cores all {path}"):
         read_json(path)
 
 

@@ -175,7 +175,8 @@ def test_a_command_in_a_sentence_is_one(project: Path, mention: Block) -> None:
         "curl https://example.org",  # in no class
         "python -c pass",
         "snakemake --no-such-option",
-        "snakemake results/laptop/no-such-file",
+        "snakemake --cores all results/laptop/no-such-file",
+        "snakemake results/laptop/report.html",  # without --cores
         "make no-such-target",
         "clip-scaling export",  # a cell is required
         "python scripts/train.py --no-such-option ...",

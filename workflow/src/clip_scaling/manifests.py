@@ -54,9 +54,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ManifestError(f"{path}: no such file. Run `snakemake {path}` to make it.") from None
+        raise ManifestError(f"{path}: no such file. Run `snakemake --cores all {path}` to make it.") from None
     except json.JSONDecodeError as error:
-        raise ManifestError(f"{path}: not JSON ({error}). Delete it and run `snakemake {path}`.") from None
+        raise ManifestError(f"{path}: not JSON ({error}). Delete it and run `snakemake --cores all {path}`.") from None
 
 
 def sha256_file(path: Path) -> str:

@@ -23,7 +23,7 @@ def write_evaluation_set(root: Path, dataset: str, source_manifest: Path, held_o
             f"{', '.join(sorted(source['held_out']))}. Add `sources.{source['name']}.held_out.{held_out}`."
         )
     held = source["held_out"][held_out]
-    remedy = f"Delete {source_manifest} and run `snakemake {source_manifest}`."
+    remedy = f"Delete {source_manifest} and run `snakemake --cores all {source_manifest}`."
     verify_files([entry for entry in source["files"] if entry["path"] == held["path"]], source_manifest.parent, remedy)
     clear(root, "test")
     texts = {"test/nshards.txt": "1\n"}

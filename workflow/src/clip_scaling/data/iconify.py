@@ -102,7 +102,9 @@ def check_sha256(archive: Path, expected: str) -> None:
         with open(archive, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise DataError(f"{archive}: no such file. Run `snakemake {archive}` or set `path` to a tarball.") from None
+        raise DataError(
+            f"{archive}: no such file. Run `snakemake --cores all {archive}` or set `path` to a tarball."
+        ) from None
     if found != expected:
         raise DataError(
             f"{archive}: sha256 is {found}, the recipe says {expected}. "

@@ -38,7 +38,7 @@ def pack(root: Path, data_manifest: Path, merges: Path, image_size: int, context
     """
     subset = read_manifest(data_manifest, "subset")
     home = data_manifest.parent
-    verify_files(subset["shards"], home, f"Delete {data_manifest} and run `snakemake {data_manifest}`.")
+    verify_files(subset["shards"], home, f"Delete {data_manifest} and run `snakemake --cores all {data_manifest}`.")
     tokenizer = load_tokenizer(merges, context_length)
     clear(root)
     captions: list[str] = []
@@ -121,6 +121,7 @@ def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
 def open_packed(manifest_path: Path) -> PackedPairs:
     """Map a packed data set read-only. ManifestError where an array is missing or has another size."""
     manifest, home = read_manifest(manifest_path, "packed", PACKED_FORMAT), manifest_path.parent
-    verify_files(manifest["files"], home, f"Delete {manifest_path} and run `snakemake {manifest_path}`.", hashes=False)
+    remedy = f"Delete {manifest_path} and run `snakemake --cores all {manifest_path}`."
+    verify_files(manifest["files"], home, remedy, hashes=False)
     pixels, tokens = (np.load(home / name, mmap_mode="r") for name in ("pixels.npy", "tokens.npy"))
     return PackedPairs(pixels, tokens, manifest)

@@ -164,14 +164,17 @@ def read_part(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """A part's manifest and the table of its images. DataError where its numbers do not add up."""
     manifest = read_json(path)
     if manifest.get("kind") != "part" or manifest.get("format") != PART_FORMAT:
-        raise DataError(f"{path}: not a part's record. Delete it and run `snakemake {path}`.")
+        raise DataError(f"{path}: not a part's record. Delete it and run `snakemake --cores all {path}`.")
     try:
         table = pq.read_table(path.with_suffix(".parquet")).to_pandas()
     except (OSError, ValueError) as error:
-        raise DataError(f"{path.with_suffix('.parquet')}: {error}. Delete {path} and run `snakemake {path}`.") from None
+        raise DataError(
+            f"{path.with_suffix('.parquet')}: {error}. Delete {path} and run `snakemake --cores all {path}`."
+        ) from None
     balance = sum(manifest["not_asked"].values()) + sum(manifest["failed"].values()) + manifest["fetched"]
     if balance != manifest["rows"] or len(table) != manifest["fetched"]:
         raise DataError(
-            f"{path}: {manifest['rows']} rows, {balance} accounted for. Delete it and run `snakemake {path}`."
+            f"{path}: {manifest['rows']} rows, {balance} accounted for. "
+            f"Delete it and run `snakemake --cores all {path}`."
         )
     return manifest, table

@@ -80,7 +80,8 @@ def read_manifest(path: Path, kind: str, format: int = 1) -> dict[str, Any]:
     manifest = read_json(path)
     if manifest.get("kind") != kind or manifest.get("format") != format:
         raise DataError(
-            f"{path}: not a manifest of kind {kind!r}, format {format}. Delete it and run `snakemake {path}`."
+            f"{path}: not a manifest of kind {kind!r}, format {format}. "
+            f"Delete it and run `snakemake --cores all {path}`."
         )
     return manifest
 

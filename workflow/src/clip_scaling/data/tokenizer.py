@@ -79,7 +79,7 @@ def _read_merges(path: Path) -> list[str]:
     try:
         header, *merges = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
     except FileNotFoundError:
-        raise DataError(f"{path}: no such tokenizer. Run `snakemake prepare_source` for its source.") from None
+        raise DataError(f"{path}: no such tokenizer. Run `snakemake --cores all {path}`.") from None
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a gzip file ({error}). Delete it and prepare the source again.") from None
     if header != _HEADER or not all(len(line.split(" ")) == 2 for line in merges):

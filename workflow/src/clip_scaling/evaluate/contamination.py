@@ -28,9 +28,8 @@ def training_hashes(manifest: Path) -> Hashes:
     if about.get("kind") == "packed":
         images: Iterator[Image.Image] = (Image.fromarray(pixels) for pixels in open_packed(manifest).pixels)
     elif about.get("kind") == "subset":
-        verify_files(
-            about["shards"], manifest.parent, f"Delete {manifest} and run `snakemake {manifest}`.", hashes=False
-        )
+        remedy = f"Delete {manifest} and run `snakemake --cores all {manifest}`."
+        verify_files(about["shards"], manifest.parent, remedy, hashes=False)
         images = _images_of([manifest.parent / entry["path"] for entry in about["shards"]])
     else:
         raise DataError(f"{manifest}: neither a subset nor packed pairs. Name a data set's manifest.json.")

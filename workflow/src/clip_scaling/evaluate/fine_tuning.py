@@ -117,7 +117,7 @@ def _row(dataset: str, value: float, n: int) -> dict[str, Any]:
 def _read(path: Path, size: int, splits: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, LabelledImages]]:
     manifest = read_json(path)
     folder = Path(manifest.get("folder", path.parent))
-    verify_files(manifest["files"], folder, f"Delete {path} and run `snakemake {path}`.")
+    verify_files(manifest["files"], folder, f"Delete {path} and run `snakemake --cores all {path}`.")
     found = {}
     for split in splits:
         if not (folder / split / "nshards.txt").is_file():

@@ -100,7 +100,7 @@ def open_set(manifest_path: Path, kept: KeptImages | None = None) -> EvaluationS
     """Hold a set's files against its manifest, by size and hash. ManifestError where one differs."""
     manifest = read_json(manifest_path)
     folder = Path(manifest.get("folder", manifest_path.parent))
-    verify_files(manifest["files"], folder, f"Delete {manifest_path} and run `snakemake {manifest_path}`.")
+    verify_files(manifest["files"], folder, f"Delete {manifest_path} and run `snakemake --cores all {manifest_path}`.")
     return EvaluationSet(manifest, folder, hashlib.sha256(canonical_json(manifest["files"]).encode()).hexdigest(), kept)
 
 

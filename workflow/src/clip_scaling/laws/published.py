@@ -163,6 +163,7 @@ def _recipes(folder: Path) -> pd.DataFrame:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise DataError(
-            f"{path}: no such file. Run `snakemake retrieve_published`, or name a folder that holds the tables."
+            f"{path}: no such file. Run `snakemake --cores all retrieve_published`, or name a folder that holds the "
+            "tables."
         )
     return path

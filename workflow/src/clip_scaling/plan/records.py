@@ -75,7 +75,9 @@ def read_record(folders: Folders, cell: Cell) -> dict[str, Any] | None:
         return None
     except json.JSONDecodeError as error:
         path = folders.train(cell) / "train.json"
-        raise ManifestError(f"{path}: not JSON ({error}). Delete it; `snakemake` then trains the cell again.") from None
+        raise ManifestError(
+            f"{path}: not JSON ({error}). Delete it; `snakemake --cores all` then trains the cell again."
+        ) from None
 
 
 def last_plan(folders: Folders) -> dict[str, Any] | None:

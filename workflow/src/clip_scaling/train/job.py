@@ -81,7 +81,7 @@ def open_job(args: argparse.Namespace, cell: Cell) -> Job:
         if (manifest["image_size"], manifest["context_length"]) != (size, context):
             raise TrainingError(
                 f"{args.data}: packed at {manifest['image_size']} px and {manifest['context_length']} tokens, but the "
-                f"model takes {size} px and {context} tokens. Run `snakemake` to pack the pairs for it."
+                f"model takes {size} px and {context} tokens. Run `snakemake --cores all` to pack the pairs for it."
             )
     else:
         from .stream import StreamInput

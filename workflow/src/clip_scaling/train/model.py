@@ -99,7 +99,7 @@ def load_checkpoint(path: Path) -> tuple[Model, dict[str, Any]]:
         about = json.loads(content["about"])
         state = content["state_dict"]
     except FileNotFoundError:
-        raise EvaluationError(f"{path}: no such checkpoint. Run `snakemake {path}`.") from None
+        raise EvaluationError(f"{path}: no such checkpoint. Run `snakemake --cores all {path}`.") from None
     except (KeyError, RuntimeError, ValueError, EOFError, TypeError) as error:
         raise EvaluationError(
             f"{path}: not a checkpoint of this workflow ({error}). Delete it and train the cell again."

@@ -38,7 +38,7 @@ def make_validation(
     for path in manifests:
         manifest = read_json(path)
         folder = Path(manifest.get("folder", path.parent))
-        verify_files(manifest["files"], folder, f"Delete {path} and run `snakemake {path}`.")
+        verify_files(manifest["files"], folder, f"Delete {path} and run `snakemake --cores all {path}`.")
         # Read once, kept as pixels: a validation is then the model's passes alone.
         sets.append((manifest, list(read_batches(folder, preprocess, batch_size, limit=max_samples))))
 
