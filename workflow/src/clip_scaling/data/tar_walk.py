@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,7 @@ _EXTENDED = b"xgLK"
 _ZEROS = bytes(BLOCK)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A regular file in a tar.
 
     start: offset of its first header. end: of what follows its padded content. content: None where the tar ends
@@ -156,8 +155,7 @@ class HashedBlocks:
         return block
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(NamedTuple):
     """A regular file. start: its first header's offset. content: offset of its bytes."""
 
     name: bytes
@@ -269,7 +267,7 @@ def _next_good_header(blocks: HashedBlocks, at: int) -> tuple[int | None, bool]:
 
 
 def _numbers(header: bytes) -> tuple[int, int] | None:
-    """Size and checksum where they are not plain octal digits, as sizes from 8 GB on; None where they are no numbers."""
+    """Size and checksum that are not plain octal digits, as sizes from 8 GB on; None where they are no numbers."""
     try:
         found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
     except tarfile.TarError:
