@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clip_scaling.data.duplicates import count_duplicates
 from clip_scaling.data.fingerprints import evaluation_fingerprints, read_fingerprints
-from clip_scaling.data.subset import subset_places
+from clip_scaling.data.places import subset_places
 from clip_scaling.errors import run_script
 from clip_scaling.manifests import write_json
 

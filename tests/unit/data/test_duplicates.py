@@ -1,6 +1,9 @@
 """Repeats are found by bytes and by perceptual hash, counted, and left out of a subset; every pair is accounted for."""
 
 import io
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,8 @@ from clip_scaling.data.fingerprints import (
 )
 from clip_scaling.data.overlap import overlap
 from clip_scaling.data.pairs import order_digest
-from clip_scaling.data.subset import subset_places, write_subset
+from clip_scaling.data.places import subset_places
+from clip_scaling.data.subset import write_subset
 from clip_scaling.errors import DataError
 from clip_scaling.manifests import read_json, verify_files
 
@@ -139,7 +143,9 @@ def test_the_fingerprints_of_a_source_do_not_depend_on_workers(
 
 def test_a_file_that_is_no_table_of_fingerprints_is_named(tmp_path: Path) -> None:
     np.save(tmp_path / "other.npy", np.arange(3))
-    with pytest.raises(DataError, match="other.npy: no table of fingerprints. Delete it and run `snakemake --cores all"):
+    with pytest.raises(
+        DataError, match="other.npy: no table of fingerprints. Delete it and run `snakemake --cores all"
+    ):
         read_fingerprints(tmp_path / "other.npy")
 
 
@@ -213,3 +219,20 @@ def test_subsets_of_two_sources_are_compared_by_identity(small_source: Path, tmp
     (tmp_path / "other/identities.txt").write_text("set:4\n")
     with pytest.raises(DataError, match="other/identities.txt: ends after 1 of 6 pairs"):
         overlap(tmp_path / "ten/manifest.json", tmp_path / "six/manifest.json")
+
+
+def test_the_command_tells_what_two_subsets_share_without_torch(small_source: Path, tmp_path: Path) -> None:
+    data = tmp_path / "results/data"
+    write_subset(data / "Ten", "Ten", small_source, 10)
+    write_subset(data / "Four", "Four", small_source, 4)
+    code = (
+        "import sys; from clip_scaling.cli import main; sys.argv[1:] = sys.argv[2:]; main();"
+        "assert 'torch' not in sys.modules"
+    )
+
+    def told(*options: str) -> str:
+        command = [sys.executable, "-c", code, "_", "overlap", "Ten", "Four", "--root", str(tmp_path), *options]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert told() == "4 pairs are in both: 40.0000% of Ten (10) and 100.0000% of Four (4); one source\n"
+    assert json.loads(told("--json"))["of"][0] == {"data": "Ten", "pairs": 10, "share": 0.4}

@@ -159,7 +159,8 @@ def test_the_page_marks_the_method_that_the_hold_out_chose(study: StudyResults) 
 
 
 def test_a_data_card_is_shown_with_its_contact_sheet_and_leads_to_its_files(study: StudyResults) -> None:
-    card = {"kept": 1234, "licences": ["MIT", "CC-BY-4.0"], "languages": {"Latin": 0.98765}, "duplicates": None}
+    card = {"kept": 1234, "licences": ["MIT", "CC-BY-4.0"], "languages": {"Latin": 0.98765}, "owner": None}
+    card["duplicates"] = {"near_by_bits": {"0": 4321, "8": None}}
     card |= {"words": {"greatest": 9, "least": 1, "median": 2}, "pairs_of_the_source": {"parsed": 98765}}
     shown = DataCard("Few", card, "data:image/png;base64,AAAA", "../data/Few/contact_sheet.png")
     text = render_report(dataclasses.replace(study, cards=[shown]))
@@ -168,7 +169,8 @@ def test_a_data_card_is_shown_with_its_contact_sheet_and_leads_to_its_files(stud
     words = " ".join(" ".join(Page(text).text).split())
     assert "kept 1,234" in words and "licences MIT, CC-BY-4.0" in words
     assert "words least: 1, median: 2, greatest: 9" in words and "98,765" not in words
-    assert "Latin 0.9877" in words and "duplicates not known" in words
+    assert "Latin 0.9877" in words and "owner not known" in words
+    assert "duplicates near by bits 0 4,321 8 not known" in words
 
 
 def test_the_first_screen_says_which_sources_follow_different_laws(study: StudyResults) -> None:
@@ -180,7 +182,10 @@ def test_the_first_screen_says_which_sources_follow_different_laws(study: StudyR
     both = dataclasses.replace(study, metrics=pd.concat([study.metrics, other], ignore_index=True), laws=laws)
     words = " ".join(" ".join(Page(render_report(both)).text).split())
     assert "Do study and other follow different laws? In 1 of 1 comparisons of exponents they do:" in words
-    assert "icons top-1 accuracy: study falls faster than other; α of study less that of other: −0.100 [−0.150, −0.050]" in words
+    assert (
+        "icons top-1 accuracy: study falls faster than other; α of study less that of other: −0.100 [−0.150, −0.050]"
+        in words
+    )
     laws[0] |= {"comparisons": [row | {"significant": False}]}
     assert "no difference is significant" in render_report(dataclasses.replace(both, laws=laws))
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .places import subset_places
 from .shards import read_manifest
-from .subset import subset_places
 
 
 @dataclass(frozen=True)
