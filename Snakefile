@@ -37,6 +37,7 @@ if IS_TRAINED:
     include: "workflow/rules/data.smk"
     include: "workflow/rules/duplicates.smk"
     include: "workflow/rules/download.smk"
+    include: "workflow/rules/existing.smk"
     include: "workflow/rules/train.smk"
     include: "workflow/rules/evaluate.smk"
     include: "workflow/rules/evaluation_checks.smk"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clip_scaling.config import IconifySource, Source, UrlListSource
+from clip_scaling.config import ExistingSource, IconifySource, Source, UrlListSource
 from clip_scaling.data import iconify, procedural
 from clip_scaling.data.source import write_source
 from clip_scaling.errors import DataError, run_script
@@ -28,6 +28,8 @@ def main() -> None:
         if args.archive is None:
             raise DataError(f"source {args.name}: an iconify source needs --archive, the fetched tarball.")
         content = iconify.build(args.archive, recipe, args.workers)
+    elif isinstance(recipe, ExistingSource):
+        raise DataError(f"source {args.name}: kind {recipe.kind} is prepared by scripts/prepare_existing.py.")
     elif isinstance(recipe, UrlListSource):
         raise DataError(
             f"source {args.name}: pairs behind lists of URLs can be planned, but not prepared yet. Prepare them with "

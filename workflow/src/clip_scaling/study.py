@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from .compute import gmacs_per_sample
 from .config import (
     METRICS,
+    ExistingSource,
     ProceduralSource,
     PublishedStudy,
     Recipe,
@@ -31,6 +32,7 @@ from .config import (
     SuiteEntry,
     TrainResources,
     UrlListSource,
+    WebdatasetSource,
 )
 from .counts import format_count
 from .errors import ConfigError
@@ -284,7 +286,7 @@ def _check_names(study: Study) -> list[str]:
     for name, source in study.sources.items():
         if isinstance(source, UrlListSource) and (problem := safety_problem(name, source)):
             problems.append(problem)
-        if isinstance(source, ProceduralSource | UrlListSource):
+        if isinstance(source, ProceduralSource | UrlListSource | ExistingSource):
             verb = "draws" if isinstance(source, ProceduralSource) else "has"
             for data, subset in study.data.items():
                 if subset.source == name and subset.pairs > source.pairs:
@@ -452,6 +454,8 @@ def _check_cells(study: ResolvedStudy) -> list[str]:
 def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[str]:
     """How a cell is cut into ranks, readers and a trunk."""
     problems = []
+    name = study.source_of(cell.data)
+    source = study.config.sources[name]
     try:
         resources = study.config.resources.train_of(cell)
     except ValidationError as error:
@@ -462,6 +466,11 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
             f"{resources.accumulate} micro-batches (resources.train.accumulate)"
         )
     problems += _check_memory(study, cell, recipe, resources)
+    if recipe.trainer != "clip_scaling" and isinstance(source, WebdatasetSource):
+        problems.append(
+            f"{cell.name}: trainer {recipe.trainer!r} reads whole tars, but {cell.data!r} is a list of pairs in tars "
+            f"that stay as they are (sources.{name}, kind webdataset): use trainer clip_scaling"
+        )
     if recipe.trainer != "clip_scaling" and study.curve_steps(cell):
         problems.append(
             f"{cell.name}: evaluation.learning_curve does not go with trainer {recipe.trainer!r}: set it to 0"
@@ -469,8 +478,9 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
     if recipe.precision in ("amp", "tf32") and not resources.gpus:
         problems.append(f"{cell.name}: precision {recipe.precision!r} needs resources.train.gpus; use fp32 or amp_bf16")
     if recipe.readers is not None:
-        data = study.config.data[cell.data]
-        shards = -(-data.pairs // study.config.sources[data.source].shard_size)
+        # A subset of existing tars has pairs of all of them; any other fills shards one by one.
+        pairs = source.pairs if isinstance(source, WebdatasetSource) else study.config.data[cell.data].pairs
+        shards = -(-pairs // source.shard_size)
         if recipe.readers > shards:
             problems.append(f"{cell.name}: {recipe.readers} readers for {shards} shards of {cell.data!r}")
         if recipe.readers % resources.ranks:

@@ -16,9 +16,10 @@ from ..config import PACKED_FORMAT
 from ..errors import DataError
 from ..manifests import atomic_path, describe_file, sha256_file, verify_files, write_json
 from .progress import Progress
-from .reader import IMAGE_EXTENSIONS
+from .reader import IMAGE_EXTENSIONS, PairReader, UnreadablePair, decode_caption, decode_image
 from .shards import clear, read_manifest
 from .tokenizer import load_tokenizer
+from .verify import verify_shards
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,11 @@ def pack(root: Path, data_manifest: Path, merges: Path, image_size: int, context
     """
     subset = read_manifest(data_manifest, "subset")
     home = data_manifest.parent
-    verify_files(subset["shards"], home, f"Delete {data_manifest} and run `snakemake --cores all {data_manifest}`.")
+    remedy = f"Delete {data_manifest} and run `snakemake --cores all {data_manifest}`."
+    if subset.get("is_in_place"):  # hashed as the source's `verify` asks, when the subset was listed
+        verify_shards(subset["shards"], home, "size", remedy)
+    else:
+        verify_files(subset["shards"], home, remedy)
     tokenizer = load_tokenizer(merges, context_length)
     clear(root)
     captions: list[str] = []
@@ -89,6 +94,9 @@ def tokenize(captions: list[str], tokenizer: Any, context_length: int) -> tuple[
 def _read_pairs(home: Path, subset: dict[str, Any], image_size: int) -> Iterator[tuple[np.ndarray, str]]:
     """Pixels and caption of every pair, shard by shard; exactly as many as the manifest says."""
     progress = Progress("packed", subset["pairs"])
+    if subset.get("is_in_place"):
+        yield from _read_listed(home, subset, image_size, progress)
+        return
     for entry in subset["shards"]:
         path, inside = home / entry["path"], 0
         for sample in webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False):
@@ -101,6 +109,25 @@ def _read_pairs(home: Path, subset: dict[str, Any], image_size: int) -> Iterator
         progress.add(inside)
 
 
+def _read_listed(
+    home: Path, subset: dict[str, Any], image_size: int, progress: Progress
+) -> Iterator[tuple[np.ndarray, str]]:
+    """The same where the subset is a list into existing tars."""
+    reader = PairReader(home / "manifest.json")
+    for number in range(subset["pairs"]):
+        try:
+            image, caption = reader.read(number)
+            pixels, text = squared(decode_image(image), image_size), decode_caption(caption)
+        except UnreadablePair as error:
+            raise DataError(
+                f"{home / 'manifest.json'}: pair {number}: {error}. Set input: stream in resources.train, which takes "
+                "another pair for an unreadable one and counts it."
+            ) from None
+        yield pixels, text
+        progress.add(1)
+    reader.close()
+
+
 def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
     try:
         encoded = next((sample[extension] for extension in IMAGE_EXTENSIONS if extension in sample), b"")
@@ -111,6 +138,11 @@ def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
             f"{shard}: the image of {sample['__key__']} cannot be decoded ({error}). "
             "Delete the data set's manifest and its source's, and prepare them again."
         ) from error
+    return squared(rgb, image_size)
+
+
+def squared(rgb: Image.Image, image_size: int) -> np.ndarray:
+    """(size, size, 3) uint8 of an RGB image: resized (bicubic), the middle square of one that is none."""
     if rgb.width != rgb.height:
         rgb = ImageOps.fit(rgb, (image_size, image_size), Image.Resampling.BICUBIC)
     elif rgb.width != image_size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
 from collections import OrderedDict
@@ -32,12 +33,7 @@ class PairReader:
     """
 
     def __init__(self, manifest_path: Path, cache: ShardCache | None = None, kind: str = "subset") -> None:
-        self.home = manifest_path.parent
-        manifest = read_manifest(manifest_path, kind)
-        self.shards: list[dict[str, Any]] = manifest["shards"]
-        self.pairs: int = manifest["pairs"]
-        self.remedy = f"Delete {manifest_path} and run `snakemake --cores all {manifest_path}`."
-        self.cache = cache or ShardCache()
+        self._begin(manifest_path, read_manifest(manifest_path, kind), cache)
         try:
             self.index = np.load(self.home / "index.npy", mmap_mode="r")
         except (OSError, ValueError) as error:
@@ -47,6 +43,22 @@ class PairReader:
                 f"{self.home / 'index.npy'}: {len(self.index)} rows of {self.index.dtype}, the manifest promises "
                 f"{self.pairs} pairs. {self.remedy}"
             )
+
+    @classmethod
+    def of_rows(cls, manifest_path: Path, manifest: dict[str, Any], index: np.ndarray) -> PairReader:
+        """A reader of pairs by rows of an index that is in memory, for a manifest that is not written yet."""
+        reader = cls.__new__(cls)
+        reader._begin(manifest_path, manifest, None)
+        reader.index, reader.pairs = index, len(index)
+        return reader
+
+    def _begin(self, manifest_path: Path, manifest: dict[str, Any], cache: ShardCache | None) -> None:
+        self.home = manifest_path.parent
+        self.shards: list[dict[str, Any]] = manifest["shards"]
+        self.pairs: int = manifest["pairs"]
+        self.caption_key: str | None = manifest.get("caption_key")
+        self.remedy = f"Delete {manifest_path} and run `snakemake --cores all {manifest_path}`."
+        self.cache = cache or ShardCache()
         self._descriptors: OrderedDict[int, int] = OrderedDict()
 
     def read(self, number: int) -> tuple[bytes, bytes]:
@@ -54,9 +66,12 @@ class PairReader:
         found = self.read_members(number)
         where = f"{self.shards[int(self.index[number]['shard'])]['path']}, pair {number}"
         image = next((found[extension] for extension in IMAGE_EXTENSIONS if extension in found), None)
-        if image is None or "txt" not in found:
+        caption = found.get("txt")
+        if self.caption_key is not None:
+            caption = caption_in_json(found.get("json", b""), self.caption_key)
+        if image is None or caption is None:
             raise UnreadablePair(f"{where}: {'an image' if image is None else 'a caption'} is missing")
-        return image, found["txt"]
+        return image, caption
 
     def read_members(self, number: int) -> dict[str, bytes]:
         """All members of a pair by extension. UnreadablePair, or DataError where its whole shard is gone."""
@@ -100,6 +115,16 @@ def decode_image(content: bytes) -> Image.Image:
             return image.convert("RGB")
     except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadablePair(f"the image cannot be decoded ({error})") from None
+
+
+def caption_in_json(metadata: bytes, key: str) -> bytes | None:
+    """A caption in a sample's JSON member, UTF-8; None where there is none."""
+    try:
+        found = json.loads(metadata)
+    except ValueError:
+        return None
+    caption = found.get(key) if isinstance(found, dict) else None
+    return caption.encode("utf-8", "replace") if isinstance(caption, str) else None
 
 
 def decode_caption(content: bytes) -> str:

@@ -12,8 +12,6 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-import webdataset
-
 from ..errors import DataError
 from ..manifests import atomic_path, sha256_file
 
@@ -58,6 +56,8 @@ class ShardCache:
         return descriptor
 
     def _fetch(self, url: str, entry: dict[str, Any], path: Path) -> None:
+        import webdataset  # brings torch, which readers of local shards have no use for
+
         log.info(f"fetching {url}")
         remedy = "Check that the URL can be opened from this node, or prepare the data again."
         try:

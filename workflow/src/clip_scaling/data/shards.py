@@ -95,6 +95,13 @@ def link_or_copy(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
+def symlink(target: Path, path: Path) -> None:
+    """A symbolic link at `path` to what `target` is in the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target.resolve())
+
+
 def copy_prefix(source: Path, target: Path, size: int) -> None:
     """Write the first `size` bytes of a tar as a tar of its own. size: the end of a whole sample."""
     with open(source, "rb") as whole, atomic_path(target) as temporary, open(temporary, "wb") as part:

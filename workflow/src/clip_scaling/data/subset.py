@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..manifests import atomic_path, describe_file, verify_files, write_json
+from .listed_subset import write_listed_subset
 from .pairs import order_digest
 from .shards import INDEX_DTYPE, clear, copy_prefix, link_or_copy, read_manifest, shard_name, write_index
 
@@ -26,6 +27,10 @@ def write_subset(root: Path, name: str, source_manifest: Path, pairs: int) -> No
             f"data {name}: {pairs} pairs are asked for, source {source['name']} has {source['pairs']}. "
             f"Lower `data.{name}.pairs`, or admit more in `sources.{source['name']}`."
         )
+    if source.get("is_in_place"):
+        counts = {"source": source["pairs"], "kept": pairs, "left_in_source": source["pairs"] - pairs}
+        write_listed_subset(root, name, source_manifest, None, {"counts": counts, "pairs": pairs})
+        return
     identities = _begin(root, source, source_manifest)[:pairs]
     index = np.load(home / "index.npy")[:pairs]
     used = source["shards"][: int(index["shard"][-1]) + 1]
@@ -53,6 +58,9 @@ def write_chosen_subset(
     ManifestError where a file of the source differs from its manifest.
     """
     source, home = read_manifest(source_manifest, "source"), source_manifest.parent
+    if source.get("is_in_place"):
+        write_listed_subset(root, name, source_manifest, places, {**about, "pairs": len(places)})
+        return
     identities = _begin(root, source, source_manifest)
     rows = np.load(home / "index.npy", mmap_mode="r")[places]
     verify_files([source["shards"][number] for number in np.unique(rows["shard"])], home, _remedy(source_manifest))
@@ -69,21 +77,6 @@ def write_chosen_subset(
     write_index(root / "places.npy", np.asarray(places, np.int64))
     chosen = [identities[place] for place in places]
     _write_manifest(root, name, source, shards, ["index.npy", "places.npy"], chosen, about)
-
-
-def subset_places(manifest_path: Path) -> np.ndarray:
-    """(pairs,) places in its source of a subset's pairs, ascending: the first ones, unless places.npy says otherwise.
-
-    DataError for a subset whose places were not recorded.
-    """
-    manifest = read_manifest(manifest_path, "subset")
-    if any(entry["path"] == "places.npy" for entry in manifest["files"]):
-        return np.load(manifest_path.parent / "places.npy", mmap_mode="r")
-    if "coloured" in manifest["counts"]:
-        raise DataError(
-            f"{manifest_path}: of an earlier version. Delete it and run `snakemake --cores all {manifest_path}`."
-        )
-    return np.arange(manifest["pairs"])
 
 
 def _remedy(source_manifest: Path) -> str:

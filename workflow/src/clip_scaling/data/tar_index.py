@@ -7,15 +7,15 @@ is one piece of the tar, so that a reader needs an offset and a size alone.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from .reader import IMAGE_EXTENSIONS
+from .reader import IMAGE_EXTENSIONS, caption_in_json
 from .tar_walk import TarWalk
 
 SAMPLE_DTYPE = np.dtype(
@@ -31,7 +31,7 @@ SAMPLE_DTYPE = np.dtype(
 """One row a usable sample, in the tar's order. order: first 128 bits of sha256 of the identity, as two numbers whose
 order is that of the hash. caption, image: first 64 bits of sha256 of either's bytes (image: 0 unless asked for).
 line_end: where its identity's line ends in the tar's lines."""
-DAMAGE = ("empty", "not_a_tar", "damaged_header", "cut")
+DAMAGE = ("empty", "not_a_tar", "damaged_header", "zeros_inside", "cut")
 """Problems of a tar as a whole: they may hide samples of which nothing is left."""
 
 
@@ -59,7 +59,8 @@ class _Group:
     end: int
     is_by_damage: bool
     extensions: set[str] = field(default_factory=set)
-    image: bytes | None = None
+    image_bytes: int | None = None
+    image: int = 0
     text: bytes | None = None
     metadata: bytes | None = None
     is_cut: bool = False
@@ -76,11 +77,12 @@ def index_tar(stream: BinaryIO, prefix: str, caption_key: str | None, has_images
     caption_key: of the .json member; None: the caption is the .txt member.
     """
     walk = TarWalk(stream)
-    rows: list[tuple[int, int, tuple[int, int], int, int, int]] = []
-    lines = bytearray()
+    rows: list[tuple[int, int, int, int]] = []
+    hashes, captions, lines = bytearray(), bytearray(), bytearray()
+    head = f"{prefix}:".encode()
     lost: Counter[str] = Counter()
     seen: dict[bytes, tuple[str, set[str]]] = {}  # outcome of the key's first group ("" = usable), its extensions
-    for group in _groups(walk):
+    for group in _groups(walk, has_images_hashed):
         caption, reason = _outcome(group, caption_key)
         before = seen.get(group.key)
         if before is None:
@@ -103,46 +105,53 @@ def index_tar(stream: BinaryIO, prefix: str, caption_key: str | None, has_images
         if reason:
             lost[reason] += 1
             continue
-        identity = f"{prefix}:".encode() + group.key
-        digest = hashlib.sha256(identity).digest()
+        identity = head + group.key
         lines += identity + b"\n"
-        order = (int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big"))
-        image = first_bits(group.image) if has_images_hashed and group.image is not None else 0
-        rows.append((group.start, group.end - group.start, order, first_bits(caption), image, len(lines)))
+        hashes += hashlib.sha256(identity).digest()[:16]
+        captions += hashlib.sha256(caption).digest()[:8]
+        rows.append((group.start, group.end - group.start, group.image, len(lines)))
     size, sha256 = walk.finish()
     counts = {reason: count for reason, count in sorted(lost.items()) if count}
-    return TarContent(np.array(rows, SAMPLE_DTYPE), bytes(lines), counts, walk.problems, size, sha256)
+    samples = np.empty(len(rows), SAMPLE_DTYPE)
+    columns = np.array(rows, np.uint64).reshape(-1, 4).T
+    for name, column in zip(("offset", "size", "image", "line_end"), columns, strict=True):
+        samples[name] = column
+    samples["order"] = np.frombuffer(hashes, ">u8").reshape(-1, 2)
+    samples["caption"] = np.frombuffer(captions, ">u8")
+    return TarContent(samples, bytes(lines), counts, walk.problems, size, sha256)
 
 
-def _groups(walk: TarWalk) -> Iterator[_Group]:
+def _groups(walk: TarWalk, has_images_hashed: bool) -> Iterator[_Group]:
     group: _Group | None = None
-    for member in walk:
-        split = _split(member.name)
+    for name, start, content, size, is_after_damage in walk:
+        split = _split(name)
         if split is None:
-            if group is not None and member.is_after_damage:
+            if group is not None and is_after_damage:
                 group.is_by_damage = True
                 yield group
                 group = None
             continue
         key, extension = split
-        if group is not None and (key != group.key or extension in group.extensions or member.is_after_damage):
+        if group is not None and (key != group.key or extension in group.extensions or is_after_damage):
             # What a damaged header hid may have been of the sample before it or of the one after.
-            group.is_by_damage = group.is_by_damage or member.is_after_damage
+            group.is_by_damage = group.is_by_damage or is_after_damage
             yield group
             group = None
         if group is None:
-            group = _Group(key, member.start, member.start, member.is_after_damage)
-        if member.content is None:
+            group = _Group(key, start, start, is_after_damage)
+        if walk.is_cut_inside:
             group.is_cut = True
             break
         group.extensions.add(extension)
-        group.end = member.end
+        group.end = walk.end(content, size)
         if extension in IMAGE_EXTENSIONS:
-            group.image = group.image or member.content
+            group.image_bytes = group.image_bytes or size
+            if has_images_hashed:
+                group.image = group.image or first_bits(walk.content(content, size))
         elif extension == "txt":
-            group.text = member.content
+            group.text = walk.content(content, size)
         elif extension == "json":
-            group.metadata = member.content
+            group.metadata = walk.content(content, size)
     if group is not None:
         group.is_by_damage = group.is_by_damage or walk.ends_in_damage
         group.is_cut = group.is_cut or (not walk.ends_in_damage and "cut" in walk.problems)
@@ -151,11 +160,18 @@ def _groups(walk: TarWalk) -> Iterator[_Group]:
 
 def _split(name: bytes) -> tuple[bytes, str] | None:
     """(key, extension) in webdataset's sense; None for what it skips."""
-    folder, slash, last = name.removeprefix(b"./").rpartition(b"/")
-    stem, dot, extension = last.partition(b".")
-    if not dot or not stem or (stem.startswith(b"__") and stem.endswith(b"__")):
+    if name.startswith(b"./"):
+        name = name[2:]
+    last = name.rfind(b"/") + 1
+    dot = name.find(b".", last)
+    if dot <= last or (name.startswith(b"__", last) and name.endswith(b"__", last, dot)):
         return None
-    return folder + slash + stem, extension.decode("utf-8", "replace").lower()
+    return name[:dot], _extension(name[dot + 1 :])
+
+
+@lru_cache(1024)
+def _extension(text: bytes) -> str:
+    return text.decode("utf-8", "replace").lower()
 
 
 def _outcome(group: _Group, caption_key: str | None) -> tuple[bytes, str]:
@@ -165,11 +181,11 @@ def _outcome(group: _Group, caption_key: str | None) -> tuple[bytes, str]:
     caption, reason = group.text, "no_caption"
     if caption_key is not None:
         caption, reason = _from_json(group.metadata, caption_key)
-    if group.image is None or caption is None:
+    if group.image_bytes is None or caption is None:
         # A hidden member is the likelier reason for what is missing beside damage.
-        missing = "no_image" if group.image is None else reason
+        missing = "no_image" if group.image_bytes is None else reason
         return b"", "cut" if group.is_cut else "damaged_header" if group.is_by_damage else missing
-    if not group.image:
+    if not group.image_bytes:
         return b"", "empty_image"
     if not _is_utf8(caption):
         return b"", "caption_not_utf8"
@@ -179,14 +195,8 @@ def _outcome(group: _Group, caption_key: str | None) -> tuple[bytes, str]:
 
 
 def _from_json(content: bytes | None, key: str) -> tuple[bytes | None, str]:
-    if content is None:
-        return None, "no_caption"
-    try:
-        found: Any = json.loads(content)
-    except ValueError:
-        return None, "json_not_readable"
-    caption = found.get(key) if isinstance(found, dict) else None
-    return (caption.encode("utf-8", "replace"), "") if isinstance(caption, str) else (None, "no_caption")
+    caption = caption_in_json(content or b"{}", key)
+    return caption, "" if caption is not None else "no_caption"
 
 
 def _is_utf8(content: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..config import UrlListSource
+from ..config import ExistingSource, UrlListSource, WebdatasetSource
 from ..grid import Cell
 from ..study import ResolvedStudy
 from .size import ModelSize
@@ -14,6 +14,8 @@ CURVE_BYTES = 100 * 250
 STATE_BYTES_A_PARAMETER = 12
 """fp32 weights and two moments."""
 METRICS_BYTES = 20_000
+INDEX_BYTES = 160
+"""Of a pair in existing tars: index, identity, and both again in the tar's record."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def _states(study: ResolvedStudy, sizes: dict[str, ModelSize], model: str, name:
 def bytes_per_pair(study: ResolvedStudy, source: str) -> float:
     """Of a stored pair in a tar: image, caption, metadata and headers."""
     recipe = study.config.sources[source]
-    if isinstance(recipe, UrlListSource):
+    if isinstance(recipe, UrlListSource | ExistingSource):
         return recipe.bytes_per_pair
     # PNGs of flat artwork: about a byte a pixel at most; three tar members of 512-byte blocks and headers.
     return 3 * 1024 + 0.75 * recipe.image_size**2
@@ -86,6 +88,11 @@ def _sources(study: ResolvedStudy) -> Stage:
         source = study.config.sources[name]
         largest = max(data.pairs for data in study.config.data.values() if data.source == name)
         pairs = max(largest, getattr(source, "pairs", 0))
+        if isinstance(source, WebdatasetSource):
+            tars = -(-pairs // source.shard_size)
+            total += pairs * INDEX_BYTES
+            files += 2 * tars + 5  # a link and a record each
+            continue
         total += pairs * bytes_per_pair(study, name)
         files += -(-pairs // source.shard_size) + 3
         if isinstance(source, UrlListSource) and source.lists:
@@ -98,6 +105,11 @@ def _sources(study: ResolvedStudy) -> Stage:
 def _subsets(study: ResolvedStudy) -> Stage:
     total, files = 0.0, 0
     for data in study.config.data.values():
+        source = study.config.sources[data.source]
+        if isinstance(source, WebdatasetSource):
+            total += data.pairs * 20
+            files += -(-source.pairs // source.shard_size) + 2
+            continue
         total += data.pairs * (bytes_per_pair(study, data.source) + 16)
         files += -(-data.pairs // study.config.sources[data.source].shard_size) + 2
     return Stage("subset", total / 1e9, total / 1e9, files)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..compute import gmacs_per_sample
-from ..config import IconifySource, UrlListSource
+from ..config import FolderSource, IconifySource, TableSource, UrlListSource, WebdatasetSource
 from ..grid import Cell
 from ..study import ResolvedStudy, samples_trained
+from ..tar_lists import missing_tars
 from .after_training import AfterTraining
 from .hardware import CPU, DEVICES
 from .records import Folders, changes, last_plan, measured_speed, read_pilots, read_progress, read_record, saved_step
@@ -209,6 +210,10 @@ class _Blocks:
         source = self.study.config.sources[name]
         if isinstance(source, UrlListSource):
             return f"{data} is not prepared: sources of kind url_list can be planned only"
+        if isinstance(source, WebdatasetSource) and (missing := missing_tars(source.tars)):
+            return f"sources.{name}.tars: {missing[0]} is not there"
+        if isinstance(source, FolderSource | TableSource) and not Path(source.path).expanduser().exists():
+            return f"sources.{name}.path: {source.path} is not there"
         if isinstance(source, IconifySource) and source.path and not Path(source.path).is_file():
             return f"sources.{name}.path: {source.path} is not there"
         return ""

@@ -20,6 +20,7 @@ from ..compute import gmacs_per_sample
 from ..config import Recipe, Resources, TrainResources
 from ..data.packed import open_packed
 from ..data.shards import read_manifest
+from ..data.verify import verify_shards
 from ..errors import TrainingError
 from ..grid import Cell, cooldown_start, steps_for
 from ..manifests import canonical_json, sha256_file, write_json, write_text
@@ -87,6 +88,8 @@ def open_job(args: argparse.Namespace, cell: Cell) -> Job:
         from .stream import StreamInput
 
         manifest = read_manifest(args.data, "subset")
+        remedy = f"Delete {args.data} and run `snakemake --cores all {args.data}`."
+        verify_shards(manifest["shards"], args.data.parent, "size", remedy)
         shards = [entry["pairs"] for entry in manifest["shards"]]
         manifest["tokenizer_sha256"] = sha256_file(args.tokenizer)
         data = StreamInput(

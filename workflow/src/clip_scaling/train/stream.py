@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from ..data.packed import squared
 from ..data.reader import PairReader, UnreadablePair, decode_caption, decode_image
 from ..data.remote import ShardCache, is_url
 from ..data.tokenizer import load_tokenizer
@@ -85,9 +86,7 @@ class Decoder:
         if self.crop_scale is not None:
             box = crop_boxes(self.crop_scale, self.order.seed, epoch, index, np.array([image.size]))[0]
             return fit(image, size, box)
-        if image.size != (size, size):  # as data/packed.py does: the same bits either way
-            image = image.resize((size, size), Image.Resampling.BICUBIC)
-        return np.asarray(image)
+        return squared(image, size)  # as data/packed.py does: the same bits either way
 
     def _name(self, error: UnreadablePair, number: int) -> None:
         self.named += 1

@@ -1,0 +1,60 @@
+"""Sources of pairs that are there already: tars indexed where they lie (webdataset), image files (folder, table)."""
+
+from clip_scaling.config import ExistingSource, WebdatasetSource
+from clip_scaling.tar_lists import missing_tars, tars_of
+
+EXISTING = {name: source for name, source in STUDY.sources.items() if isinstance(source, ExistingSource)}
+PLACES = canonical_json({name: source.places() for name, source in EXISTING.items()})
+"""By source, for the script's command line: a global, since data that moved are the same data."""
+
+
+def existing_files(wildcards):
+    """The local files whose change indexes anew: tars, the table, or the folder itself."""
+    source = EXISTING[wildcards.source]
+    if not isinstance(source, WebdatasetSource):
+        return str(Path(source.path).expanduser())
+    missing = missing_tars(source.tars)
+    if missing:
+        raise refusal(
+            f"sources.{wildcards.source}.tars: {missing[0]}: no such file. Correct the path, or get the tars."
+        )
+    try:
+        return [tar.location for tar in tars_of(wildcards.source, source.tars) if not tar.is_remote]
+    except ClipScalingError as error:
+        raise WorkflowError(told(error))
+
+
+def existing_recipe(wildcards):
+    return canonical_json(EXISTING[wildcards.source].tracked())
+
+
+if EXISTING:
+
+    # Every source has a prepare_source; these have this one instead.
+    ruleorder: prepare_existing > prepare_source
+
+    rule prepare_existing:
+        input:
+            files=existing_files,
+        output:
+            manifest="results/data/{source}/manifest.json",
+            attribution="results/data/{source}/ATTRIBUTION.md",
+            tokenizer="results/data/{source}/tokenizer/merges.txt.gz",
+        log:
+            "results/logs/data/{source}/manifest.log",
+        benchmark:
+            "results/benchmarks/data/{source}/manifest.tsv"
+        wildcard_constraints:
+            source="|".join(map(re.escape, EXISTING)),
+        priority: DATA_PRIORITY
+        threads: 8
+        resources:
+            mem_mb=4000,
+            runtime=720,
+        params:
+            recipe=existing_recipe,
+        message:
+            "Prepare source {wildcards.source}: index or read what is there, count what is lost by reason"
+        shell:
+            "python scripts/prepare_existing.py --name {wildcards.source} --recipe {params.recipe:q}"
+            " --places {PLACES:q} --output {output.manifest} --workers {threads} 2>&1 | tee {log}"
