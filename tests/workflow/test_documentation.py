@@ -141,8 +141,7 @@ def run(project: Path, block: Block, **environment: str) -> None:
     text = block.text
     for shown, tested in STANDS_FOR.items():
         text = text.replace(shown, tested)
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    env |= {
+    env = os.environ | {
         "PATH": str(project / "bin"),
         "REAL_PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DOCUMENTED_COMMANDS": str(project / "commands.log"),
