@@ -20,12 +20,14 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from clip_scaling.data import near_duplicates
 from clip_scaling.data.near_duplicates import near_pairs
 from clip_scaling.data.perceptual_hash import perceptual_hashes
 from clip_scaling.data.reader import PairReader, decode_image
@@ -186,10 +188,14 @@ def main() -> None:
     parser.add_argument("--icons", type=Path, help="manifest.json of a prepared subset, results/data/Icons-20K/...")
     parser.add_argument("--sizes", type=int, nargs="+", default=[125_000, 250_000, 500_000, 1_000_000, 2_000_000])
     parser.add_argument("--distances", type=int, nargs="+", default=[6, 8], help="that are timed")
+    parser.add_argument("--bands", type=int, help="so many, instead of the number that is cheapest at each size")
     parser.add_argument("--also", type=int, help="a size that no line is drawn through, at the first distance")
     args = parser.parse_args()
     generator = np.random.default_rng(0)
-    report: dict[str, Any] = {"textures": accuracy(textures(args.images, generator))}
+    if args.bands:
+        edges = np.linspace(0, 64, args.bands + 1).astype(int).tolist()
+        near_duplicates._bands = lambda distance, n: [list(range(*edge)) for edge in pairwise(edges)]
+    report: dict[str, Any] = {"textures": accuracy(textures(args.images, generator))} if args.images else {}
     if args.icons:
         report["icons"] = accuracy(icons(args.icons, args.images))
     for distance in args.distances:
