@@ -11,14 +11,14 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 
 BLOCK = tarfile.BLOCKSIZE
 _READ_BYTES = 4 << 20
-_CONTENT_BYTES = 64 << 20
-"""Members up to this size are handed out with their content; a larger one is stepped over: no image is one."""
+_CONTENT_BYTES = 1 << 30
+"""Members up to this size are held whole; a larger one is stepped over: no image is one."""
 _REGULAR = b"0\x007"
 _EMPTY_KINDS = b"123456"
 """Links, devices, folders: no content follows, whatever their size says."""
@@ -27,18 +27,9 @@ _EXTENDED = b"xgLK"
 _ZEROS = bytes(BLOCK)
 
 
-class Member(NamedTuple):
-    """A regular file in a tar.
-
-    start: offset of its first header. end: of what follows its padded content. content: None where the tar ends
-    inside it, or above 64 MB. is_after_damage: a header between it and the member before it could not be read.
-    """
-
-    name: bytes
-    start: int
-    end: int
-    content: bytes | None
-    is_after_damage: bool
+Member = tuple[bytes, int, int, int, bool]
+"""A regular file in a tar: its name; offsets of its first header and of its content; its size; and whether a header
+between it and the member before it could not be read. A plain tuple: there are three for each small image."""
 
 
 class TarWalk:
@@ -47,7 +38,7 @@ class TarWalk:
     empty (not one byte), not_a_tar (no valid header in it), damaged_header (one does not fit its checksum; the walk
     goes on at the next that does), zeros_inside (empty blocks, which end a tar, and then more than these; likewise),
     cut (it ends inside a member, or without the empty blocks that end a tar).
-    ends_in_damage: after the last member there was a damaged header.
+    ends_in_damage: after the last member there was a damaged header. is_cut_inside: the last member is not whole.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -55,6 +46,15 @@ class TarWalk:
         self._found = 0
         self.problems: list[str] = []
         self.ends_in_damage = False
+        self.is_cut_inside = False
+
+    def content(self, offset: int, size: int) -> bytes:
+        """Content of the member that the iteration has just given."""
+        return self._blocks.content(offset, size)
+
+    def end(self, offset: int, size: int) -> int:
+        """Offset of what follows a member's padded content, or of the tar's end."""
+        return min(offset + (size + BLOCK - 1 & -BLOCK), max(self._blocks.end, offset + size))
 
     def finish(self) -> tuple[int, str]:
         """Read what follows the end; (bytes, sha256) of the whole stream."""
@@ -66,11 +66,11 @@ class TarWalk:
         while blocks.fill(at, at + BLOCK):
             walk = _walk(blocks, at)
             good = _good_headers(blocks.buffer, walk)
-            for number, found in walk.files:
+            for number, name, start, content, size in walk.files:
                 if number >= good:
                     break
                 self._found += 1
-                yield self._member(found, is_after_damage)
+                yield name, start, content, size, is_after_damage
                 is_after_damage = False
             is_bad = good < len(walk.headers) or walk.stop == "bad"
             if is_bad or walk.stop == "end":
@@ -95,16 +95,11 @@ class TarWalk:
             else:  # the tar ends inside a member
                 self._note("cut")
                 self._found += 1
-                yield self._member(walk.pending, is_after_damage)
+                name, start, content, size = walk.pending
+                self.is_cut_inside = content + size > blocks.end
+                yield name, start, content, size, is_after_damage
                 return
         self._note("empty" if not blocks.end else "cut" if self._found else "not_a_tar")
-
-    def _member(self, found: _File, is_after_damage: bool) -> Member:
-        blocks = self._blocks
-        is_there = found.size <= _CONTENT_BYTES and found.content + found.size <= blocks.end
-        content = blocks.content(found.content, found.size) if is_there else None
-        end = min(found.content + _padded(found.size), max(blocks.end, found.content))
-        return Member(found.name, found.start, end, content, is_after_damage)
 
     def _note(self, problem: str) -> None:
         if problem not in self.problems:
@@ -155,88 +150,80 @@ class HashedBlocks:
         return block
 
 
-class _File(NamedTuple):
-    """A regular file. start: its first header's offset. content: offset of its bytes."""
-
-    name: bytes
-    start: int
-    content: int
-    size: int
-
-
 @dataclass
 class _Walk:
-    """What a buffer holds. headers: offsets in it, and the checksums they state.
+    """What a buffer holds, checksums unseen. headers: their offsets in it.
 
-    files: (number of the header that ends its headers, file). stop: more, end (an empty block) or bad. at: where it
-    goes on, once the buffer holds all `upto`. pending: the file that needs so much.
+    files: (number of its last header, name, offset of its first header, of its content, size) of each. stop: more, end
+    (an empty block) or bad. at: where it goes on, once the buffer holds all `upto`. pending: the file that needs it.
     """
 
     headers: list[int] = field(default_factory=list)
-    checksums: list[int] = field(default_factory=list)
-    files: list[tuple[int, _File]] = field(default_factory=list)
+    files: list[tuple[int, bytes, int, int, int]] = field(default_factory=list)
     stop: str = "more"
     at: int = 0
     upto: int = 0
-    pending: _File | None = None
+    pending: tuple[bytes, int, int, int] | None = None
 
 
 def _walk(blocks: HashedBlocks, at: int) -> _Walk:
-    """Follow headers from offset `at` as far as the buffer holds them, their checksums unseen."""
-    buffer, base, end = blocks.buffer, blocks.start, blocks.end
-    walk = _Walk(at=at)
+    """Follow headers from offset `at` as far as the buffer holds them."""
+    buffer, base = blocks.buffer, blocks.start
+    end, place = len(buffer), at - base  # from here on, offsets in the buffer
+    walk = _Walk()
+    headers, files = walk.headers, walk.files
     start: int | None = None
     long_name: bytes | None = None
     long_size: int | None = None
     while True:
-        walk.at = at if start is None else start
-        walk.upto = at + BLOCK
-        if at + BLOCK > end:
-            return walk
-        header = buffer[at - base : at - base + BLOCK]
-        if header == _ZEROS:
+        content = place + BLOCK
+        if content > end:
+            break
+        if not buffer[place] and buffer[place:content] == _ZEROS:
             walk.stop = "end"
-            return walk
+            break
         try:
-            size, checksum = int(header[124:135], 8), int(header[148:154], 8)
+            size = int(buffer[place + 124 : place + 135], 8)
         except ValueError:
-            numbers = _numbers(header)
-            if numbers is None:
-                walk.stop, walk.at = "bad", at
-                return walk
-            size, checksum = numbers
-        kind = header[156]
+            number = _binary_size(buffer[place:content])
+            if number is None:
+                walk.stop, start = "bad", None
+                break
+            size = number
+        kind = buffer[place + 156]
         if long_size is not None and kind in _REGULAR:
             size = long_size
-        if kind in _EMPTY_KINDS:
+        elif kind in _EMPTY_KINDS:
             size = 0
-        content = at + BLOCK
-        following = content + _padded(size)
-        walk.headers.append(at - base)
-        walk.checksums.append(checksum)
-        name = _name(header) if long_name is None else long_name
-        if following > end and (size <= _CONTENT_BYTES or kind in _EXTENDED):
-            walk.upto = following  # taken up again when the buffer holds it
-            if kind in _REGULAR:
-                walk.pending = _File(name, at if start is None else start, content, size)
-            return walk
-        if kind in b"xL":
-            start = at if start is None else start
-            text = buffer[content - base : content - base + size]
+        following = content + (size + BLOCK - 1 & -BLOCK)
+        headers.append(place)
+        if kind in _EXTENDED:
+            if following > end:
+                content = following  # taken up again when the buffer holds it
+                break
+            if kind != ord("g"):
+                start = place if start is None else start
+            text = buffer[content : content + size]
             if kind == ord("L"):
                 long_name = text.rstrip(b"\0")
-            else:
+            elif kind == ord("x"):
                 records = _pax_records(text)
                 long_name = records.get(b"path", long_name)
                 long_size = int(records[b"size"]) if records.get(b"size", b"").isdigit() else long_size
-        elif kind == ord("K"):
-            start = at if start is None else start
-        elif kind != ord("g"):
+        else:
             if kind in _REGULAR:
-                file = _File(name, at if start is None else start, content, size)
-                walk.files.append((len(walk.headers) - 1, file))
+                first = base + (place if start is None else start)
+                name = _name(buffer, place) if long_name is None else long_name
+                if following > end and size <= _CONTENT_BYTES:
+                    walk.pending = name, first, base + content, size
+                    content = following
+                    break
+                files.append((len(headers) - 1, name, first, base + content, size))
             start = long_name = long_size = None
-        at = following
+        place = following
+    walk.at = base + (place if start is None else start)
+    walk.upto = base + content
+    return walk
 
 
 def _good_headers(buffer: bytes, walk: _Walk) -> int:
@@ -245,9 +232,12 @@ def _good_headers(buffer: bytes, walk: _Walk) -> int:
         return 0
     places = np.array(walk.headers)
     rows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(buffer, np.uint8), BLOCK)[places]
-    sums = rows.sum(1, dtype=np.int64) - rows[:, 148:156].sum(1, dtype=np.int64) + 8 * 0x20
-    for number in np.flatnonzero(sums != np.array(walk.checksums)).tolist():
-        if not _is_header(rows[number].tobytes()):
+    stated = rows[:, 148:156].astype(np.int32)
+    sums = rows.sum(1, dtype=np.int32) - stated.sum(1) + 8 * 0x20
+    digits = stated[:, :6] - ord("0")
+    is_good = ((digits >= 0) & (digits < 8)).all(1) & (digits @ 8 ** np.arange(5, -1, -1) == sums)
+    for number in np.flatnonzero(~is_good).tolist():
+        if not _is_header(rows[number].tobytes()):  # as tarfile reads it: fewer digits, or sums of signed bytes
             return int(number)
     return len(places)
 
@@ -266,13 +256,13 @@ def _next_good_header(blocks: HashedBlocks, at: int) -> tuple[int | None, bool]:
     return None, is_only_zeros and not blocks.content(at, BLOCK).strip(b"\0")
 
 
-def _numbers(header: bytes) -> tuple[int, int] | None:
-    """Size and checksum that are not plain octal digits, as sizes from 8 GB on; None where they are no numbers."""
+def _binary_size(header: bytes) -> int | None:
+    """A size that is not in plain octal digits, as those from 8 GB on; None where it is no number."""
     try:
-        found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        size = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
     except tarfile.TarError:
         return None
-    return (found.size, found.chksum) if found.size >= 0 else None
+    return size if size >= 0 else None
 
 
 def _is_header(block: bytes) -> bool:
@@ -282,10 +272,11 @@ def _is_header(block: bytes) -> bool:
         return False
 
 
-def _name(header: bytes) -> bytes:
-    name = header[:100].split(b"\0", 1)[0]
-    if header[345] and header[257:263] == b"ustar\0":
-        return header[345:500].split(b"\0", 1)[0] + b"/" + name
+def _name(buffer: bytes, place: int) -> bytes:
+    end = buffer.find(b"\0", place, place + 100)
+    name = buffer[place : place + 100 if end < 0 else end]
+    if buffer[place + 345] and buffer[place + 257 : place + 263] == b"ustar\0":
+        return buffer[place + 345 : place + 500].split(b"\0", 1)[0] + b"/" + name
     return name
 
 
@@ -301,7 +292,3 @@ def _pax_records(text: bytes) -> dict[bytes, bytes]:
         found[keyword] = value
         place += int(length)
     return found
-
-
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
