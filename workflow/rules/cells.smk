@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from clip_scaling.compute import gmacs_per_sample
-from clip_scaling.config import PACKED_FORMAT, RECIPE_VERSION, IconifySource, UrlListSource
+from clip_scaling.config import PACKED_FORMAT, RECIPE_VERSION, ExistingSource, IconifySource, UrlListSource
 from clip_scaling.counts import format_count
 from clip_scaling.grid import Cell, trunk_name
 from clip_scaling.study import close_matches, trunk_recipe
@@ -49,6 +49,10 @@ def cells_config(wildcards):
 
 
 # ---------------------------------------------------------------- data
+
+
+MADE_SOURCES = [name for name, source in STUDY.sources.items() if not isinstance(source, ExistingSource)]
+"""For existing.smk's sources prepare_source is no second choice: Snakemake would take it where their files are missing."""
 
 
 def archive_path(source):

@@ -32,6 +32,8 @@ rule prepare_source:
         "results/logs/data/{source}/manifest.log",
     benchmark:
         "results/benchmarks/data/{source}/manifest.tsv"
+    wildcard_constraints:
+        source="|".join(map(re.escape, MADE_SOURCES)),
     priority: DATA_PRIORITY
     threads: 8
     resources:

@@ -30,9 +30,6 @@ def existing_recipe(wildcards):
 
 if EXISTING:
 
-    # Every source has a prepare_source; these have this one instead.
-    ruleorder: prepare_existing > prepare_source
-
     rule prepare_existing:
         input:
             files=existing_files,

@@ -43,7 +43,8 @@ def write_listed_subset(
     for number, count in zip(used.tolist(), inside.tolist(), strict=True):
         entry = source["shards"][number]
         if not is_url(entry["path"]):
-            symlink(home / entry["path"], root / entry["path"])
+            # To the source's own link: where tars have moved, that one alone is made anew.
+            symlink(home / entry["path"], root / entry["path"], is_relative=True)
         shards.append({**entry, "pairs": count})
     verify_shards(shards, root, source["recipe"]["verify"], remedy)
     write_index(root / "index.npy", index)

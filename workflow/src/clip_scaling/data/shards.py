@@ -95,11 +95,11 @@ def link_or_copy(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def symlink(target: Path, path: Path) -> None:
-    """A symbolic link at `path` to what `target` is in the end."""
+def symlink(target: Path, path: Path, *, is_relative: bool = False) -> None:
+    """A symbolic link at `path` to what `target` is in the end; is_relative: to `target` as it is, a link itself."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    path.symlink_to(target.resolve())
+    path.symlink_to(os.path.relpath(target, path.parent) if is_relative else target.resolve())
 
 
 def copy_prefix(source: Path, target: Path, size: int) -> None:

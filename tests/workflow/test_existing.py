@@ -1,0 +1,71 @@
+"""From existing tars to a trained cell; files that are not there block cells, and are named."""
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_scaling.manifests import read_json
+
+CELL = "Model-ViT-nano-8_Data-Web-100_Samples-256_Seed-0"
+
+
+def write_tars(folder: Path) -> None:
+    """Three tars of 60 pairs, no two images alike, each an image of 24 x 16 pixels."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(3):
+        with tarfile.open(folder / f"{number:05d}.tar", "w") as tar:
+            for pair in range(60):
+                file = io.BytesIO()
+                Image.fromarray(generator.integers(0, 256, (16, 24, 3), np.uint8)).save(file, "JPEG")
+                for extension, content in (("jpg", file.getvalue()), ("txt", f"thing {number} {pair}".encode())):
+                    header = tarfile.TarInfo(f"{number:05d}{pair:04d}.{extension}")
+                    header.size = len(content)
+                    tar.addfile(header, io.BytesIO(content))
+
+
+def web_study(project: Any) -> dict[str, Any]:
+    study = project.study()
+    tars = {"kind": "webdataset", "tars": ["tars/{00000..00002}.tar"], "pairs": 180, "vocabulary_size": 600}
+    study["sources"]["web"] = tars | {"held_out": {"captions": {"kind": "zeroshot_retrieval", "pairs": 20}}}
+    study["data"] = {"Web-100": {"source": "web", "pairs": 100}}
+    study["grid"] = {"models": ["ViT-nano-8"], "data": ["Web-100"], "samples_seen": [256]}
+    study["recipe"]["defaults"]["global_batch_size"] = 32
+    study["evaluation"].pop("validation")
+    study["resources"] = study.get("resources", {}) | {"train": {"input": "stream", "workers": 0}}
+    return study
+
+
+@pytest.mark.slow
+def test_existing_tars_are_indexed_listed_and_trained_on_without_a_copy(make_project: Any) -> None:
+    project = make_project()
+    write_tars(project.root / "tars")
+    file = project.write(web_study(project))
+    record = f"results/tiny/train/{CELL}/train.json"
+    project.snakemake(record, "--configfile", file)
+    home = project.root / "results/data"
+    assert read_json(home / "web/manifest.json")["counts"]["held_out"] == {"captions": 20}
+    assert [path.is_symlink() for path in (home / "Web-100/shards").iterdir()] == [True] * 3
+    trained = read_json(project.root / record)
+    assert trained["order_digest"] == read_json(home / "Web-100/manifest.json")["order_digest"]
+    assert trained["unique_pairs"] == 100 and trained["lost_samples"] == 0
+    # Where the tars lie is no part of the data.
+    (project.root / "tars").rename(project.root / "moved")
+    study = web_study(project)
+    study["sources"]["web"]["tars"] = ["moved/*.tar"]
+    file = project.write(study)
+    project.snakemake("results/data/web/manifest.json", "--configfile", file)
+    assert all(path.is_file() for path in (home / "Web-100/shards").iterdir())
+    assert project.planned(file, record) == {}
+
+
+def test_a_tar_that_is_not_there_is_named_before_anything_runs(make_project: Any) -> None:
+    project = make_project()
+    file = project.write(web_study(project))
+    done = project.snakemake("-n", "--configfile", file, check=False)
+    assert done.returncode and "sources.web.tars: tars/00000.tar: no such file" in done.stdout
