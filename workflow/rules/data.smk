@@ -33,7 +33,7 @@ rule prepare_source:
     benchmark:
         "results/benchmarks/data/{source}/manifest.tsv"
     wildcard_constraints:
-        source="|".join(map(re.escape, MADE_SOURCES)),
+        source="|".join(map(re.escape, MADE_SOURCES)) or "(?!)",  # matches nothing
     priority: DATA_PRIORITY
     threads: 8
     resources:

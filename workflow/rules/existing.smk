@@ -1,6 +1,7 @@
 """Sources of pairs that are there already: tars indexed where they lie (webdataset), image files (folder, table)."""
 
-from clip_scaling.config import ExistingSource, WebdatasetSource
+from clip_scaling.config import ExistingSource, FolderSource, WebdatasetSource
+from clip_scaling.image_places import folders_of
 from clip_scaling.tar_lists import missing_tars, tars_of
 
 EXISTING = {name: source for name, source in STUDY.sources.items() if isinstance(source, ExistingSource)}
@@ -9,8 +10,13 @@ PLACES = canonical_json({name: source.places() for name, source in EXISTING.item
 
 
 def existing_files(wildcards):
-    """The local files whose change indexes anew: tars, the table, or the folder itself."""
+    """What is prepared anew when it changes: tars, the table, or every folder of the tree.
+
+    A folder's time changes with the names in it: an image that is added, removed or renamed is noticed.
+    """
     source = EXISTING[wildcards.source]
+    if isinstance(source, FolderSource):
+        return folders_of(source.path)
     if not isinstance(source, WebdatasetSource):
         return str(Path(source.path).expanduser())
     missing = missing_tars(source.tars)

@@ -20,6 +20,7 @@ from .compute import gmacs_per_sample
 from .config import (
     METRICS,
     ExistingSource,
+    FileSource,
     ProceduralSource,
     PublishedStudy,
     Recipe,
@@ -37,6 +38,7 @@ from .config import (
 from .counts import format_count
 from .errors import ConfigError
 from .grid import Cell, cooldown_start, expand, steps_for, trunk_name
+from .image_places import missing_place
 from .plan.hardware import DEVICES
 from .plan.size import memory_gb, model_size
 from .url_lists import safety_problem
@@ -285,6 +287,8 @@ def _check_names(study: Study) -> list[str]:
             )
     for name, source in study.sources.items():
         if isinstance(source, UrlListSource) and (problem := safety_problem(name, source)):
+            problems.append(problem)
+        if isinstance(source, FileSource) and (problem := missing_place(name, source)):
             problems.append(problem)
         if isinstance(source, ProceduralSource | UrlListSource | ExistingSource):
             verb = "draws" if isinstance(source, ProceduralSource) else "has"

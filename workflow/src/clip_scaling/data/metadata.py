@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -89,3 +90,17 @@ def _call(name: str, values: list[Any]) -> Any:
         return pc.utf8_lower(values[0])
     pick = pc.max_element_wise if name == "larger" else pc.min_element_wise
     return pick(*values, skip_nulls=False)
+
+
+def rows_as_json(table: pa.Table) -> list[str]:
+    """A JSON text a row; columns without a value are left out."""
+    names = sorted(table.column_names)
+    return [
+        json.dumps(
+            {name: row[name] for name in names if row[name] is not None and row[name] == row[name]},
+            sort_keys=True,
+            ensure_ascii=False,
+            default=str,
+        )
+        for row in table.to_pylist()
+    ]

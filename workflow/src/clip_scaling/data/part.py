@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Hashable
@@ -20,6 +19,7 @@ from ..manifests import atomic_path, read_json, write_json
 from .failures import PASSING
 from .fetch import fetch_batch
 from .fetched import RESULT, blank_removed, next_batch, read_attempts, remove_unfinished
+from .metadata import rows_as_json
 from .removal import RemovalList
 from .url_list import WantedRows, wanted_rows
 
@@ -87,7 +87,7 @@ def outcomes(wanted: WantedRows, attempts: pd.DataFrame, round: int, removal: Re
     """
     frame = wanted.table.select(["identity", "url", "caption"]).to_pandas()
     extra = [name for name in wanted.table.column_names if name not in ("identity", "url", "caption")]
-    frame["metadata"] = _metadata(wanted.table.select(extra)) if extra else "{}"
+    frame["metadata"] = rows_as_json(wanted.table.select(extra)) if extra else "{}"
     until = attempts[attempts["round"] <= round]
     # An image that a later round fetched, before this one was run again, is as good.
     pool = pd.concat([until, attempts[(attempts["round"] > round) & (attempts["outcome"] == "fetched")]])
@@ -111,20 +111,6 @@ def outcomes(wanted: WantedRows, attempts: pd.DataFrame, round: int, removal: Re
         outcome[is_fetched & promised.notna() & (frame["sha256"] != promised)] = "image_changed"
     outcome[frame["identity"].isin(_removed_by_hash(attempts, removal))] = "removal_list"
     return frame.assign(outcome=outcome)
-
-
-def _metadata(table: pa.Table) -> list[str]:
-    """A JSON text a row: the lists' own columns, those without a value left out."""
-    names = sorted(table.column_names)
-    return [
-        json.dumps(
-            {name: row[name] for name in names if row[name] is not None and row[name] == row[name]},
-            sort_keys=True,
-            ensure_ascii=False,
-            default=str,
-        )
-        for row in table.to_pylist()
-    ]
 
 
 def _write_state(root: Path, name: str, wanted: WantedRows, state: pd.DataFrame, round: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,10 @@ from ..errors import DataError
 from .metadata import evaluate
 from .pairs import hash_order
 from .removal import RemovalList
+from .sieve import Sieve
+
+_TEXT = ("url", "image", "caption", "sha256")
+"""Columns that are read as text, whatever they look like."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,15 @@ def read_list(path: Path, suffix: str, columns: dict[str, str]) -> pa.Table:
         if suffix == ".parquet":
             table = pq.read_table(path, columns=wanted)
         else:
-            text = {columns[name]: pa.string() for name in ("url", "caption", "sha256") if name in columns}
+            text = {columns[name]: pa.string() for name in _TEXT if name in columns}
             options = pa_csv.ConvertOptions(include_columns=wanted, column_types=text)
             table = pa_csv.read_csv(path, parse_options=_dialect(suffix), convert_options=options)
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, FileNotFoundError):
-            raise DataError(f"{path}: no such list. Correct `lists` in the source.") from None
+            raise DataError(f"{path}: no such list. Correct its place in the source.") from None
         raise DataError(f"{path}: not a readable {suffix} file ({error}). Get the list again.") from None
     table = pa.table({name: table[column] for name, column in columns.items()})
-    for name in ("url", "caption", "sha256"):
+    for name in _TEXT:
         if name in columns:
             place = table.column_names.index(name)
             table = table.set_column(place, name, pc.cast(table[name], pa.string()))
@@ -74,34 +77,20 @@ def wanted_rows(path: Path, suffix: str, recipe: UrlListSource, removal: Removal
     """Read a list and leave out what the recipe and the removal list refuse; the first reason counts."""
     table = read_list(path, suffix, recipe.columns)
     rows = len(table)
-    dropped: Counter[str] = Counter()
-
-    def keep(reason: str, is_met: pa.ChunkedArray | pa.Array) -> None:
-        """Leave out rows that do not meet a condition, and, under a reason of their own, those it is null for."""
-        nonlocal table
-        lost, unknown = pc.sum(pc.invert(is_met)).as_py() or 0, is_met.null_count
-        for name, count in ((reason, lost), (f"{reason}_missing", unknown)):
-            if count:
-                dropped[name] += count
-        table = table.filter(is_met)  # null counts as false
-
-    table = table.set_column(table.column_names.index("caption"), "caption", pc.utf8_trim_whitespace(table["caption"]))
-    keep("no_url", pc.fill_null(pc.match_substring_regex(table["url"], "^https?://[^/]"), False))
-    keep("no_caption", pc.fill_null(pc.greater(pc.utf8_length(table["caption"]), 0), False))
-    keep("caption_too_short", pc.greater_equal(pc.utf8_length(table["caption"]), recipe.min_caption_characters))
-    if recipe.max_caption_characters is not None:
-        keep("caption_too_long", pc.less_equal(pc.utf8_length(table["caption"]), recipe.max_caption_characters))
+    sieve = Sieve(table)
+    sieve.keep("no_url", pc.fill_null(pc.match_substring_regex(table["url"], "^https?://[^/]"), False))
+    sieve.keep_captions(recipe.min_caption_characters, recipe.max_caption_characters)
     for name, limit in sorted(recipe.safety.max.items()):
-        keep(f"safety_{name}", evaluate(f"{name} <= {limit!r}", table))
+        sieve.keep(f"safety_{name}", evaluate(f"{name} <= {limit!r}", sieve.table))
     for name, allowed in sorted(recipe.safety.allowed.items()):
-        keep(f"safety_{name}", evaluate(f"{name} in {allowed!r}", table))
-    for name, condition in recipe.filters.items():
-        keep(f"filter_{name}", evaluate(condition, _with_derived_columns(table)))
-    keep("removal_list", pc.invert(pc.is_in(table["url"], value_set=pa.array(sorted(removal.urls), pa.string()))))
+        sieve.keep(f"safety_{name}", evaluate(f"{name} in {allowed!r}", sieve.table))
+    sieve.keep_filtered(recipe.filters)
+    removed = pa.array(sorted(removal.urls), pa.string())
+    sieve.keep("removal_list", pc.invert(pc.is_in(sieve.table["url"], value_set=removed)))
     if "sha256" in recipe.columns:
         hashes = pa.array(sorted(removal.hashes), pa.string())
-        keep("removal_list", pc.invert(pc.is_in(table["sha256"], value_set=hashes)))
-    table = _with_identity(table)
+        sieve.keep("removal_list", pc.invert(pc.is_in(sieve.table["sha256"], value_set=hashes)))
+    table, dropped = _with_identity(sieve.table), sieve.dropped
     repeated = len(table)
     table = table.group_by("identity", use_threads=False).aggregate(
         [(name, "first", pc.ScalarAggregateOptions(skip_nulls=False)) for name in table.column_names[1:]]
@@ -111,15 +100,6 @@ def wanted_rows(path: Path, suffix: str, recipe: UrlListSource, removal: Removal
         dropped["repeated_row"] = repeated - len(table)
     order = sorted(range(len(table)), key=[hash_order(one) for one in table["identity"].to_pylist()].__getitem__)
     return WantedRows(rows, dict(dropped), table.take(pa.array(order, pa.int64())))
-
-
-def _with_derived_columns(table: pa.Table) -> pa.Table:
-    table = table.append_column("caption_characters", pc.cast(pc.utf8_length(table["caption"]), pa.float64()))
-    if {"width", "height"} <= set(table.column_names):
-        width, height = (pc.cast(table[name], pa.float64()) for name in ("width", "height"))
-        sides = [pick(width, height, skip_nulls=False) for pick in (pc.max_element_wise, pc.min_element_wise)]
-        table = table.append_column("aspect_ratio", pc.divide(*sides))
-    return table
 
 
 def _with_identity(table: pa.Table) -> pa.Table:
