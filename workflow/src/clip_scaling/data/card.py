@@ -9,7 +9,7 @@ import io
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,14 @@ def write_card(root: Path, data_manifest: Path, source_manifest: Path, duplicate
     has_languages = "language" in source["recipe"].get("columns", {})
     unreadable = 0
     reader = PairReader(data_manifest)
-    for number in range(sampled):
+    numbers, shown = _sample(subset)
+    for number in numbers:
         try:
             content, text = reader.read(number)
             caption = decode_caption(text)
             with Image.open(io.BytesIO(content)) as image:  # the header only
                 size = image.size
-            if len(pictures) < SHEET_SIDE**2:
+            if len(pictures) < SHEET_SIDE**2 and (shown is None or number in shown):
                 pictures.append(decode_image(content))
         except (UnreadablePair, OSError):
             unreadable += 1
@@ -82,6 +83,18 @@ def write_card(root: Path, data_manifest: Path, source_manifest: Path, duplicate
         "order_digest": subset["order_digest"],
     }
     write_json(root / "card.json", card)
+
+
+def _sample(subset: Mapping[str, Any]) -> tuple[Sequence[int], set[int] | None]:
+    """Pairs to measure, and which of them may be shown (None: any, the first ones).
+
+    A list into existing tars stands tar by tar, not in hash order: its sample is drawn, always the same one.
+    """
+    sampled = min(SAMPLE_PAIRS, subset["pairs"])
+    if not subset.get("is_in_place"):
+        return range(sampled), None
+    drawn = np.random.default_rng(0).choice(subset["pairs"], sampled, replace=False).tolist()
+    return sorted(drawn), set(drawn[: SHEET_SIDE**2])
 
 
 def _language(members: Mapping[str, bytes]) -> str:

@@ -22,6 +22,7 @@ from .duplicates import REASONS, reasons_to_leave
 from .reader import PairReader, decode_image
 from .shards import read_manifest
 from .subset import write_chosen_subset
+from .verify import verify_shards
 
 COLOUR_TOLERANCE = 16
 """An image is coloured where two channels of one pixel differ by more than this, of 255: compression alone does not."""
@@ -113,7 +114,10 @@ def write_composed_subset(
         places = candidates[:pairs]
     else:
         remedy = f"Delete {source_manifest} and run `snakemake --cores all {source_manifest}`."
-        verify_files(source["shards"], home, remedy)
+        if source.get("is_in_place"):
+            verify_shards(source["shards"], home, source["recipe"]["verify"], remedy)
+        else:
+            verify_files(source["shards"], home, remedy)
         reader = PairReader(source_manifest, kind="source")
         try:
             places = choose_coloured(reader, name, candidates, pairs, coloured_share)

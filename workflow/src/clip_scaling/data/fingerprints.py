@@ -58,17 +58,20 @@ def _decoded(content: bytes | None) -> Image.Image | None:
 def write_source_fingerprints(path: Path, source_manifest: Path, workers: int) -> None:
     """Write (pairs,) fingerprints of a source's training images, in its order; the same for any number of workers."""
     pairs = read_manifest(source_manifest, "source")["pairs"]
-    chunks = [range(start, min(start + _CHUNK, pairs)) for start in range(0, pairs, _CHUNK)]
+    index = np.load(source_manifest.parent / "index.npy", mmap_mode="r")
+    # Existing tars hold pairs in another order: each is read through, and one at a URL is fetched once.
+    order = np.lexsort((index["offset"], index["shard"]))
+    chunks = [order[start : start + _CHUNK] for start in range(0, pairs, _CHUNK)]
     progress = Progress("fingerprinted", pairs)
-    rows = [np.empty(0, FINGERPRINT_DTYPE)]
+    rows = np.empty(pairs, FINGERPRINT_DTYPE)
     with multiprocessing.get_context("spawn").Pool(max(1, min(workers, len(chunks)))) as pool:
-        for part in pool.imap(partial(_chunk, source_manifest), chunks):
-            rows.append(part)
+        for chunk, part in zip(chunks, pool.imap(partial(_chunk, source_manifest), chunks), strict=True):
+            rows[chunk] = part
             progress.add(len(part))
-    _write(path, np.concatenate(rows))
+    _write(path, rows)
 
 
-def _chunk(source_manifest: Path, numbers: range) -> np.ndarray:
+def _chunk(source_manifest: Path, numbers: np.ndarray) -> np.ndarray:
     reader = PairReader(source_manifest, kind="source")
     found = fingerprints(_content(reader, number) for number in numbers)
     reader.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from PIL import Image
 
 from ..data.packed import open_packed
 from ..data.perceptual_hash import Hashes, perceptual_hashes
-from ..data.reader import IMAGE_EXTENSIONS, decode_image
+from ..data.reader import IMAGE_EXTENSIONS, PairReader, UnreadablePair, decode_image
+from ..data.verify import verify_shards
 from ..errors import DataError
-from ..manifests import read_json, verify_files
+from ..manifests import read_json
 from .encode import Features, read_samples
 from .metrics import Measured
 from .store import Store
@@ -29,8 +31,11 @@ def training_hashes(manifest: Path) -> Hashes:
         images: Iterator[Image.Image] = (Image.fromarray(pixels) for pixels in open_packed(manifest).pixels)
     elif about.get("kind") == "subset":
         remedy = f"Delete {manifest} and run `snakemake --cores all {manifest}`."
-        verify_files(about["shards"], manifest.parent, remedy, hashes=False)
-        images = _images_of([manifest.parent / entry["path"] for entry in about["shards"]])
+        verify_shards(about["shards"], manifest.parent, "size", remedy)
+        if about.get("is_in_place"):  # its tars hold other pairs too, those held out among them
+            images = _listed_images(manifest)
+        else:
+            images = _images_of([manifest.parent / entry["path"] for entry in about["shards"]])
     else:
         raise DataError(f"{manifest}: neither a subset nor packed pairs. Name a data set's manifest.json.")
     return np.unique(perceptual_hashes(images))
@@ -39,6 +44,15 @@ def training_hashes(manifest: Path) -> Hashes:
 def _images_of(shards: list[Path]) -> Iterator[Image.Image]:
     for sample in webdataset.WebDataset([str(path) for path in shards], shardshuffle=False, empty_check=False):
         yield decode_image(next(sample[kind] for kind in IMAGE_EXTENSIONS if kind in sample))
+
+
+def _listed_images(manifest: Path) -> Iterator[Image.Image]:
+    """Images of the pairs that a subset lists; unreadable ones are left out, as training leaves them out."""
+    reader = PairReader(manifest)
+    for number in range(reader.pairs):
+        with suppress(UnreadablePair):
+            yield decode_image(reader.read(number)[0])
+    reader.close()
 
 
 def overlapping_rows(found: EvaluationSet, training: Hashes, on_unreadable: str = "error") -> tuple[list[int], int]:
