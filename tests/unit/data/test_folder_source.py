@@ -254,9 +254,7 @@ def test_a_held_out_image_stays_out_of_training_under_its_other_captions_too(tmp
 
 def test_too_many_faults_end_with_an_error_that_counts_and_lists_them(tmp_path: Path) -> None:
     folder = faulty_folder(tmp_path / "images")
-    with pytest.raises(
-        DataError, match=r"5 of 18 images cannot be used .*allows 0\.2.*left_out\.tsv"
-    ):
+    with pytest.raises(DataError, match=r"5 of 18 images cannot be used .*allows 0\.2.*left_out\.tsv"):
         write(tmp_path / "out", folder_recipe(folder, max_lost_fraction=0.2, **FAULTS))
     assert (tmp_path / "out/left_out.tsv").is_file() and not (tmp_path / "out/manifest.json").exists()
 
@@ -283,6 +281,8 @@ def test_what_the_plan_can_know_is_refused_there_with_how_to_mend_it(tmp_path: P
         folder_recipe(tmp_path, filters={"s": "similarity > 0"})
     with pytest.raises(ValidationError, match="columns: caption must be named"):
         table_recipe(tmp_path / "t.csv", columns={"image": "a"})
+    with pytest.raises(ValidationError, match="columns: 'sha256' .* is no name for a column here"):
+        table_recipe(tmp_path / "t.csv", columns={"image": "a", "caption": "b", "sha256": "c"})
     with pytest.raises(ValidationError, match="path: 'pairs.xlsx' is none of"):
         table_recipe(Path("pairs.xlsx"))
 

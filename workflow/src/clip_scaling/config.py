@@ -276,10 +276,11 @@ class ExistingSource(SourceBase):
     held_out: dict[Name, RetrievalHoldOut] = Field({}, description="retrieval sets kept out of training")  # type: ignore[assignment]
 
     _PLACES: ClassVar[set[str]] = set()
+    _UNTRACKED: ClassVar[set[str]] = {"pairs", "bytes_per_pair"}
 
     def tracked(self) -> dict[str, Any]:
         """The settings that decide what is made: no places or expectations."""
-        return self.model_dump(mode="json", exclude={"pairs", "bytes_per_pair", *self._PLACES})
+        return self.model_dump(mode="json", exclude=self._UNTRACKED | self._PLACES)
 
     def places(self) -> dict[str, Any]:
         """The settings that say where the files lie."""
@@ -290,6 +291,7 @@ class WebdatasetSource(ExistingSource):
     """Existing webdataset tars, indexed where they lie and never rewritten."""
 
     _PLACES = {"tars"}
+    _UNTRACKED = ExistingSource._UNTRACKED | {"image_size", "shard_size", "verify"}
     kind: Literal["webdataset"]
     tars: list[str] = Field(
         min_length=1,
@@ -307,14 +309,17 @@ class WebdatasetSource(ExistingSource):
 MEASURED_COLUMNS = ("width", "height", "aspect_ratio", "image_bytes")
 """What filters of image files may name beside `columns` and caption_characters: measured on the files, upright."""
 
+RESERVED_COLUMNS = ("caption_characters", "identity", "metadata", "problem", "reason", "sha256")
+"""Names that a table's `columns` may not give: preparation has columns of its own under them."""
+
 
 class FileSource(ExistingSource):
     """Image files with captions: checked one by one, resized, and written into shards."""
 
     filters: dict[Name, str] = Field(
         {},
-        description="name: condition, such as {sharp: width >= 200 and aspect_ratio <= 2}, on caption_characters, width, "
-        "height, aspect_ratio, image_bytes and a table's `columns`; losses are counted by name",
+        description="name: condition, such as {sharp: width >= 200 and aspect_ratio <= 2}, on caption_characters, "
+        "width, height, aspect_ratio, image_bytes and a table's `columns`; losses are counted by name",
     )
     min_caption_characters: int = Field(1, ge=1)
     max_caption_characters: int | None = Field(None, ge=1)
@@ -323,8 +328,8 @@ class FileSource(ExistingSource):
     min_image_side: int = Field(0, ge=0, description="shorter side of the image in the file, pixels")
     resize: Literal["keep_ratio", "keep_ratio_largest", "no"] = Field(
         "keep_ratio",
-        description="keep_ratio: the shorter side becomes image_size, keep_ratio_largest: the longer one; smaller images "
-        "keep their size, and their bytes where these are a plain JPEG, PNG or WebP",
+        description="keep_ratio: the shorter side becomes image_size, keep_ratio_largest: the longer one; smaller "
+        "images keep their size, and their bytes where these are a plain JPEG, PNG or WebP",
     )
     encode_format: Literal["jpg", "png", "webp"] = Field("jpg", description="of images that do not keep their bytes")
     encode_quality: int = Field(95, ge=0, le=100, description="PNG: the compression level, 0 to 9")
@@ -365,8 +370,8 @@ class TableSource(FileSource):
     root: str | None = Field(None, description="folder that the images' paths start from; null: that of the table")
     columns: dict[str, str] = Field(
         {"image": "image", "caption": "caption"},
-        description="our name: the table's name. image (a path) and caption are required; others are for filters and are "
-        "kept with each pair",
+        description="our name: the table's name. image (a path) and caption are required; others are for filters and "
+        "are kept with each pair",
     )
 
     def known_columns(self) -> set[str]:
@@ -377,7 +382,7 @@ class TableSource(FileSource):
         if missing := [name for name in ("image", "caption") if name not in self.columns]:
             raise ValueError(f"columns: {' and '.join(missing)} must be named")
         for name, column in self.columns.items():
-            if name in (*MEASURED_COLUMNS, "caption_characters", "identity") or not name.isidentifier():
+            if name in (*MEASURED_COLUMNS, *RESERVED_COLUMNS) or not name.isidentifier():
                 raise ValueError(f"columns: {name!r} (for {column!r}) is no name for a column here")
         if not self.path.endswith((".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")):
             raise ValueError(f"path: {self.path!r} is none of .parquet, .csv, .csv.gz, .tsv, .tsv.gz")
