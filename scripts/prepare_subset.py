@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from clip_scaling.data.composition import Repeats, write_composed_subset
@@ -23,17 +24,20 @@ def main() -> None:
     parser.add_argument("--within", type=int, metavar="BITS", help="largest distance of a repeat in the source")
     parser.add_argument("--against", type=int, metavar="BITS", help="largest distance to an image of the sets")
     parser.add_argument("--sets", type=Path, nargs="*", default=[], help="fingerprints.npy of evaluation sets")
+    parser.add_argument(
+        "--verify", default="{}", help="by subset, how existing tars are held against their hashes: JSON"
+    )
     parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
     args = parser.parse_args()
     root = args.output.parent
-    repeats = None
+    repeats, verify = None, json.loads(args.verify).get(args.name, "sample")
     if args.fingerprints is not None:
         sets = evaluation_fingerprints(args.sets)
         repeats = Repeats(args.within, args.against, read_fingerprints(args.fingerprints), sets)
     if args.coloured_share is None and repeats is None:
-        write_subset(root, args.name, args.source, args.pairs)
+        write_subset(root, args.name, args.source, args.pairs, verify)
     else:
-        write_composed_subset(root, args.name, args.source, args.pairs, args.coloured_share, repeats)
+        write_composed_subset(root, args.name, args.source, args.pairs, args.coloured_share, repeats, verify)
 
 
 if __name__ == "__main__":

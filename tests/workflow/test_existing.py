@@ -62,6 +62,9 @@ def test_existing_tars_are_indexed_listed_and_trained_on_without_a_copy(make_pro
     project.snakemake("results/data/web/manifest.json", "--configfile", file)
     assert all(path.is_file() for path in (home / "Web-100/shards").iterdir())
     assert project.planned(file, record) == {}
+    # Nor is how they are looked at.
+    study["sources"]["web"] |= {"verify": "full", "shard_size": 60}
+    assert project.planned(project.write(study), record) == {}
 
 
 def test_a_tar_that_is_not_there_is_named_before_anything_runs(make_project: Any) -> None:

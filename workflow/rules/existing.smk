@@ -61,3 +61,39 @@ if EXISTING:
         shell:
             "python scripts/prepare_existing.py --name {wildcards.source} --recipe {params.recipe:q}"
             " --places {PLACES:q} --output {output.manifest} --workers {threads} 2>&1 | tee {log}"
+
+
+LISTED = {name: data for name, data in STUDY.data.items() if isinstance(EXISTING.get(data.source), WebdatasetSource)}
+VERIFICATION = canonical_json({name: EXISTING[data.source].verify for name, data in LISTED.items()})
+"""By subset, for the script's command line: a global, since how tars were looked at changes no data."""
+
+
+if LISTED:
+
+    # Every subset has a prepare_subset; those of existing tars have this one instead.
+    ruleorder: list_subset > prepare_subset
+
+    rule list_subset:
+        input:
+            source=source_manifest,
+            fingerprints=subset_fingerprints,
+        output:
+            manifest="results/data/{data}/manifest.json",
+        log:
+            "results/logs/data/{data}/manifest.log",
+        benchmark:
+            "results/benchmarks/data/{data}/manifest.tsv"
+        wildcard_constraints:
+            data="|".join(map(re.escape, LISTED)),
+        priority: DATA_PRIORITY
+        resources:
+            mem_mb=2000,
+            runtime=240,
+        params:
+            pairs=subset_pairs,
+            composition=subset_composition,
+        message:
+            "List subset {wildcards.data}: {params.pairs} pairs in existing tars, which are held against their hashes first"
+        shell:
+            "python scripts/prepare_subset.py --name {wildcards.data} --source {input.source} --pairs {params.pairs}"
+            " {params.composition} --verify {VERIFICATION:q} --output {output.manifest} 2>&1 | tee {log}"

@@ -180,14 +180,14 @@ def test_packing_reads_a_list_as_it_reads_shards(tmp_path: Path, tars: Path) -> 
 
 @pytest.mark.parametrize("how", ["size", "sample", "full"])
 def test_a_tar_that_changed_since_is_refused_before_a_subset_lists_it(tmp_path: Path, tars: Path, how: str) -> None:
-    source = prepare(tmp_path / "wds", tars, verify=how)
+    source = prepare(tmp_path / "wds", tars)
     for path in tars.iterdir():
         path.write_bytes(path.read_bytes()[:-1] + b"x")  # the same size
     if how == "size":
-        write_subset(tmp_path / "Wds-5", "Wds-5", source, 5)
+        write_subset(tmp_path / "Wds-5", "Wds-5", source, 5, how)
         (tars / "0.tar").write_bytes(b"")
     with pytest.raises(ManifestError, match="bytes, " if how == "size" else "sha256 differs"):
-        write_subset(tmp_path / "Wds-5", "Wds-5", source, 24)
+        write_subset(tmp_path / "Wds-5", "Wds-5", source, 24, how)
 
 
 def test_too_much_damage_ends_preparation_and_names_the_tar(tmp_path: Path, tars: Path) -> None:
@@ -211,6 +211,12 @@ def test_a_tar_that_may_hide_samples_counts_as_full_against_the_threshold(tmp_pa
     manifest = read_json(prepare(tmp_path / "a", tars, max_lost_fraction=0.4))
     assert manifest["quarantine"][0]["is_exact"] is False
     assert [entry["path"] for entry in manifest["shards"]] == ["shards/0.tar", "shards/2.tar"]
+
+
+def test_what_changes_no_data_is_no_part_of_what_is_tracked(tars: Path) -> None:
+    plain = recipe(tars)
+    other = recipe(tars, verify="full", shard_size=500, image_size=64, pairs=7)
+    assert plain.tracked() == other.tracked() != recipe(tars, caption_key="alt").tracked()
 
 
 def test_tars_at_urls_are_indexed_without_a_copy(tmp_path: Path, tars: Path) -> None:

@@ -19,12 +19,18 @@ from .verify import verify_shards
 
 
 def write_listed_subset(
-    root: Path, name: str, source_manifest: Path, places: NDArray[np.int64] | None, about: Mapping[str, Any]
+    root: Path,
+    name: str,
+    source_manifest: Path,
+    places: NDArray[np.int64] | None,
+    about: Mapping[str, Any],
+    verify: str,
 ) -> None:
     """Write under root the list of pairs of a source of existing tars.
 
     places: (pairs,) ascending places in the source, or None for its first `about["pairs"]`. Rows of index.npy stand
     tar by tar, as virtual readers walk them; order_digest is of the identities in hash order, as for every subset.
+    verify: how tars are held against the source's manifest first: size, sample or full.
     ManifestError where a tar is not the one that was indexed.
     """
     source, home = read_manifest(source_manifest, "source"), source_manifest.parent
@@ -46,7 +52,7 @@ def write_listed_subset(
             # To the source's own link: where tars have moved, that one alone is made anew.
             symlink(home / entry["path"], root / entry["path"], is_relative=True)
         shards.append({**entry, "pairs": count})
-    verify_shards(shards, root, source["recipe"]["verify"], remedy)
+    verify_shards(shards, root, verify, remedy)
     write_index(root / "index.npy", index)
     files = ["index.npy"]
     if places is not None:
