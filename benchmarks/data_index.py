@@ -1,13 +1,14 @@
-"""Indexing existing tars: losses against planted damage, speed against `tar tf` and `sha256sum`, memory of the join.
+"""Indexing existing tars: losses against planted damage, interruptions, speed against `tar tf` and `sha256sum`, memory.
 
   python benchmarks/data_index.py --folder /tmp/index                    about four minutes on two idle cores
-  python benchmarks/data_index.py --folder /tmp/index --only damage      or: speed, memory
+  python benchmarks/data_index.py --folder /tmp/index --only damage      or: restart, speed, memory
 
 1. damage: 1,000 tars of 20 samples, each damaged in one of seven ways at a place drawn from a seed, half of them with
    a recorded number of samples beside them; what the source's quarantine.json says of each against what was planted.
 2. speed: the same tars read by `tar tf`, `sha256sum`, the index and the verification, in turns, a process each, all of
    them in the page cache; medians of wall time, and of CPU time, which a busy machine moves less.
 3. memory: the join of records of 10 million samples in 1,000 tars, in a process of its own.
+4. restart: a source of 60 tars prepared by one worker, and by two that are killed by SIGKILL five times: every file.
 Writes FOLDER/report.json.
 """
 
@@ -21,6 +22,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -39,7 +41,7 @@ from clip_scaling.data.tar_join import join_records, retrieval_pairs, write_orde
 from clip_scaling.data.tar_records import save_record
 from clip_scaling.data.tar_source import write_tar_source
 from clip_scaling.data.verify import verify_shards
-from clip_scaling.manifests import describe_file, read_json
+from clip_scaling.manifests import describe_file, read_json, sha256_file
 from clip_scaling.tar_lists import tars_of
 
 SAMPLES = 20
@@ -160,15 +162,78 @@ def damage(folder: Path, count: int) -> dict[str, Any]:
     return {"tars": count, "by_kind": result, "whole_tars_quarantined": surplus}
 
 
+# ---------------------------------------------------------------- restart
+
+
+def restart(folder: Path, tars: int, kills: int) -> dict[str, Any]:
+    """Records that were there at each kill, and whether all files of both sources are equal in the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "tars").mkdir(parents=True)
+    for number in range(tars):
+        write_samples(folder / f"tars/{number:05d}.tar", 1500, 3000, seed=number)
+    # As a full disk leaves one of them.
+    (folder / "tars/00003.tar").write_bytes((folder / "tars/00003.tar").read_bytes()[:3_000_000])
+    recipe = WebdatasetSource.model_validate(
+        {
+            "kind": "webdataset",
+            "tars": [f"{folder}/tars/*.tar"],
+            "pairs": tars * 1500,
+            "max_lost_fraction": 0.5,
+            "vocabulary_size": 600,
+            "held_out": {"captions": {"kind": "zeroshot_retrieval", "pairs": 1000}},
+        }
+    )
+
+    def start(workers: int) -> subprocess.Popen[bytes]:
+        manifest = folder / f"workers-{workers}/manifest.json"
+        places = json.dumps({"web": recipe.places()})
+        script = str(Path(__file__).absolute().parent.parent / "scripts/prepare_existing.py")
+        command = [sys.executable, script, "--name", "web", "--recipe", json.dumps(recipe.tracked())]
+        command += ["--places", places, "--output", str(manifest), "--workers", str(workers)]
+        return subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+
+    whole = start(1)
+    assert whole.wait() == 0
+    records, wanted = [], np.linspace(0.1, 0.9, kills) * tars
+    for place in wanted:
+        process = start(2)
+        while len(list(folder.glob("workers-2/records/*.npz"))) < place:
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        records.append(len(list(folder.glob("workers-2/records/*.npz"))))
+        assert not (folder / "workers-2/manifest.json").exists()
+    assert start(2).wait() == 0
+    found = []
+    for workers in (1, 2):
+        root = folder / f"workers-{workers}"
+        files = [path for path in sorted(root.rglob("*")) if path.is_file() and "records" not in path.parts]
+        found.append({str(path.relative_to(root)): sha256_file(path) for path in files if "shards" not in path.parts})
+    manifest = read_json(folder / "workers-1/manifest.json")
+    shutil.rmtree(folder)
+    return {
+        "tars": tars,
+        "records_at_each_kill": records,
+        "files_compared": len(found[0]),
+        "are_equal": found[0] == found[1],
+        "counts": manifest["counts"],
+    }
+
+
 # ---------------------------------------------------------------- speed
 
 
-def write_samples(path: Path, samples: int, image_bytes: int) -> None:
-    draw = random.Random(image_bytes)
+def write_samples(path: Path, samples: int, image_bytes: int, seed: int = 0) -> None:
+    draw = random.Random(seed)
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for number in range(samples):
             about = json.dumps({"url": f"https://example.org/{number}.jpg", "sha256": "0" * 64, "width": 256})
-            members = {"jpg": draw.randbytes(image_bytes), "json": about.encode(), "txt": b"a caption of a picture"}
+            members = {
+                "jpg": draw.randbytes(image_bytes),
+                "json": about.encode(),
+                "txt": f"a caption of picture {seed} {number}".encode(),
+            }
             for extension, content in members.items():
                 header = tarfile.TarInfo(f"{number:09d}.{extension}")
                 header.size = len(content)
@@ -288,7 +353,9 @@ def memory(folder: Path, tars: int, samples: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", required=True, type=Path, help="for tars and records; about 2 GB")
-    parser.add_argument("--only", choices=["damage", "speed", "memory"], nargs="+", help="default: all of them")
+    parser.add_argument(
+        "--only", choices=["damage", "restart", "speed", "memory"], nargs="+", help="default: all of them"
+    )
     parser.add_argument("--tars", type=int, default=1000, help="damaged ones, and of the memory's records")
     parser.add_argument("--megabytes", type=int, default=400, help="of tars that are timed, at each size of image")
     parser.add_argument("--rounds", type=int, default=7, help="of timing")
@@ -297,10 +364,12 @@ def main() -> None:
     if args.join:
         print(json.dumps(join(args.folder, args.join)))
         return
-    wanted = args.only or ["damage", "speed", "memory"]
+    wanted = args.only or ["damage", "restart", "speed", "memory"]
     report: dict[str, Any] = {}
     if "damage" in wanted:
         report["damage"] = damage(args.folder / "damage", args.tars)
+    if "restart" in wanted:
+        report["restart"] = restart(args.folder / "restart", 60, 5)
     if "speed" in wanted:
         report["speed"] = [
             speed(args.folder / "speed", size, args.megabytes, args.rounds) for size in (3_000, 10_000, 30_000)
