@@ -34,6 +34,12 @@ def existing_recipe(wildcards):
     return canonical_json(EXISTING[wildcards.source].tracked())
 
 
+def existing_mem_mb(wildcards):
+    """Images are not kept in memory, but what is known of each: about 1.8 kB, and 150 MB a worker."""
+    source = EXISTING[wildcards.source]
+    return 4000 if isinstance(source, WebdatasetSource) else max(4000, 2000 + source.pairs // 500)
+
+
 if EXISTING:
 
     rule prepare_existing:
@@ -52,7 +58,7 @@ if EXISTING:
         priority: DATA_PRIORITY
         threads: 8
         resources:
-            mem_mb=4000,
+            mem_mb=existing_mem_mb,
             runtime=720,
         params:
             recipe=existing_recipe,
