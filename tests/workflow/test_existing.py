@@ -37,6 +37,7 @@ def web_study(project: Any) -> dict[str, Any]:
     study["grid"] = {"models": ["ViT-nano-8"], "data": ["Web-100"], "samples_seen": [256]}
     study["recipe"]["defaults"]["global_batch_size"] = 32
     study["evaluation"].pop("validation")
+    study["evaluation"] |= {"suite": "web", "loss_batch_size": 20}
     study["resources"] = study.get("resources", {}) | {"train": {"input": "stream", "workers": 0}}
     return study
 
@@ -47,7 +48,10 @@ def test_existing_tars_are_indexed_listed_and_trained_on_without_a_copy(make_pro
     write_tars(project.root / "tars")
     file = project.write(web_study(project))
     record = f"results/tiny/train/{CELL}/train.json"
-    project.snakemake(record, "--configfile", file)
+    metrics = f"results/tiny/evaluate/{CELL}/metrics.json"
+    project.snakemake(record, metrics, "--configfile", file)
+    measured = {row["metric"]: row for row in read_json(project.root / metrics)["metrics"]}
+    assert measured["contrastive_loss"]["dataset"] == "web-captions" and measured["contrastive_loss"]["n"] == 20
     home = project.root / "results/data"
     assert read_json(home / "web/manifest.json")["counts"]["held_out"] == {"captions": 20}
     assert [path.is_symlink() for path in (home / "Web-100/shards").iterdir()] == [True] * 3

@@ -104,8 +104,12 @@ def test_one_worker_or_two_an_interruption_or_another_place_give_the_same_bytes(
     first.unlink()
     second.write_bytes(second.read_bytes()[:100])
     (tmp_path / "a/manifest.json").unlink()
+    (tmp_path / "a/records/.lines-killed").mkdir()
+    (tmp_path / "a/records/.lines-killed/identities").touch()
+    (tmp_path / "a/records/.0.npz.1.tmp").touch()
     prepare(tmp_path / "a", tars, 2, held_out=held_out)
     assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert not list((tmp_path / "a/records").glob(".*"))
 
 
 def test_only_a_changed_tar_is_read_again(tmp_path: Path, tars: Path) -> None:

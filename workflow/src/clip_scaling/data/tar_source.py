@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ def write_tar_source(root: Path, name: str, recipe: WebdatasetSource, tars: Sequ
     more than `max_lost_fraction`; quarantine.json beside says which.
     """
     clear(root, "shards", "held_out", "tokenizer")
+    for leftover in (root / "records").glob(".*"):  # of a killed run
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     settings = IndexSettings(recipe.caption_key, has_images_hashed=bool(recipe.held_out))
     records = index_tars(root / "records", tars, settings, workers)
     abouts = [read_about(path) for path in records]
