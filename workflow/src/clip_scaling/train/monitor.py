@@ -153,7 +153,8 @@ class Monitor:
         values = line.get("validation") or {k: v for k, v in line.items() if k not in ("step", "samples")}
         for name, value in values.items():
             if value is not None:
-                self.board.add_scalar(name.replace("@", "_at_"), value, line["step"])  # TensorBoard takes no @ in a name
+                # TensorBoard takes no @ in a name.
+                self.board.add_scalar(name.replace("@", "_at_"), value, line["step"])
         if self.wandb is not None:
             self.wandb.log({**values, "samples": line["samples"]}, step=line["step"])
 
