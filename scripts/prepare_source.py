@@ -32,8 +32,8 @@ def main() -> None:
         raise DataError(f"source {args.name}: kind {recipe.kind} is prepared by scripts/prepare_existing.py.")
     elif isinstance(recipe, UrlListSource):
         raise DataError(
-            f"source {args.name}: pairs behind lists of URLs can be planned, but not prepared yet. Prepare them with "
-            "img2dataset, and train on a source of kind iconify or procedural meanwhile."
+            f"source {args.name}: it names no `lists`, so it can be planned, not prepared. Give them as the files of "
+            "config/sources/ do."
         )
     else:
         content = procedural.build(recipe)
