@@ -19,7 +19,7 @@ from clip_scaling.data.perceptual_hash import perceptual_hashes
 from clip_scaling.data.subset import write_subset
 from clip_scaling.data.tar_source import write_tar_source
 from clip_scaling.evaluate.contamination import training_hashes
-from clip_scaling.manifests import read_json
+from clip_scaling.manifests import read_json, sha256_file, write_json
 from clip_scaling.tar_lists import tars_of
 
 PAIRS = 12
@@ -74,6 +74,22 @@ def test_pairs_are_chosen_by_colour_from_tars_at_urls(source: Path, tmp_path: Pa
     write_composed_subset(tmp_path / "Grey-4", "Grey-4", source, 4, coloured_share=0.0)
     chosen = [in_hash_order()[place] for place in np.load(tmp_path / "Grey-4/places.npy")]
     assert chosen == [number for number in in_hash_order() if number % 2 == 0][:4]
+
+
+def test_an_image_that_cannot_be_read_is_none_of_the_chosen(source: Path, tmp_path: Path) -> None:
+    grey = [number for number in in_hash_order() if number % 2 == 0]
+    tar = tmp_path / f"{grey[0] // 6}.tar"
+    content = tar.read_bytes()
+    # Its image is noise from its second byte on; the tar is as long as it was, and was fetched before.
+    start = content.index(encoded(grey[0])) + 1
+    tar.write_bytes(content[:start] + bytes(len(encoded(grey[0])) - 1) + content[start + len(encoded(grey[0])) - 1 :])
+    manifest = read_json(source)
+    for number, entry in enumerate(manifest["shards"]):
+        entry["sha256"] = sha256_file(tmp_path / f"{number}.tar")
+    write_json(source, manifest)
+    write_composed_subset(tmp_path / "Grey-4", "Grey-4", source, 4, coloured_share=0.0)
+    chosen = [in_hash_order()[place] for place in np.load(tmp_path / "Grey-4/places.npy")]
+    assert chosen == grey[1:5]
 
 
 def test_the_card_of_a_list_measures_pairs_of_all_its_tars(

@@ -232,12 +232,16 @@ def test_tars_at_urls_are_indexed_without_a_copy(tmp_path: Path, tars: Path) -> 
     assert not (tmp_path / "wds/shards").exists()
 
 
-def test_tars_of_one_name_in_two_folders_are_told_apart_and_a_missing_one_is_named(tmp_path: Path) -> None:
+def test_tars_of_one_name_in_two_folders_are_told_apart_and_a_missing_or_compressed_one_is_named(
+    tmp_path: Path,
+) -> None:
     for folder in "ab":
         write_wds(tmp_path / folder / "0.tar", range(1))
     assert [tar.name for tar in tars_of("wds", [f"{tmp_path}/a/0.tar", f"{tmp_path}/b/*.tar"])] == [
         "a/0.tar",
         "b/0.tar",
     ]
+    with pytest.raises(ClipScalingError, match=r"https://x.org/0.tar.gz is compressed.*Unpack it"):
+        tars_of("wds", ["https://x.org/0.tar.gz"])
     with pytest.raises(ClipScalingError, match="c/0.tar: no such file"):
         tars_of("wds", [f"{tmp_path}/{{a,c}}/0.tar"])

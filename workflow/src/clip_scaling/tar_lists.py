@@ -11,6 +11,8 @@ from pathlib import Path
 from .errors import ConfigError
 from .url_lists import expand_braces
 
+COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
+
 
 @dataclass(frozen=True)
 class Tar:
@@ -44,6 +46,11 @@ def tars_of(name: str, patterns: Sequence[str]) -> list[Tar]:
     twice = [location for location, count in Counter(locations).items() if count > 1]
     if twice:
         raise ConfigError(f"sources.{name}.tars: {twice[0]} is there twice")
+    packed = [location for location in locations if _path(location).endswith(COMPRESSED)]
+    if packed:
+        raise ConfigError(
+            f"sources.{name}.tars: {packed[0]} is compressed: a sample cannot be read from its middle. Unpack it to a .tar"
+        )
     parts = [_path(location).strip("/").split("/") for location in locations]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-depth:]) for part in parts]

@@ -6,6 +6,7 @@ tokenizer, and differ in what training sees alone.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from PIL import ImageChops
 from ..errors import DataError
 from ..manifests import verify_files
 from .duplicates import REASONS, reasons_to_leave
-from .reader import PairReader, decode_image
+from .reader import PairReader, UnreadablePair, decode_image
 from .shards import read_manifest
 from .subset import write_chosen_subset
 from .verify import verify_shards
 
+log = logging.getLogger(__name__)
 COLOUR_TOLERANCE = 16
 """An image is coloured where two channels of one pixel differ by more than this, of 255: compression alone does not."""
 
@@ -66,7 +68,11 @@ def choose_coloured(
     for place in candidates.tolist():
         if all(len(found[kind]) == wanted[kind] for kind in found):
             break
-        kind = is_coloured(reader.read(place)[0])
+        try:
+            kind = is_coloured(reader.read(place)[0])
+        except UnreadablePair as error:  # as in training: another one takes its place
+            log.warning(f"data {name}: {error}: it is left out")
+            continue
         if len(found[kind]) < wanted[kind]:
             found[kind].append(place)
     for kind, word in ((True, "coloured"), (False, "colourless")):
