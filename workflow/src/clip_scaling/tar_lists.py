@@ -49,7 +49,8 @@ def tars_of(name: str, patterns: Sequence[str]) -> list[Tar]:
     packed = [location for location in locations if _path(location).endswith(COMPRESSED)]
     if packed:
         raise ConfigError(
-            f"sources.{name}.tars: {packed[0]} is compressed: a sample cannot be read from its middle. Unpack it to a .tar"
+            f"sources.{name}.tars: {packed[0]} is compressed: a sample cannot be read from its middle. Unpack it to "
+            "a .tar"
         )
     parts = [_path(location).strip("/").split("/") for location in locations]
     for depth in range(1, max(map(len, parts)) + 1):
