@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -89,4 +90,14 @@ def finished(make_project: Any) -> Project:
     """A project whose tiny study (study.yaml) has run to the report. Tests must leave its results as they are."""
     project = make_project()
     project.snakemake("--configfile", project.write(project.study()))
+    return project
+
+
+@pytest.fixture
+def copied(finished: Project, make_project: Any) -> Project:
+    """A copy of the finished project, for tests that run something: every run writes a plan anew."""
+    project = make_project()
+    for name in ("results", ".snakemake"):
+        shutil.copytree(finished.root / name, project.root / name, symlinks=True)
+    shutil.copy2(finished.root / "study.yaml", project.root / "study.yaml")
     return project

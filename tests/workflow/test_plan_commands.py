@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -64,11 +63,8 @@ def test_a_deleted_result_is_planned_again_though_all_that_follows_exists(finish
 
 
 @pytest.mark.slow
-def test_a_rerun_by_name_redoes_that_cell_and_what_follows(finished: Any, make_project: Any) -> None:
-    project = make_project()
-    for name in ("results", ".snakemake"):
-        shutil.copytree(finished.root / name, project.root / name, symlinks=True)
-    shutil.copy2(finished.root / "study.yaml", project.root / "study.yaml")
+def test_a_rerun_by_name_redoes_that_cell_and_what_follows(copied: Any) -> None:
+    project = copied
     train = project.root / "results" / "tiny" / "train"
     before = {name: json.loads((train / name / "train.json").read_text()) for name in (CELL, OTHER)}
     arguments = ("rerun", CELL, "--configfile", "study.yaml", "--snakemake", "--cores 2 --quiet")
@@ -108,12 +104,8 @@ def test_a_pilot_measures_the_speed_that_the_plan_takes(finished: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_cell_is_shown_at_once_and_the_next_run_resumes_it_and_redoes_nothing_else(
-    finished: Any, make_project: Any
-) -> None:
-    project = make_project()
-    for name in ("results", ".snakemake"):
-        shutil.copytree(finished.root / name, project.root / name, symlinks=True)
+def test_a_killed_cell_is_shown_at_once_and_the_next_run_resumes_it_and_redoes_nothing_else(copied: Any) -> None:
+    project = copied
     cell = CELL.replace("2K", "30K")
     study = project.study()
     study["grid"]["include"] = [{"model": "ViT-nano-8", "data": "Scenes-1K", "samples_seen": "30K"}]

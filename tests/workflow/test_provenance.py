@@ -41,14 +41,12 @@ def test_locks_make_nothing_run_again(finished: Any) -> None:
     assert finished.planned(finished.root / "study.yaml") == {}
 
 
-def test_the_study_is_one_crate_by_one_rule(finished: Any, repository: Path) -> None:
+def test_the_study_is_one_crate_by_one_rule(copied: Any, repository: Path) -> None:
     for name in ("CITATION.cff", "LICENSE"):
-        if not (finished.root / name).exists():
-            (finished.root / name).symlink_to(repository / name)
-    finished.snakemake("ro_crate", "--configfile", finished.root / "study.yaml")
-    path = finished.root / "results" / "tiny" / "tiny.crate.zip"
-    crate = ROCrate(path)
-    path.unlink()
+        if not (copied.root / name).exists():
+            (copied.root / name).symlink_to(repository / name)
+    copied.snakemake("ro_crate", "--configfile", "study.yaml")
+    crate = ROCrate(copied.root / "results" / "tiny" / "tiny.crate.zip")
     assert crate.mainEntity.id == "Snakefile" and crate.mainEntity["programmingLanguage"]["name"] == "Snakemake"
     for name in ("study.yaml", "results/tiny/report.html", "results/tiny/figures/laws.pdf", "workflow/rules/train.smk"):
         assert len(crate.get(name)["sha256"]) == 64, name
