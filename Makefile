@@ -33,7 +33,7 @@ published: $(VENV)-laws/.installed
 	@echo "== Done. Open results/published/report.html"
 
 test: env-dev env-img2dataset
-	@echo "== Tests (about ten minutes)"
+	@echo "== Tests (about fifteen minutes)"
 	$(RUN) python -m pytest $(PYTEST_ARGS)
 
 test-cluster: env-dev
