@@ -26,9 +26,10 @@ from ..manifests import canonical_json, write_text
 from .file_list import FileList, list_files
 from .image_file import Look, look, stored
 from .progress import Progress
-from .row_source import hold_out, in_hash_order, ordered_map, write_row_source
+from .row_source import hold_out, in_hash_order, write_row_source
 from .shards import Members
 from .sieve import Sieve
+from .workers import ordered_map
 
 LOST = frozenset(
     {"missing_caption", "unreadable_caption", "no_caption", "path_not_utf8", "no_path", "outside_root", "missing_image"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from .perceptual_hash import PLAIN_CONTRAST, hashes_and_contrasts
 from .progress import Progress
 from .reader import IMAGE_EXTENSIONS, PairReader, UnreadablePair, decode_image
 from .shards import read_manifest
+from .workers import ordered_map
 
 FINGERPRINT_DTYPE = np.dtype([("content", "<u8"), ("phash", "<u8"), ("state", "u1")])
 """content: first 64 bits of the sha256 of the encoded image; of 10 million, two differing ones share them with a chance
@@ -64,8 +64,8 @@ def write_source_fingerprints(path: Path, source_manifest: Path, workers: int) -
     chunks = [order[start : start + _CHUNK] for start in range(0, pairs, _CHUNK)]
     progress = Progress("fingerprinted", pairs)
     rows = np.empty(pairs, FINGERPRINT_DTYPE)
-    with multiprocessing.get_context("spawn").Pool(max(1, min(workers, len(chunks)))) as pool:
-        for chunk, part in zip(chunks, pool.imap(partial(_chunk, source_manifest), chunks), strict=True):
+    with ordered_map(max(1, min(workers, len(chunks)))) as mapped:
+        for chunk, part in zip(chunks, mapped(partial(_chunk, source_manifest), chunks), strict=True):
             rows[chunk] = part
             progress.add(len(part))
     _write(path, rows)

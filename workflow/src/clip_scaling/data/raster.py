@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import multiprocessing
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -14,6 +13,7 @@ import resvg_py
 from PIL import Image
 
 from .progress import Progress
+from .workers import ordered_map
 
 _CHUNK = 512
 
@@ -55,11 +55,8 @@ def render_all(svgs: Sequence[str], size: int, workers: int) -> list[Raster]:
     """Render every SVG; the result does not depend on the number of worker processes."""
     chunks = [svgs[start : start + _CHUNK] for start in range(0, len(svgs), _CHUNK)]
     work = partial(_render_chunk, size=size)
-    if workers == 1:
-        return _gather(map(work, chunks), len(svgs))
-    # spawn: a fork would share the parent's whole package, and its threads' locks.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        return _gather(pool.imap(work, chunks), len(svgs))
+    with ordered_map(workers) as mapped:
+        return _gather(mapped(work, chunks), len(svgs))
 
 
 def _gather(results: Iterable[list[Raster]], total: int) -> list[Raster]:

@@ -6,9 +6,7 @@ Images stay where they are until a shard is written: memory grows with the rows,
 from __future__ import annotations
 
 import logging
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,21 +21,12 @@ from .pairs import Pair, hash_order, order_digest
 from .progress import Progress
 from .shards import INDEX_DTYPE, Members, clear, shard_name, write_index, write_tar
 from .tokenizer import CLIP_ROWS, clip_merges, train_merges, write_merges
+from .workers import ordered_map
 
 log = logging.getLogger(__name__)
 
 Samples = Callable[[pd.DataFrame], Iterable[tuple[str, Members]]]
 """Rows to (key, members), in the rows' order; called in worker processes, so a function of a module."""
-
-
-@contextmanager
-def ordered_map(workers: int, chunk: int = 1) -> Iterator[Callable[..., Iterator[Any]]]:
-    """`map` over worker processes, `chunk` items a task, in order; in this process for one worker."""
-    if workers == 1:
-        yield map
-        return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield partial(pool.imap, chunksize=chunk)
 
 
 def in_hash_order(rows: pd.DataFrame) -> pd.DataFrame:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from ..manifests import atomic_path, canonical_json, read_json
 from ..tar_lists import Tar
 from .progress import Progress
 from .tar_index import SAMPLE_DTYPE, TarContent, index_tar
+from .workers import ordered_map
 
 RECORD_FORMAT = 1
 
@@ -41,13 +40,8 @@ def index_tars(folder: Path, tars: Sequence[Tar], settings: IndexSettings, worke
     progress = Progress("indexed_tars", len(tars))
     work = partial(_index, folder=folder, settings=settings)
     paths = []
-    with ExitStack() as stack:
-        if workers > 1 and len(tars) > 1:
-            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(min(workers, len(tars))))
-            results: Iterator[Path | str] = pool.imap(work, tars)
-        else:
-            results = map(work, tars)
-        for result in results:
+    with ordered_map(max(1, min(workers, len(tars)))) as mapped:
+        for result in mapped(work, tars):
             if isinstance(result, str):
                 raise DataError(result)
             paths.append(result)
