@@ -30,6 +30,8 @@ def test_an_arrow_that_others_imply_is_left_out_and_rules_stand_in_the_box_of_th
 def test_modules_are_drawn_by_package_and_those_that_import_nothing_slow_as_one_box(tmp_path: Path) -> None:
     files = {
         "workflow/src/clip_scaling/__init__.py": "",
+        "workflow/src/clip_scaling/config/__init__.py": "from .base import Name\n",
+        "workflow/src/clip_scaling/config/base.py": "import pydantic\nfrom ..errors import told\n",
         "workflow/src/clip_scaling/cli.py": "from . import doctor\nfrom .train.loop import run\n",
         "workflow/src/clip_scaling/doctor.py": "import os\n",
         "workflow/src/clip_scaling/errors.py": "import sys\n",
@@ -54,7 +56,7 @@ def test_modules_are_drawn_by_package_and_those_that_import_nothing_slow_as_one_
         "train --> light_modules",
         "train --> metrics",
     ]
-    assert 'light_modules["light modules: errors, grid"]' in module_graph(tmp_path)
+    assert 'light_modules["light modules: config, errors, grid"]' in module_graph(tmp_path)
 
 
 def test_what_stands_around_a_picture_stays() -> None:

@@ -41,11 +41,15 @@ def rule_graph(drawn: str, rules: Path) -> str:
 
 
 def module_graph(root: Path) -> str:
-    """Who imports whom, by package; top-level modules that import nothing slow are one box. root: of the project."""
+    """Who imports whom, by package; modules and packages that import nothing slow are one box. root: of the project."""
     source = root / "workflow" / "src"
     imports = {path: set(_imported(path, source)) for path in source.rglob("*.py")}
-    top = [path for path in imports if path.parent == source / PACKAGE and path.stem not in ("__init__", *COMMANDS)]
-    light = {path.stem for path in top if {name.split(".")[0] for name in imports[path]} - {PACKAGE} <= LIGHT_IMPORTS}
+    outside: dict[str, set[str]] = {}  # what a module or package imports from elsewhere
+    for path, names in imports.items():
+        if path.is_relative_to(source / PACKAGE):
+            part = path.relative_to(source / PACKAGE).with_suffix("").parts[0]
+            outside.setdefault(part, set()).update(name.split(".")[0] for name in names)
+    light = {part for part, names in outside.items() if names - {PACKAGE} <= LIGHT_IMPORTS} - {"__init__", *COMMANDS}
 
     def box(module: str) -> str:
         parts = module.split(".")

@@ -1,0 +1,104 @@
+"""`resources`, `budget` and `costs`: where jobs run and what they may cost; never part of a result."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from ..grid import Cell
+from .base import Strict
+from .training import Selector
+
+
+class TrainResources(Strict):
+    """Where a training job runs, and how its work is cut up. Never part of a name or of what is tracked."""
+
+    threads: int = Field(1, ge=1, description="CPU threads a rank")
+    mem_mb: int = Field(2000, ge=100, description="memory a node, MB")
+    runtime_minutes: int = Field(60, ge=1, description="time limit; a run that meets it is saved and continued")
+    nodes: int = Field(1, ge=1)
+    gpus: int = Field(0, ge=0, description="GPUs a node, one rank each; 0 trains on CPU")
+    gpu_kind: str | None = Field(None, description="such as A100-40GB: for the plan's estimates of time and memory")
+    tasks_per_node: int | None = Field(None, ge=1, description="ranks a node; default: its GPUs, or 1 without any")
+    parallel: Literal["ddp", "fsdp2"] = Field("ddp", description="fsdp2: for models that one GPU cannot hold")
+    accumulate: int = Field(1, ge=1, description="micro-batches a step; the contrastive batch stays whole")
+    gradient_checkpointing: bool = Field(False, description="less memory for one more forward pass")
+    compile: bool = Field(False, description="torch.compile: pays on long runs")
+    input: Literal["packed", "stream"] = Field(
+        "packed", description="packed: decoded once, mapped into memory; stream: decoded by workers from the tars"
+    )
+    workers: int = Field(0, ge=0, description="processes a rank that decode a stream; 0: the rank itself")
+    checkpoint_minutes: float = Field(15, gt=0, description="minutes between saved states")
+    keep_states: int = Field(2, ge=1, description="saved states kept a cell")
+    max_state_gb: float | None = Field(None, gt=0, description="cap on a cell's saved states; the newest always stays")
+    wandb_project: str | None = Field(None, description="log to Weights & Biases too (needs the package wandb)")
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Processes a node."""
+        return self.tasks_per_node or max(1, self.gpus)
+
+    @property
+    def ranks(self) -> int:
+        """Processes of a job."""
+        return self.nodes * self.ranks_per_node
+
+    @model_validator(mode="after")
+    def _one_rank_a_gpu(self) -> TrainResources:
+        if self.gpus and self.ranks_per_node != self.gpus:
+            raise ValueError(f"tasks_per_node {self.tasks_per_node} with {self.gpus} GPUs a node: one rank a GPU")
+        return self
+
+
+class TrainResourcesOverride(Selector):
+    """Resources of the training jobs that match the selector."""
+
+    train: dict[str, Any] = Field(min_length=1, description="fields of resources.train")
+
+
+class Cluster(Strict):
+    """The machines that the plan's simulated schedule runs on."""
+
+    gpus: int | None = Field(None, ge=1, description="GPUs that the study may use at a time; default: no limit")
+    cores: int | None = Field(None, ge=1, description="CPU cores, for cells without GPUs; default: this machine's")
+    concurrent_jobs: int | None = Field(None, ge=1, description="jobs at a time; default: no limit")
+    time_limit_hours: float | None = Field(None, gt=0, description="of a job; a longer run is cut into slices")
+    queue_wait_hours: float = Field(0.0, ge=0, description="mean wait of a submitted job, exponential")
+    restart_hours: float = Field(0.05, ge=0, description="start-up of a slice: ranks, model, saved state")
+    failures_per_gpu_hour: float = Field(
+        0.0, ge=0, description="failures that end a job; it goes on from its last state"
+    )
+
+
+class Resources(Strict):
+    """Where and how long; never part of a result."""
+
+    train: TrainResources = TrainResources()
+    cluster: Cluster = Cluster()
+    overrides: list[TrainResourcesOverride] = Field([], description="in order: a later one wins")
+
+    def train_of(self, cell: Cell) -> TrainResources:
+        """Resources of a cell's training job: the defaults plus every matching override."""
+        fields = self.train.model_dump(exclude_unset=True)
+        for override in self.overrides:
+            if override.matches(cell):
+                fields.update(override.train)
+        return TrainResources.model_validate(fields)
+
+
+class Budget(Strict):
+    """What the study may cost: a plan beyond it stops before the first job."""
+
+    max_gpu_hours: float | None = Field(None, gt=0, description="of the cells that are still to run, by the estimate")
+    max_storage_gb: float | None = Field(None, gt=0, description="at the peak, by the estimate")
+
+
+class Costs(Strict):
+    """What the plan's estimates start from, beside what runs and pilots have measured."""
+
+    throughput: str | None = Field(
+        None, description="CSV of known speeds, relative to the project folder (docs/plan.md has its columns)"
+    )
+    watts_per_gpu: float | None = Field(None, gt=0, description="with its share of the node; default: by gpu_kind")
+    watts_per_core: float = Field(10.0, gt=0, description="of a CPU core, for cells without GPUs")
