@@ -9,6 +9,7 @@ from pathlib import Path
 from clip_scaling.data.composition import Repeats, write_composed_subset
 from clip_scaling.data.fingerprints import evaluation_fingerprints, read_fingerprints
 from clip_scaling.data.subset import write_subset
+from clip_scaling.data.tar_subset import TarAccess
 from clip_scaling.errors import run_script
 
 
@@ -25,19 +26,22 @@ def main() -> None:
     parser.add_argument("--against", type=int, metavar="BITS", help="largest distance to an image of the sets")
     parser.add_argument("--sets", type=Path, nargs="*", default=[], help="fingerprints.npy of evaluation sets")
     parser.add_argument(
+        "--copy", type=int, metavar="PAIRS", help="out of existing tars into shards of this many; default: list them"
+    )
+    parser.add_argument(
         "--verify", default="{}", help="by subset, how existing tars are held against their hashes: JSON"
     )
     parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
     args = parser.parse_args()
     root = args.output.parent
-    repeats, verify = None, json.loads(args.verify).get(args.name, "sample")
+    repeats, access = None, TarAccess(json.loads(args.verify).get(args.name, "sample"), args.copy)
     if args.fingerprints is not None:
         sets = evaluation_fingerprints(args.sets)
         repeats = Repeats(args.within, args.against, read_fingerprints(args.fingerprints), sets)
     if args.coloured_share is None and repeats is None:
-        write_subset(root, args.name, args.source, args.pairs, verify)
+        write_subset(root, args.name, args.source, args.pairs, access)
     else:
-        write_composed_subset(root, args.name, args.source, args.pairs, args.coloured_share, repeats, verify)
+        write_composed_subset(root, args.name, args.source, args.pairs, args.coloured_share, repeats, access)
 
 
 if __name__ == "__main__":

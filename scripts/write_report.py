@@ -20,7 +20,9 @@ def main() -> None:
     parser.add_argument("--laws", required=True, type=Path, nargs="+", help="law files, most telling first")
     parser.add_argument("--methods", type=json.loads, default={}, help="JSON {source: method} of the headline laws")
     parser.add_argument("--manifests", type=Path, nargs="*", default=[], help="of sources, subsets, evaluation sets")
-    parser.add_argument("--cards", type=Path, nargs="*", default=[], help="data cards, results/data/{data}/card.json")
+    parser.add_argument(
+        "--cards", type=Path, nargs="*", default=[], help="data cards, results/{study}/data/{data}/card.json"
+    )
     parser.add_argument("--learning-curves", type=Path, nargs="?", help="learning_curves.csv: evaluations on the way")
     parser.add_argument("--figures", nargs="*", default=[], choices=list(FIGURE_LABELS), help="figures to show")
     parser.add_argument(

@@ -128,6 +128,7 @@ def change(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("data/Scenes-8K/pairs", "80K", r"data\.Scenes-8K\.pairs: 80K asked, but sources\.scenes\.pairs draws 10K"),
         ("data/Scenes-8K/source", "scnes", r"'scnes' is not one of sources.*scenes"),
         ("data/scenes", {"source": "scenes", "pairs": "1K"}, r"same name"),
+        ("data/Scenes-1K/is_copied", True, r"data\.Scenes-1K\.is_copied: sources\.scenes is of kind procedural"),
         ("study", "../elsewhere", r"study: .*no valid name"),
         ("evaluation/suite", "laptopp", r"laptopp\.yaml: no such file. There are: .*laptop"),
         ("evaluation/suite", "laptop", r"'iconify-icons' is not held out by any source.*scenes-captions"),

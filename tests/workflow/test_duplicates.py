@@ -13,9 +13,11 @@ def test_a_subset_without_repeats_is_made_counted_and_told_on_its_card(make_proj
     study = project.study()
     study["data"]["Clean-300"] = {"source": "scenes", "pairs": 300, "drop_duplicates": {"within": 4, "evaluation": 2}}
     file = project.write(study)
-    project.snakemake("results/data/Clean-300/card.json", "--configfile", file)
+    target = "results/tiny/data/Clean-300/card.json"
+    project.snakemake(target, "--configfile", file)
     home = project.root / "results/data"
-    manifest, card = (json.loads((home / "Clean-300" / name).read_text()) for name in ("manifest.json", "card.json"))
+    manifest = json.loads((home / "Clean-300/manifest.json").read_text())
+    card = json.loads((project.root / target).read_text())
     counts = manifest["counts"]
     assert counts["kept"] == 300 and sum(counts["dropped"].values()) > 0
     assert counts["source"] == counts["kept"] + sum(counts["dropped"].values()) + counts["left_in_source"] == 2000
@@ -29,7 +31,7 @@ def test_a_subset_without_repeats_is_made_counted_and_told_on_its_card(make_proj
     assert np.load(home / "Clean-300/places.npy")[-1] == 300 + sum(counts["dropped"].values()) - 1
     # Another distance chooses anew; the fingerprints stay.
     study["data"]["Clean-300"]["drop_duplicates"] = {"within": None, "evaluation": 0}
-    jobs = project.planned(project.write(study), "results/data/Clean-300/card.json")
+    jobs = project.planned(project.write(study), target)
     assert jobs == {"prepare_subset": 1, "count_duplicates": 1, "data_card": 1}
 
 

@@ -69,6 +69,40 @@ def test_existing_tars_are_indexed_listed_and_trained_on_without_a_copy(make_pro
     # Nor is how they are looked at.
     study["sources"]["web"] |= {"verify": "full", "shard_size": 60}
     assert project.planned(project.write(study), record) == {}
+    # A copy of the pairs is the same data: the same weights come out of it, at any size of its shards.
+    weights = (project.root / record).with_name("checkpoint.pt").read_bytes()
+    study["data"]["Web-100"]["is_copied"] = True
+    file = project.write(study)
+    jobs = project.planned(file, record)
+    assert (jobs["list_subset"], jobs["train"]) == (1, 1) and "prepare_existing" not in jobs
+    project.snakemake(record, "--configfile", file)
+    assert [path.is_symlink() for path in (home / "Web-100/shards").iterdir()] == [False] * 2
+    assert (project.root / record).with_name("checkpoint.pt").read_bytes() == weights
+
+
+@pytest.mark.slow
+def test_an_indexing_spread_over_jobs_gives_the_source_of_one_job(make_project: Any) -> None:
+    manifest = "results/data/web/manifest.json"
+    found = []
+    for jobs in (1, 2):
+        project = make_project()
+        write_tars(project.root / "tars")
+        study = web_study(project)
+        study["sources"]["web"]["index_jobs"] = jobs
+        file = project.write(study)
+        assert project.planned(file, manifest).get("index_tars", 0) == (0 if jobs == 1 else 2)
+        project.snakemake(manifest, "--configfile", file)
+        home = (project.root / manifest).parent
+        found.append({name: (home / name).read_bytes() for name in ("manifest.json", "index.npy", "identities.txt")})
+    assert found[0] == found[1]
+    parts = [read_json(home / f"records/part-{part}-of-2.json") for part in range(2)]
+    assert [(part["tars"], part["pairs"]) for part in parts] == [(2, 120), (1, 60)]
+    # A tar that changes is indexed again in its part alone; more jobs than tars are as many as tars.
+    tar = project.root / "tars/00001.tar"
+    tar.write_bytes(tar.read_bytes() + bytes(10240))
+    assert project.planned(file, manifest) == {"index_tars": 1, "prepare_existing": 1}
+    study["sources"]["web"]["index_jobs"] = 9
+    assert project.planned(project.write(study), manifest) == {"index_tars": 3, "prepare_existing": 1}
 
 
 def test_a_tar_that_is_not_there_is_named_before_anything_runs(make_project: Any) -> None:

@@ -32,9 +32,9 @@ def test_the_page_carries_the_files_that_hold_its_numbers(finished: Any) -> None
 
 def test_the_page_shows_the_data_card_with_its_contact_sheet(finished: Any) -> None:
     page = (finished.root / "results" / "tiny" / "report.html").read_text(encoding="utf-8")
-    sheet = (finished.root / "results" / "data" / "Scenes-1K" / "contact_sheet.png").read_bytes()
+    sheet = (finished.root / "results" / "tiny" / "data" / "Scenes-1K" / "contact_sheet.png").read_bytes()
     assert f'<img src="data:image/png;base64,{base64.b64encode(sheet).decode("ascii")}"' in page
-    card = json.loads((finished.root / "results" / "data" / "Scenes-1K" / "card.json").read_text())
+    card = json.loads((finished.root / "results" / "tiny" / "data" / "Scenes-1K" / "card.json").read_text())
     assert (card["pairs"], card["measured_on_first_pairs"], card["unreadable"]) == (1000, 1000, 0)
 
 

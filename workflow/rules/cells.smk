@@ -123,6 +123,8 @@ def subset_composition(wildcards):
             options.append(f"--within {data.drop_duplicates.within}")
         if data.drop_duplicates.evaluation is not None:
             options.append(f"--against {data.drop_duplicates.evaluation} --sets {' '.join(sets)}")
+    if data.is_copied:
+        options.append(f"--copy {STUDY.sources[data.source].shard_size}")
     return " ".join(options)
 
 

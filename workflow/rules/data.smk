@@ -80,19 +80,19 @@ rule data_card:
     input:
         manifest="results/data/{data}/manifest.json",
         source=source_manifest,
-        duplicates="results/data/{data}/duplicates.json",
+        duplicates=f"{STUDY_DIR}/data/{{data}}/duplicates.json",
     output:
-        card="results/data/{data}/card.json",
+        card=f"{STUDY_DIR}/data/{{data}}/card.json",
         sheet=report(
-            "results/data/{data}/contact_sheet.png",
+            f"{STUDY_DIR}/data/{{data}}/contact_sheet.png",
             caption="../report/contact_sheet.rst",
             category="Data",
             labels={"training set": "{data}"},
         ),
     log:
-        "results/logs/data/{data}/card.log",
+        f"results/logs/{STUDY.study}/data/{{data}}/card.log",
     benchmark:
-        "results/benchmarks/data/{data}/card.tsv"
+        f"results/benchmarks/{STUDY.study}/data/{{data}}/card.tsv"
     message:
         "Write the data card of {wildcards.data}"
     shell:

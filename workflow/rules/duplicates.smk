@@ -50,11 +50,12 @@ rule count_duplicates:
         source=source_fingerprints,
         sets=evaluation_fingerprints,
     output:
-        duplicates="results/data/{data}/duplicates.json",
+        # Of the study, not of the shared data: it follows from the study's evaluation sets.
+        duplicates=f"{STUDY_DIR}/data/{{data}}/duplicates.json",
     log:
-        "results/logs/data/{data}/duplicates.log",
+        f"results/logs/{STUDY.study}/data/{{data}}/duplicates.log",
     benchmark:
-        "results/benchmarks/data/{data}/duplicates.tsv"
+        f"results/benchmarks/{STUDY.study}/data/{{data}}/duplicates.tsv"
     message:
         "Count what {wildcards.data} repeats, of itself and of the evaluation sets"
     shell:

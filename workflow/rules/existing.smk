@@ -2,11 +2,22 @@
 
 from clip_scaling.config import ExistingSource, FolderSource, WebdatasetSource
 from clip_scaling.image_places import folders_of
-from clip_scaling.tar_lists import missing_tars, tars_of
+from clip_scaling.tar_lists import missing_tars, part_of, tars_of
 
 EXISTING = {name: source for name, source in STUDY.sources.items() if isinstance(source, ExistingSource)}
 PLACES = canonical_json({name: source.places() for name, source in EXISTING.items()})
 """By source, for the script's command line: a global, since data that moved are the same data."""
+
+
+def existing_tars(source):
+    """The tars of a source of kind webdataset."""
+    missing = missing_tars(EXISTING[source].tars)
+    if missing:
+        raise refusal(f"sources.{source}.tars: {missing[0]}: no such file. Correct the path, or get the tars.")
+    try:
+        return tars_of(source, EXISTING[source].tars)
+    except ClipScalingError as error:
+        raise WorkflowError(told(error))
 
 
 def existing_files(wildcards):
@@ -19,15 +30,27 @@ def existing_files(wildcards):
         return folders_of(source.path)
     if not isinstance(source, WebdatasetSource):
         return str(Path(source.path).expanduser())
-    missing = missing_tars(source.tars)
-    if missing:
-        raise refusal(
-            f"sources.{wildcards.source}.tars: {missing[0]}: no such file. Correct the path, or get the tars."
-        )
-    try:
-        return [tar.location for tar in tars_of(wildcards.source, source.tars) if not tar.is_remote]
-    except ClipScalingError as error:
-        raise WorkflowError(told(error))
+    return [tar.location for tar in existing_tars(wildcards.source) if not tar.is_remote]
+
+
+def index_parts(wildcards):
+    """What the jobs of a spread indexing say of their parts; nothing where there is one job."""
+    parts = getattr(EXISTING[wildcards.source], "index_jobs", 1)
+    if parts == 1:
+        return []
+    parts = min(parts, len(existing_tars(wildcards.source)))
+    return [f"results/data/{wildcards.source}/records/part-{part}-of-{parts}.json" for part in range(parts)]
+
+
+def part_files(wildcards):
+    tars = part_of(existing_tars(wildcards.source), int(wildcards.part), int(wildcards.parts))
+    return [tar.location for tar in tars if not tar.is_remote]
+
+
+def index_settings(wildcards):
+    """What decides a tar's record beside the tar."""
+    source = EXISTING[wildcards.source]
+    return canonical_json({"caption_key": source.caption_key, "has_images_hashed": bool(source.held_out)})
 
 
 def existing_recipe(wildcards):
@@ -45,6 +68,7 @@ if EXISTING:
     rule prepare_existing:
         input:
             files=existing_files,
+            parts=index_parts,
         output:
             manifest="results/data/{source}/manifest.json",
             attribution="results/data/{source}/ATTRIBUTION.md",
@@ -67,6 +91,37 @@ if EXISTING:
         shell:
             "python scripts/prepare_existing.py --name {wildcards.source} --recipe {params.recipe:q}"
             " --places {PLACES:q} --output {output.manifest} --workers {threads} 2>&1 | tee {log}"
+
+
+if any(isinstance(source, WebdatasetSource) for source in EXISTING.values()):
+
+    rule index_tars:
+        input:
+            files=part_files,
+        output:
+            # Records of tars lie beside it, undeclared on purpose: an indexing that was killed goes on after its last.
+            part="results/data/{source}/records/part-{part}-of-{parts}.json",
+        log:
+            "results/logs/data/{source}/records/part-{part}-of-{parts}.log",
+        benchmark:
+            "results/benchmarks/data/{source}/records/part-{part}-of-{parts}.tsv"
+        wildcard_constraints:
+            source="|".join(map(re.escape, EXISTING)),
+            part="[0-9]+",
+            parts="[0-9]+",
+        priority: DATA_PRIORITY
+        threads: 8
+        resources:
+            mem_mb=4000,
+            runtime=720,
+        params:
+            settings=index_settings,
+        message:
+            "Index part {wildcards.part} of {wildcards.parts} of the tars of source {wildcards.source}"
+        shell:
+            "python scripts/index_tars.py --name {wildcards.source} --settings {params.settings:q} --places {PLACES:q}"
+            " --part {wildcards.part} --parts {wildcards.parts} --output {output.part} --workers {threads}"
+            " 2>&1 | tee {log}"
 
 
 LISTED = {name: data for name, data in STUDY.data.items() if isinstance(EXISTING.get(data.source), WebdatasetSource)}
@@ -99,7 +154,7 @@ if LISTED:
             pairs=subset_pairs,
             composition=subset_composition,
         message:
-            "List subset {wildcards.data}: {params.pairs} pairs in existing tars, which are held against their hashes first"
+            "Prepare subset {wildcards.data}: {params.pairs} pairs in existing tars, which are held against their hashes first"
         shell:
             "python scripts/prepare_subset.py --name {wildcards.data} --source {input.source} --pairs {params.pairs}"
             " {params.composition} --verify {VERIFICATION:q} --output {output.manifest} 2>&1 | tee {log}"

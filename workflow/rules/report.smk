@@ -16,7 +16,7 @@ MANIFESTS = (
     if IS_TRAINED
     else []
 )
-CARDS = expand("results/data/{name}/card.json", name=list(STUDY.data)) if IS_TRAINED else []
+CARDS = expand(f"{STUDY_DIR}/data/{{name}}/card.json", name=list(STUDY.data)) if IS_TRAINED else []
 
 
 def headline_methods(wildcards):

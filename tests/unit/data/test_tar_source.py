@@ -6,12 +6,14 @@ import io
 import json
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import webdataset
 from PIL import Image
 
 from clip_scaling.config import WebdatasetSource
@@ -20,6 +22,7 @@ from clip_scaling.data.pairs import hash_order, order_digest
 from clip_scaling.data.reader import PairReader
 from clip_scaling.data.subset import write_chosen_subset, write_subset
 from clip_scaling.data.tar_source import write_tar_source
+from clip_scaling.data.tar_subset import TarAccess
 from clip_scaling.errors import ClipScalingError, DataError, ManifestError
 from clip_scaling.manifests import read_json, sha256_file
 from clip_scaling.tar_lists import tars_of
@@ -182,16 +185,62 @@ def test_packing_reads_a_list_as_it_reads_shards(tmp_path: Path, tars: Path) -> 
     assert pixels[:, 0, 0, 1].tolist() == numbers
 
 
+@pytest.mark.parametrize("place", ["", "file:"])
+def test_a_copied_subset_has_the_pairs_of_the_list_in_its_order_and_tars_of_its_own(
+    tmp_path: Path, tars: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # of the cache of remote tars
+    source = prepare(tmp_path / "wds", tars, tars=[f"{place}{tars}/{{0..2}}.tar"])
+    for name, access in (("listed", TarAccess()), ("copied", TarAccess(shard_size=4))):
+        write_subset(tmp_path / name, name, source, 11, access)
+    listed, copied = (read_json(tmp_path / name / "manifest.json") for name in ("listed", "copied"))
+    assert [entry["pairs"] for entry in copied["shards"]] == [4, 4, 3]
+    assert (copied["order_digest"], copied["counts"]) == (listed["order_digest"], listed["counts"])
+    shutil.rmtree(tars)
+    reader = PairReader(tmp_path / "copied/manifest.json")
+    found = [reader.read(number) for number in range(11)]
+    reader.close()
+    numbers = sorted(int(identity[-4:]) for identity in expected_order()[:11])
+    assert found == [(image(number), f"caption {number}".encode()) for number in numbers]
+
+
+def test_a_copied_subset_has_captions_out_of_json_as_text_and_keys_that_no_two_tars_share(tmp_path: Path) -> None:
+    for number in range(2):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as tar:
+            metadata = json.dumps({"title": f"caption {number}"}).encode()
+            for extension, content in (("png", image(number)), ("txt", b"not this"), ("json", metadata), ("cls", b"0")):
+                header = tarfile.TarInfo(f"same.{extension}")
+                header.size = len(content)
+                tar.addfile(header, io.BytesIO(content))
+    source = prepare(tmp_path / "wds", tmp_path, caption_key="title")
+    write_subset(tmp_path / "copied", "copied", source, 2, TarAccess(shard_size=10))
+    dataset = webdataset.WebDataset(str(tmp_path / "copied/shards/00000.tar"), shardshuffle=False)
+    samples = [{key: value for key, value in sample.items() if not key.startswith("__url")} for sample in dataset]
+    assert [sample.pop("__key__") for sample in samples] == ["000000000", "000000001"]
+    assert [sample.pop("txt") for sample in samples] == [b"caption 0", b"caption 1"]
+    assert [sample.pop("png") for sample in samples] == [image(0), image(1)]
+    assert all(set(sample) <= {"json", "__local_path__"} for sample in samples)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_tar_that_changed_is_refused_before_its_pairs_are_copied(tmp_path: Path, tars: Path, copied: bool) -> None:
+    source = prepare(tmp_path / "wds", tars)
+    (tars / "1.tar").write_bytes((tars / "1.tar").read_bytes()[:-512])
+    with pytest.raises(ManifestError, match="shards/1.tar: .* bytes"):
+        write_subset(tmp_path / "all", "all", source, 24, TarAccess("size", 4 if copied else None))
+    assert not (tmp_path / "all/manifest.json").exists()
+
+
 @pytest.mark.parametrize("how", ["size", "sample", "full"])
 def test_a_tar_that_changed_since_is_refused_before_a_subset_lists_it(tmp_path: Path, tars: Path, how: str) -> None:
     source = prepare(tmp_path / "wds", tars)
     for path in tars.iterdir():
         path.write_bytes(path.read_bytes()[:-1] + b"x")  # the same size
     if how == "size":
-        write_subset(tmp_path / "Wds-5", "Wds-5", source, 5, how)
+        write_subset(tmp_path / "Wds-5", "Wds-5", source, 5, TarAccess(how))
         (tars / "0.tar").write_bytes(b"")
     with pytest.raises(ManifestError, match="bytes, " if how == "size" else "sha256 differs"):
-        write_subset(tmp_path / "Wds-5", "Wds-5", source, 24, how)
+        write_subset(tmp_path / "Wds-5", "Wds-5", source, 24, TarAccess(how))
 
 
 def test_too_much_damage_ends_preparation_and_names_the_tar(tmp_path: Path, tars: Path) -> None:
@@ -219,7 +268,7 @@ def test_a_tar_that_may_hide_samples_counts_as_full_against_the_threshold(tmp_pa
 
 def test_what_changes_no_data_is_no_part_of_what_is_tracked(tars: Path) -> None:
     plain = recipe(tars)
-    other = recipe(tars, verify="full", shard_size=500, image_size=64, pairs=7)
+    other = recipe(tars, verify="full", shard_size=500, image_size=64, pairs=7, index_jobs=3)
     assert plain.tracked() == other.tracked() != recipe(tars, caption_key="alt").tracked()
 
 

@@ -162,10 +162,10 @@ def test_a_data_card_is_shown_with_its_contact_sheet_and_leads_to_its_files(stud
     card = {"kept": 1234, "licences": ["MIT", "CC-BY-4.0"], "languages": {"Latin": 0.98765}, "owner": None}
     card["duplicates"] = {"near_by_bits": {"0": 4321, "8": None}}
     card |= {"words": {"greatest": 9, "least": 1, "median": 2}, "pairs_of_the_source": {"parsed": 98765}}
-    shown = DataCard("Few", card, "data:image/png;base64,AAAA", "../data/Few/contact_sheet.png")
+    shown = DataCard("Few", card, "data:image/png;base64,AAAA", "data/Few/contact_sheet.png")
     text = render_report(dataclasses.replace(study, cards=[shown]))
     assert '<img src="data:image/png;base64,AAAA" alt="Images drawn at random from Few' in text
-    assert 'href="../data/Few/card.json"' in text and 'href="../data/Few/contact_sheet.png"' in text
+    assert 'href="data/Few/card.json"' in text and 'href="data/Few/contact_sheet.png"' in text
     words = " ".join(" ".join(Page(text).text).split())
     assert "kept 1,234" in words and "licences MIT, CC-BY-4.0" in words
     assert "words least: 1, median: 2, greatest: 9" in words and "98,765" not in words

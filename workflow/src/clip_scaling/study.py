@@ -269,6 +269,11 @@ def _check_names(study: Study) -> list[str]:
                 f"data.{data}.source: {subset.source!r} is not one of sources."
                 + close_matches(subset.source, study.sources)
             )
+        elif subset.is_copied and not isinstance(study.sources[subset.source], WebdatasetSource):
+            problems.append(
+                f"data.{data}.is_copied: sources.{subset.source} is of kind {study.sources[subset.source].kind}, whose "
+                "subsets have shards of their own anyway. Take it out"
+            )
     for name in dict.fromkeys([*study.grid.data, *(extra.data for extra in study.grid.include)]):
         if name not in study.data:
             problems.append(f"grid.data: {name!r} is not a key of data.{close_matches(name, study.data)}")
@@ -460,6 +465,8 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
     problems = []
     name = study.source_of(cell.data)
     source = study.config.sources[name]
+    data = study.config.data[cell.data]
+    tars = source if isinstance(source, WebdatasetSource) and not data.is_copied else None
     try:
         resources = study.config.resources.train_of(cell)
     except ValidationError as error:
@@ -470,10 +477,11 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
             f"{resources.accumulate} micro-batches (resources.train.accumulate)"
         )
     problems += _check_memory(study, cell, recipe, resources)
-    if recipe.trainer != "clip_scaling" and isinstance(source, WebdatasetSource):
+    if recipe.trainer != "clip_scaling" and tars is not None:
         problems.append(
             f"{cell.name}: trainer {recipe.trainer!r} reads whole tars, but {cell.data!r} is a list of pairs in tars "
-            f"that stay as they are (sources.{name}, kind webdataset): use trainer clip_scaling"
+            f"that stay as they are (sources.{name}, kind webdataset): set data.{cell.data}.is_copied, or use trainer "
+            "clip_scaling"
         )
     if recipe.trainer != "clip_scaling" and study.curve_steps(cell):
         problems.append(
@@ -482,8 +490,8 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
     if recipe.precision in ("amp", "tf32") and not resources.gpus:
         problems.append(f"{cell.name}: precision {recipe.precision!r} needs resources.train.gpus; use fp32 or amp_bf16")
     if recipe.readers is not None:
-        # A subset of existing tars has pairs of all of them; any other fills shards one by one.
-        pairs = source.pairs if isinstance(source, WebdatasetSource) else study.config.data[cell.data].pairs
+        # A list of pairs in existing tars has pairs of all of them; any other subset fills shards one by one.
+        pairs = data.pairs if tars is None else tars.pairs
         shards = -(-pairs // source.shard_size)
         if recipe.readers > shards:
             problems.append(f"{cell.name}: {recipe.readers} readers for {shards} shards of {cell.data!r}")

@@ -64,7 +64,9 @@ CELL_COLUMNS = [
     "cell",
     "state",
     "steps",
+    "unique_pairs",
     "samples_seen",
+    "epochs",
     "samples_trained",
     "final_loss",
     "seconds",
@@ -79,12 +81,16 @@ CELL_COLUMNS = [
 
 
 def collect_cells(cells: list[str], folder: Path) -> pd.DataFrame:
-    """One row a cell: how its training ended and what it took. events, attempts: their number."""
+    """One row a cell: how its training ended and what it took.
+
+    epochs: how often it saw each of its unique pairs. events, attempts: their number.
+    """
     rows = []
     for cell in cells:
         record = read_json(folder / "train" / cell / "train.json")
-        counts = {key: len(record[key]) for key in ("events", "attempts")}
-        rows.append({key: record[key] for key in CELL_COLUMNS} | counts)
+        derived: dict[str, Any] = {key: len(record[key]) for key in ("events", "attempts")}
+        derived["epochs"] = round(record["samples_seen"] / record["unique_pairs"], 4)
+        rows.append(record | derived)
     return pd.DataFrame(rows, columns=CELL_COLUMNS)
 
 

@@ -60,6 +60,11 @@ def tars_of(name: str, patterns: Sequence[str]) -> list[Tar]:
     raise ConfigError(f"sources.{name}.tars: two tars have the same path on different hosts. Make a source of either")
 
 
+def part_of(tars: Sequence[Tar], part: int, parts: int) -> Sequence[Tar]:
+    """What job `part` (from 0) of `parts` indexes: every so many, since tars of one folder may be alike in size."""
+    return tars[part::parts]
+
+
 def _expanded(patterns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     for pattern in patterns:
         # A pipe is a command for a shell: its braces are the shell's.

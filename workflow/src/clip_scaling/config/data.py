@@ -49,6 +49,11 @@ class Data(Strict):
         None,
         description="leave out repeats, and take the first `pairs` pairs of what is left; {}: at the default distances",
     )
+    is_copied: bool = Field(
+        False,
+        description="webdataset sources: copy the pairs into shards of their own, of the source's shard_size, instead "
+        "of a list of places: for tars that are far away or on slow disks. Training comes to the same weights",
+    )
     distribution: Name | None = Field(
         None,
         description="training distribution, the tables' `source`: each has laws of its own, and laws are compared pair "

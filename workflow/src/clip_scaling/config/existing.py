@@ -43,19 +43,24 @@ class WebdatasetSource(ExistingSource):
     """Existing webdataset tars, indexed where they lie and never rewritten."""
 
     _PLACES = {"tars"}
-    _UNTRACKED = ExistingSource._UNTRACKED | {"image_size", "shard_size", "verify"}
+    _UNTRACKED = ExistingSource._UNTRACKED | {"image_size", "shard_size", "verify", "index_jobs"}
     kind: Literal["webdataset"]
     tars: list[str] = Field(
         min_length=1,
         description="paths, globs, URLs or pipe: commands; {00000..00127} stands for a range",
     )
     caption_key: str | None = Field(None, description="of the .json member; null: the caption is the .txt member")
+    index_jobs: int = Field(
+        1, ge=1, description="jobs that the indexing is spread over, each with an equal part of the tars"
+    )
     verify: Literal["size", "sample", "full"] = Field(
         "sample",
         description="tars that are held against their sha256 before a subset lists them: none, one in twenty, all; "
         "sizes always are, and again when training starts",
     )
-    shard_size: int = Field(10_000, ge=10, description="pairs a tar, as expected: for the plan")
+    shard_size: int = Field(
+        10_000, ge=10, description="pairs a tar, as expected, for the plan; and of shards that subsets are copied into"
+    )
 
 
 MEASURED_COLUMNS = ("width", "height", "aspect_ratio", "image_bytes")

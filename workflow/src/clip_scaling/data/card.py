@@ -88,10 +88,10 @@ def write_card(root: Path, data_manifest: Path, source_manifest: Path, duplicate
 def _sample(subset: Mapping[str, Any]) -> tuple[Sequence[int], set[int] | None]:
     """Pairs to measure, and which of them may be shown (None: any, the first ones).
 
-    A list into existing tars stands tar by tar, not in hash order: its sample is drawn, always the same one.
+    A subset of existing tars stands tar by tar, not in hash order: its sample is drawn, always the same one.
     """
     sampled = min(SAMPLE_PAIRS, subset["pairs"])
-    if not subset.get("is_in_place"):
+    if not subset.get("is_in_place") and not subset.get("is_copied"):
         return range(sampled), None
     drawn = np.random.default_rng(0).choice(subset["pairs"], sampled, replace=False).tolist()
     return sorted(drawn), set(drawn[: SHEET_SIDE**2])

@@ -23,6 +23,7 @@ from .duplicates import REASONS, reasons_to_leave
 from .reader import PairReader, UnreadablePair, decode_image
 from .shards import read_manifest
 from .subset import write_chosen_subset
+from .tar_subset import AS_LISTS, TarAccess
 from .verify import verify_shards
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def write_composed_subset(
     pairs: int,
     coloured_share: float | None = None,
     repeats: Repeats | None = None,
-    verify: str = "sample",
+    access: TarAccess = AS_LISTS,
 ) -> None:
     """Write under root the first `pairs` pairs of a source that are no repeats, `coloured_share` of them coloured.
 
@@ -139,4 +140,4 @@ def write_composed_subset(
     about["counts"] |= {"source": source["pairs"], "kept": pairs, "left_in_source": left}
     if repeats is not None:
         about["counts"]["dropped"] = dropped
-    write_chosen_subset(root, name, source_manifest, places, about, verify)
+    write_chosen_subset(root, name, source_manifest, places, about, access)

@@ -63,15 +63,20 @@ class PairReader:
 
     def read(self, number: int) -> tuple[bytes, bytes]:
         """Encoded image and caption (UTF-8) of a pair. UnreadablePair, or DataError where its whole shard is gone."""
+        extension, caption, found = self.read_sample(number)
+        return found[extension], caption
+
+    def read_sample(self, number: int) -> tuple[str, bytes, dict[str, bytes]]:
+        """(extension of the image, caption, all members by extension) of a pair; errors as of `read`."""
         found = self.read_members(number)
         where = f"{self.shards[int(self.index[number]['shard'])]['path']}, pair {number}"
-        image = next((found[extension] for extension in IMAGE_EXTENSIONS if extension in found), None)
+        image = next((extension for extension in IMAGE_EXTENSIONS if extension in found), None)
         caption = found.get("txt")
         if self.caption_key is not None:
             caption = caption_in_json(found.get("json", b""), self.caption_key)
         if image is None or caption is None:
             raise UnreadablePair(f"{where}: {'an image' if image is None else 'a caption'} is missing")
-        return image, caption
+        return image, caption, found
 
     def read_members(self, number: int) -> dict[str, bytes]:
         """All members of a pair by extension. UnreadablePair, or DataError where its whole shard is gone."""

@@ -11,12 +11,12 @@ import numpy as np
 
 from ..errors import DataError
 from ..manifests import atomic_path, describe_file, verify_files, write_json
-from .listed_subset import write_listed_subset
 from .pairs import order_digest
 from .shards import INDEX_DTYPE, clear, copy_prefix, link_or_copy, read_manifest, shard_name, write_index
+from .tar_subset import AS_LISTS, TarAccess, write_tar_subset
 
 
-def write_subset(root: Path, name: str, source_manifest: Path, pairs: int, verify: str = "sample") -> None:
+def write_subset(root: Path, name: str, source_manifest: Path, pairs: int, access: TarAccess = AS_LISTS) -> None:
     """Write the first `pairs` pairs of a source under root: whole shards are linked, the last one is cut.
 
     DataError where the source has fewer pairs; ManifestError where a shard it needs differs from its manifest.
@@ -29,7 +29,7 @@ def write_subset(root: Path, name: str, source_manifest: Path, pairs: int, verif
         )
     if source.get("is_in_place"):
         counts = {"source": source["pairs"], "kept": pairs, "left_in_source": source["pairs"] - pairs}
-        write_listed_subset(root, name, source_manifest, None, {"counts": counts, "pairs": pairs}, verify)
+        write_tar_subset(root, name, source_manifest, None, {"counts": counts, "pairs": pairs}, access)
         return
     identities = _begin(root, source, source_manifest)[:pairs]
     index = np.load(home / "index.npy")[:pairs]
@@ -50,7 +50,12 @@ def write_subset(root: Path, name: str, source_manifest: Path, pairs: int, verif
 
 
 def write_chosen_subset(
-    root: Path, name: str, source_manifest: Path, places: np.ndarray, about: Mapping[str, Any], verify: str = "sample"
+    root: Path,
+    name: str,
+    source_manifest: Path,
+    places: np.ndarray,
+    about: Mapping[str, Any],
+    access: TarAccess = AS_LISTS,
 ) -> None:
     """Write pairs of a source, chosen by their places in it, under root: shards of its size, filled in order.
 
@@ -59,7 +64,7 @@ def write_chosen_subset(
     """
     source, home = read_manifest(source_manifest, "source"), source_manifest.parent
     if source.get("is_in_place"):
-        write_listed_subset(root, name, source_manifest, places, {**about, "pairs": len(places)}, verify)
+        write_tar_subset(root, name, source_manifest, places, {**about, "pairs": len(places)}, access)
         return
     identities = _begin(root, source, source_manifest)
     rows = np.load(home / "index.npy", mmap_mode="r")[places]

@@ -56,13 +56,12 @@ class _Group:
 
     key: bytes
     start: int
-    end: int
     is_by_damage: bool
+    end: int = 0
     extensions: set[str] = field(default_factory=set)
     image_bytes: int | None = None
     image: int = 0
-    text: bytes | None = None
-    metadata: bytes | None = None
+    caption: bytes | None = None
     is_cut: bool = False
 
 
@@ -82,7 +81,7 @@ def index_tar(stream: BinaryIO, prefix: str, caption_key: str | None, has_images
     head = f"{prefix}:".encode()
     lost: Counter[str] = Counter()
     seen: dict[bytes, tuple[str, set[str]]] = {}  # outcome of the key's first group ("" = usable), its extensions
-    for group in _groups(walk, has_images_hashed):
+    for group in _groups(walk, "txt" if caption_key is None else "json", has_images_hashed):
         caption, reason = _outcome(group, caption_key)
         before = seen.get(group.key)
         if before is None:
@@ -121,46 +120,53 @@ def index_tar(stream: BinaryIO, prefix: str, caption_key: str | None, has_images
     return TarContent(samples, bytes(lines), counts, walk.problems, size, sha256)
 
 
-def _groups(walk: TarWalk, has_images_hashed: bool) -> Iterator[_Group]:
+def _groups(walk: TarWalk, caption: str, has_images_hashed: bool) -> Iterator[_Group]:
+    """caption: extension of the member that is kept for it."""
     group: _Group | None = None
-    for name, start, content, size, is_after_damage in walk:
-        split = _split(name)
-        if split is None:
-            if group is not None and is_after_damage:
-                group.is_by_damage = True
+    prefix, last = b"", (0, 0)  # of the group: what its members' names begin with; place and size of its last one
+    for members, is_after_damage in walk:
+        is_cut_inside = walk.is_cut_inside
+        for name, start, content, size in members:
+            is_by_damage, is_after_damage = is_after_damage, False
+            if group is not None and name.startswith(prefix) and b"/" not in (rest := name[len(prefix) :]):
+                key, extension = group.key, _extension(rest)
+            elif (split := _split(name)) is not None:
+                key, extension = split
+            else:
+                if group is not None and is_by_damage:
+                    group.is_by_damage, group.end = True, walk.end(*last)
+                    yield group
+                    group = None
+                continue
+            if group is not None and (key != group.key or extension in group.extensions or is_by_damage):
+                # What a damaged header hid may have been of the sample before it or of the one after.
+                group.is_by_damage = group.is_by_damage or is_by_damage
+                group.end = walk.end(*last)
                 yield group
                 group = None
-            continue
-        key, extension = split
-        if group is not None and (key != group.key or extension in group.extensions or is_after_damage):
-            # What a damaged header hid may have been of the sample before it or of the one after.
-            group.is_by_damage = group.is_by_damage or is_after_damage
-            yield group
-            group = None
-        if group is None:
-            group = _Group(key, start, start, is_after_damage)
-        if walk.is_cut_inside:
-            group.is_cut = True
-            break
-        group.extensions.add(extension)
-        group.end = walk.end(content, size)
-        if extension in IMAGE_EXTENSIONS:
-            group.image_bytes = group.image_bytes or size
-            if has_images_hashed:
-                group.image = group.image or first_bits(walk.content(content, size))
-        elif extension == "txt":
-            group.text = walk.content(content, size)
-        elif extension == "json":
-            group.metadata = walk.content(content, size)
+            if group is None:
+                group, prefix = _Group(key, start, is_by_damage), key + b"."
+            if is_cut_inside:
+                group.is_cut = True
+                break
+            group.extensions.add(extension)
+            last = content, size
+            if extension == caption:
+                group.caption = walk.content(content, size)
+            elif extension in IMAGE_EXTENSIONS:
+                group.image_bytes = group.image_bytes or size
+                if has_images_hashed:
+                    group.image = group.image or first_bits(walk.content(content, size))
     if group is not None:
         group.is_by_damage = group.is_by_damage or walk.ends_in_damage
         group.is_cut = group.is_cut or (not walk.ends_in_damage and "cut" in walk.problems)
+        group.end = walk.end(*last) if group.extensions else group.start
         yield group
 
 
 def _split(name: bytes) -> tuple[bytes, str] | None:
     """(key, extension) in webdataset's sense; None for what it skips."""
-    if name.startswith(b"./"):
+    while name.startswith(b"./"):
         name = name[2:]
     last = name.rfind(b"/") + 1
     dot = name.find(b".", last)
@@ -178,12 +184,12 @@ def _outcome(group: _Group, caption_key: str | None) -> tuple[bytes, str]:
     """The caption and "", or why the sample cannot be used."""
     if b"\n" in group.key or b"\r" in group.key or not _is_utf8(group.key):
         return b"", "key_not_text"
-    caption, reason = group.text, "no_caption"
+    caption = group.caption
     if caption_key is not None:
-        caption, reason = _from_json(group.metadata, caption_key)
+        caption = caption_in_json(caption or b"{}", caption_key)
     if group.image_bytes is None or caption is None:
         # A hidden member is the likelier reason for what is missing beside damage.
-        missing = "no_image" if group.image_bytes is None else reason
+        missing = "no_image" if group.image_bytes is None else "no_caption"
         return b"", "cut" if group.is_cut else "damaged_header" if group.is_by_damage else missing
     if not group.image_bytes:
         return b"", "empty_image"
@@ -192,11 +198,6 @@ def _outcome(group: _Group, caption_key: str | None) -> tuple[bytes, str]:
     if not caption.strip():
         return b"", "empty_caption"
     return caption, ""
-
-
-def _from_json(content: bytes | None, key: str) -> tuple[bytes | None, str]:
-    caption = caption_in_json(content or b"{}", key)
-    return caption, "" if caption is not None else "no_caption"
 
 
 def _is_utf8(content: bytes) -> bool:

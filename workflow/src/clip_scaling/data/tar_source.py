@@ -17,7 +17,7 @@ from ..config import WebdatasetSource
 from ..errors import DataError
 from ..manifests import describe_file, write_json, write_text
 from ..tar_lists import Tar
-from .reader import IMAGE_EXTENSIONS, PairReader
+from .reader import PairReader
 from .shards import clear, symlink, write_tar
 from .tar_index import TarContent, losses
 from .tar_join import JoinedTars, join_records, retrieval_pairs, write_ordered
@@ -172,9 +172,8 @@ def _write_held_out(
         reader = PairReader.of_rows(root / "manifest.json", manifest, index[rows])
         samples = []
         for number in range(len(rows)):
-            image, caption = reader.read(number)
-            extension = next(name for name in IMAGE_EXTENSIONS if name in reader.read_members(number))
-            samples.append((f"{number:06d}", {extension: image, "txt": caption}))
+            extension, caption, found_in_tar = reader.read_sample(number)
+            samples.append((f"{number:06d}", {extension: found_in_tar[extension], "txt": caption}))
         reader.close()
         path = f"held_out/{key}.tar"
         write_tar(root / path, samples)

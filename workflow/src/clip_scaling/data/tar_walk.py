@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+from bisect import bisect_left
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,13 +28,14 @@ _EXTENDED = b"xgLK"
 _ZEROS = bytes(BLOCK)
 
 
-Member = tuple[bytes, int, int, int, bool]
-"""A regular file in a tar: its name; offsets of its first header and of its content; its size; and whether a header
-between it and the member before it could not be read. A plain tuple: there are three for each small image."""
+Member = tuple[bytes, int, int, int]
+"""A regular file in a tar: its name; offsets of its first header and of its content; its size. A plain tuple: there are
+three for each small image."""
 
 
 class TarWalk:
-    """Iterates the regular files of a tar. Afterwards `problems` says what is wrong with it as a whole:
+    """Iterates the regular files of a tar, a buffer's at a time: (members, whether a header between the first of them
+    and the member before it could not be read). Afterwards `problems` says what is wrong with it as a whole:
 
     empty (not one byte), not_a_tar (no valid header in it), damaged_header (one does not fit its checksum; the walk
     goes on at the next that does), zeros_inside (empty blocks, which end a tar, and then more than these; likewise),
@@ -49,7 +51,7 @@ class TarWalk:
         self.is_cut_inside = False
 
     def content(self, offset: int, size: int) -> bytes:
-        """Content of the member that the iteration has just given."""
+        """Content of one of the members that the iteration has just given."""
         return self._blocks.content(offset, size)
 
     def end(self, offset: int, size: int) -> int:
@@ -60,17 +62,16 @@ class TarWalk:
         """Read what follows the end; (bytes, sha256) of the whole stream."""
         return self._blocks.finish()
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[tuple[list[Member], bool]]:
         blocks, is_after_damage = self._blocks, False
         at = 0
         while blocks.fill(at, at + BLOCK):
             walk = _walk(blocks, at)
             good = _good_headers(blocks.buffer, walk)
-            for number, name, start, content, size in walk.files:
-                if number >= good:
-                    break
-                self._found += 1
-                yield name, start, content, size, is_after_damage
+            members = walk.files[: bisect_left(walk.numbers, good)]
+            if members:
+                self._found += len(members)
+                yield members, is_after_damage
                 is_after_damage = False
             is_bad = good < len(walk.headers) or walk.stop == "bad"
             if is_bad or walk.stop == "end":
@@ -95,9 +96,9 @@ class TarWalk:
             else:  # the tar ends inside a member
                 self._note("cut")
                 self._found += 1
-                name, start, content, size = walk.pending
+                _, _, content, size = walk.pending
                 self.is_cut_inside = content + size > blocks.end
-                yield name, start, content, size, is_after_damage
+                yield [walk.pending], is_after_damage
                 return
         self._note("empty" if not blocks.end else "cut" if self._found else "not_a_tar")
 
@@ -152,18 +153,19 @@ class HashedBlocks:
 
 @dataclass
 class _Walk:
-    """What a buffer holds, checksums unseen. headers: their offsets in it.
+    """What a buffer holds, checksums unseen. headers: their offsets in it. numbers: of each file's last header.
 
-    files: (number of its last header, name, offset of its first header, of its content, size) of each. stop: more, end
-    (an empty block) or bad. at: where it goes on, once the buffer holds all `upto`. pending: the file that needs it.
+    stop: more, end (an empty block) or bad. at: where it goes on, once the buffer holds all `upto`. pending: the file
+    that needs it.
     """
 
     headers: list[int] = field(default_factory=list)
-    files: list[tuple[int, bytes, int, int, int]] = field(default_factory=list)
+    files: list[Member] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
     stop: str = "more"
     at: int = 0
     upto: int = 0
-    pending: tuple[bytes, int, int, int] | None = None
+    pending: Member | None = None
 
 
 def _walk(blocks: HashedBlocks, at: int) -> _Walk:
@@ -171,7 +173,7 @@ def _walk(blocks: HashedBlocks, at: int) -> _Walk:
     buffer, base = blocks.buffer, blocks.start
     end, place = len(buffer), at - base  # from here on, offsets in the buffer
     walk = _Walk()
-    headers, files = walk.headers, walk.files
+    headers, files, numbers = walk.headers, walk.files, walk.numbers
     start: int | None = None
     long_name: bytes | None = None
     long_size: int | None = None
@@ -218,7 +220,8 @@ def _walk(blocks: HashedBlocks, at: int) -> _Walk:
                     walk.pending = name, first, base + content, size
                     content = following
                     break
-                files.append((len(headers) - 1, name, first, base + content, size))
+                numbers.append(len(headers) - 1)
+                files.append((name, first, base + content, size))
             start = long_name = long_size = None
         place = following
     walk.at = base + (place if start is None else start)

@@ -106,7 +106,7 @@ def _subsets(study: ResolvedStudy) -> Stage:
     total, files = 0.0, 0
     for data in study.config.data.values():
         source = study.config.sources[data.source]
-        if isinstance(source, WebdatasetSource):
+        if isinstance(source, WebdatasetSource) and not data.is_copied:
             total += data.pairs * 20
             files += -(-source.pairs // source.shard_size) + 2
             continue

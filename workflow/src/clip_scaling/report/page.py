@@ -35,7 +35,7 @@ from .summary import (
 
 @dataclass(frozen=True)
 class DataCard:
-    """card: content of results/data/{name}/card.json. sheet: contact sheet as a data: address, empty where it is too
+    """card: content of data/{name}/card.json of the study. sheet: contact sheet as a data: address, empty if it is too
     large for the page; sheet_file: where it lies, empty where there is none."""
 
     name: str

@@ -27,7 +27,7 @@ class Inputs:
     """Where a study's files are, beside those at fixed places in its folder, and how it is called.
 
     folder: results/{study}. methods: headline method by source. laws: law files, most telling first. manifests: of
-    sources, subsets, evaluation sets. cards: results/data/{data}/card.json. points: learning_curves.csv, where cells
+    sources, subsets, evaluation sets. cards: {folder}/data/{data}/card.json. points: learning_curves.csv, where cells
     are evaluated on their way. figures: keys of page.FIGURE_LABELS that were drawn. single_figures: (dataset, metric)
     of laws that have a figure of their own. released: the folder of released tables where the cells were trained
     elsewhere, None where they were trained here.
@@ -132,5 +132,5 @@ def _card(path: Path) -> DataCard:
         path.parent.name,
         card,
         f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}" if shown else "",
-        f"../data/{path.parent.name}/contact_sheet.png" if content else "",
+        f"data/{path.parent.name}/contact_sheet.png" if content else "",
     )
