@@ -33,6 +33,7 @@ include: "workflow/rules/common.smk"
 if IS_TRAINED:
 
     include: "workflow/rules/cells.smk"
+    include: "workflow/rules/resources.smk"
     include: "workflow/rules/plan.smk"
     include: "workflow/rules/data.smk"
     include: "workflow/rules/duplicates.smk"

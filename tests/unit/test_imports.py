@@ -7,7 +7,7 @@ import pytest
 
 LIGHT = {
     *("grid", "counts", "manifests", "errors", "compute", "study", "config_docs", "provenance"),
-    *("expressions", "url_lists", "tar_lists", "image_places"),
+    *("study_checks", "expressions", "url_lists", "tar_lists", "image_places"),
 }
 HEAVY = {"torch", "torchvision", "open_clip", "clip_benchmark", "webdataset"}
 SLOW = HEAVY | {"numpy", "pandas", "scipy", "matplotlib", "altair", "snakemake"}

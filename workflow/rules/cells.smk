@@ -1,13 +1,11 @@
-"""The cells of a trained study, and the functions that rules ask for paths, params and resources."""
+"""The cells of a trained study, and what rules ask of them: inputs, params, priorities."""
 
 from types import SimpleNamespace
 
 from clip_scaling.compute import gmacs_per_sample
-from clip_scaling.config import PACKED_FORMAT, RECIPE_VERSION, ExistingSource, IconifySource, UrlListSource
+from clip_scaling.config import RECIPE_VERSION
 from clip_scaling.counts import format_count
 from clip_scaling.grid import Cell, trunk_name
-from clip_scaling.study import close_matches, trunk_recipe
-from snakemake_executor_plugin_submitit.launch import launcher
 
 CELLS = list(RESOLVED.cells)
 
@@ -46,105 +44,6 @@ def cells_config(wildcards):
     return canonical_json(
         STUDY.model_dump(mode="json", include={"study", "sources", "data", "grid", "recipe", "evaluation"})
     )
-
-
-# ---------------------------------------------------------------- data
-
-
-MADE_SOURCES = [name for name, source in STUDY.sources.items() if not isinstance(source, ExistingSource)]
-"""For existing.smk's sources prepare_source is no second choice: Snakemake would take it where their files are missing."""
-
-
-def archive_path(source):
-    """Where a source's archive lies: the path in the config, or the file that `fetch_source` writes."""
-    if not isinstance(source, IconifySource):
-        return []
-    return source.path or f"results/data/downloads/iconify-json-{source.version}.tgz"
-
-
-def source_archive(wildcards):
-    return archive_path(STUDY.sources[wildcards.source])
-
-
-def fetched_source(wildcards):
-    """The source whose archive has this version."""
-    return next(s for s in STUDY.sources.values() if isinstance(s, IconifySource) and s.version == wildcards.version)
-
-
-def archive_sha256(wildcards):
-    return fetched_source(wildcards).sha256
-
-
-def source_recipe(wildcards):
-    """All of a source's settings but the place of its archive, which is known by its hash."""
-    source = STUDY.sources[wildcards.source]
-    return canonical_json(source.model_dump(exclude={"path"}))
-
-
-def source_manifest(wildcards):
-    return f"results/data/{RESOLVED.source_of(wildcards.data)}/manifest.json"
-
-
-def data_tokenizer(wildcards):
-    return f"results/data/{RESOLVED.source_of(wildcards.data)}/tokenizer/merges.txt.gz"
-
-
-def subset_pairs(wildcards):
-    return STUDY.data[wildcards.data].pairs
-
-
-def evaluation_fingerprints(wildcards):
-    return [f"results/data/eval-{dataset}/fingerprints.npy" for dataset in EVALUATION_SETS]
-
-
-def source_fingerprints(wildcards):
-    return f"results/data/{RESOLVED.source_of(wildcards.data)}/fingerprints.npy"
-
-
-def subset_fingerprints(wildcards):
-    """What a subset without repeats is chosen by; nothing for a subset of pairs as they come."""
-    drop = STUDY.data[wildcards.data].drop_duplicates
-    if drop is None:
-        return []
-    return [
-        source_fingerprints(wildcards),
-        *(evaluation_fingerprints(wildcards) if drop.evaluation is not None else []),
-    ]
-
-
-def subset_composition(wildcards):
-    """Options of the script: in one param, so that a study without them has the command it always had."""
-    data = STUDY.data[wildcards.data]
-    options = [] if data.coloured_share is None else [f"--coloured-share {data.coloured_share}"]
-    if data.drop_duplicates is not None:
-        source, *sets = subset_fingerprints(wildcards)
-        options.append(f"--fingerprints {source}")
-        if data.drop_duplicates.within is not None:
-            options.append(f"--within {data.drop_duplicates.within}")
-        if data.drop_duplicates.evaluation is not None:
-            options.append(f"--against {data.drop_duplicates.evaluation} --sets {' '.join(sets)}")
-    if data.is_copied:
-        options.append(f"--copy {STUDY.sources[data.source].shard_size}")
-    return " ".join(options)
-
-
-def evaluation_source(wildcards):
-    """The source that holds the set out; none for a set from outside."""
-    if RESOLVED.evaluation_sets[wildcards.dataset].origin != "held_out":
-        return []
-    return f"results/data/{RESOLVED.hold_out(wildcards.dataset)[0]}/manifest.json"
-
-
-def evaluation_origin(wildcards):
-    return RESOLVED.evaluation_sets[wildcards.dataset].origin
-
-
-def evaluation_set(wildcards):
-    """Key of the source's held-out sets; the folder of a webdataset; the name of any other."""
-    entry = RESOLVED.evaluation_sets[wildcards.dataset]
-    if entry.origin == "held_out":
-        return RESOLVED.hold_out(wildcards.dataset)[1]
-    return str(RESOLVED.suite.folder_of(entry)) if entry.origin in ("idx", "webdataset") else wildcards.dataset
 
 
 # ---------------------------------------------------------------- cells
@@ -267,7 +166,7 @@ def trunk_recipe_params(wildcards):
     cell = trunk_cell(wildcards)
     return canonical_json(
         {
-            "recipe": trunk_recipe(RESOLVED.recipe(cell)),
+            "recipe": RESOLVED.recipe(cell).of_trunk(),
             "model_config": RESOLVED.models[cell.model],
             "recipe_version": RECIPE_VERSION,
         }
@@ -312,52 +211,7 @@ def state_name(wildcards):
     return state_run(wildcards)[1]
 
 
-# ---------------------------------------------------------------- resources
-
-
-TRAIN_RESOURCES = canonical_json(STUDY.resources.model_dump(mode="json", exclude_unset=True))
-"""For the scripts' command lines: a global, since resources among a rule's params would retrain what they change."""
-
-
-def cell_resources(wildcards):
-    """Resources of the cell, the sweep's cell or the trunk that a job trains."""
-    if hasattr(wildcards, "trunk"):
-        return STUDY.resources.train_of(trunk_cell(wildcards))
-    return STUDY.resources.train_of(SWEEP_CELLS.get(wildcards.cell) or study_cell(wildcards.cell))
-
-
-def train_threads(wildcards):
-    """CPU cores a node: Snakemake counts a job's on one."""
-    resources = cell_resources(wildcards)
-    return resources.threads * resources.ranks_per_node
-
-
-def train_mem_mb(wildcards):
-    return cell_resources(wildcards).mem_mb
-
-
-def train_runtime(wildcards):
-    return cell_resources(wildcards).runtime_minutes
-
-
-def train_nodes(wildcards):
-    return cell_resources(wildcards).nodes
-
-
-def train_gpus(wildcards):
-    """GPUs of the whole job, on all its nodes."""
-    resources = cell_resources(wildcards)
-    return resources.gpus * resources.nodes
-
-
-def train_tasks_per_node(wildcards):
-    return cell_resources(wildcards).ranks_per_node
-
-
-def train_launcher(wildcards):
-    """What starts the ranks: nothing for one, else srun in a Slurm allocation or local processes."""
-    resources = cell_resources(wildcards)
-    return launcher(resources.nodes, resources.ranks_per_node)
+# ---------------------------------------------------------------- params and priorities
 
 
 def recipe_params(cell, **changes):

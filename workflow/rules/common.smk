@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 try:
     from clip_scaling.config import PublishedStudy
-    from clip_scaling.errors import ClipScalingError, entry, told
+    from clip_scaling.errors import ClipScalingError, close_matches, entry, told
     from clip_scaling.manifests import canonical_json
     from clip_scaling.study import ResolvedStudy, load_any_study
 except ModuleNotFoundError as error:

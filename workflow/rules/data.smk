@@ -4,6 +4,106 @@ Shards, arrays and images are undeclared on purpose: Snakemake deletes declared 
 is written last and lists them with size and sha256.
 """
 
+from clip_scaling.config import PACKED_FORMAT, ExistingSource, IconifySource
+
+MADE_SOURCES = [name for name, source in STUDY.sources.items() if not isinstance(source, ExistingSource)]
+"""For existing.smk's sources prepare_source is no second choice: Snakemake would take it where their files are missing."""
+
+
+def archive_path(source):
+    """Where a source's archive lies: the path in the config, or the file that `fetch_source` writes."""
+    if not isinstance(source, IconifySource):
+        return []
+    return source.path or f"results/data/downloads/iconify-json-{source.version}.tgz"
+
+
+def source_archive(wildcards):
+    return archive_path(STUDY.sources[wildcards.source])
+
+
+def fetched_source(wildcards):
+    """The source whose archive has this version."""
+    return next(s for s in STUDY.sources.values() if isinstance(s, IconifySource) and s.version == wildcards.version)
+
+
+def archive_sha256(wildcards):
+    return fetched_source(wildcards).sha256
+
+
+def source_recipe(wildcards):
+    """All of a source's settings but the place of its archive, which is known by its hash."""
+    source = STUDY.sources[wildcards.source]
+    return canonical_json(source.model_dump(exclude={"path"}))
+
+
+def source_manifest(wildcards):
+    return f"results/data/{RESOLVED.source_of(wildcards.data)}/manifest.json"
+
+
+def data_tokenizer(wildcards):
+    return f"results/data/{RESOLVED.source_of(wildcards.data)}/tokenizer/merges.txt.gz"
+
+
+def subset_pairs(wildcards):
+    return STUDY.data[wildcards.data].pairs
+
+
+def evaluation_fingerprints(wildcards):
+    return [f"results/data/eval-{dataset}/fingerprints.npy" for dataset in EVALUATION_SETS]
+
+
+def source_fingerprints(wildcards):
+    return f"results/data/{RESOLVED.source_of(wildcards.data)}/fingerprints.npy"
+
+
+def subset_fingerprints(wildcards):
+    """What a subset without repeats is chosen by; nothing for a subset of pairs as they come."""
+    drop = STUDY.data[wildcards.data].drop_duplicates
+    if drop is None:
+        return []
+    return [
+        source_fingerprints(wildcards),
+        *(evaluation_fingerprints(wildcards) if drop.evaluation is not None else []),
+    ]
+
+
+def subset_composition(wildcards):
+    """Options of the script: in one param, so that a study without them has the command it always had."""
+    data = STUDY.data[wildcards.data]
+    options = [] if data.coloured_share is None else [f"--coloured-share {data.coloured_share}"]
+    if data.drop_duplicates is not None:
+        source, *sets = subset_fingerprints(wildcards)
+        options.append(f"--fingerprints {source}")
+        if data.drop_duplicates.within is not None:
+            options.append(f"--within {data.drop_duplicates.within}")
+        if data.drop_duplicates.evaluation is not None:
+            options.append(f"--against {data.drop_duplicates.evaluation} --sets {' '.join(sets)}")
+    if data.is_copied:
+        options.append(f"--copy {STUDY.sources[data.source].shard_size}")
+    return " ".join(options)
+
+
+def evaluation_source(wildcards):
+    """The source that holds the set out; none for a set from outside."""
+    if RESOLVED.evaluation_sets[wildcards.dataset].origin != "held_out":
+        return []
+    return f"results/data/{RESOLVED.hold_out(wildcards.dataset)[0]}/manifest.json"
+
+
+def evaluation_origin(wildcards):
+    return RESOLVED.evaluation_sets[wildcards.dataset].origin
+
+
+def evaluation_set(wildcards):
+    """Key of the source's held-out sets; the folder of a webdataset; the name of any other."""
+    entry = RESOLVED.evaluation_sets[wildcards.dataset]
+    if entry.origin == "held_out":
+        return RESOLVED.hold_out(wildcards.dataset)[1]
+    return str(RESOLVED.suite.folder_of(entry)) if entry.origin in ("idx", "webdataset") else wildcards.dataset
+
+
+# ---------------------------------------------------------------- rules
+
 
 rule fetch_source:
     output:

@@ -3,6 +3,7 @@
 A part's images and tables lie beside its records, undeclared on purpose: a rerun asks only for what is not there.
 """
 
+from clip_scaling.config import UrlListSource
 from clip_scaling.url_lists import parts_of
 
 try:

@@ -5,10 +5,11 @@ Each class has an entry of its name in docs/errors.md, and what a user sees of a
 
 from __future__ import annotations
 
+import difflib
 import errno
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class ClipScalingError(Exception):
@@ -76,3 +77,10 @@ def run_script(main: Callable[[], None]) -> None:
             "free some space (or point results/ at a larger disk) and run the same command again."
         )
         sys.exit(told(full))
+
+
+def close_matches(name: str, known: Iterable[str]) -> str:
+    """` Close matches: a, b.` or, with none, all valid ones if they are few."""
+    known = sorted(known)
+    matches = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or (known if len(known) <= 12 else [])
+    return f" Close matches: {', '.join(matches)}." if matches else ""

@@ -6,7 +6,7 @@ these models (`make docs`). What the parts of a study demand of each other is ch
 
 from .base import Strict
 from .data import PACKED_FORMAT, Data, Source
-from .evaluation import METRICS, Aggregate, FineTuning, LinearProbes, Suite, SuiteEntry
+from .evaluation import METRICS, Aggregate, FineTuning, LinearProbes, Suite, SuiteEntry, probe_name
 from .existing import MEASURED_COLUMNS, ExistingSource, FileSource, FolderSource, TableSource, WebdatasetSource
 from .resources import Budget, Resources, TrainResources
 from .sources import (
@@ -53,4 +53,5 @@ __all__ = [
     "TrainResources",
     "UrlListSource",
     "WebdatasetSource",
+    "probe_name",
 ]

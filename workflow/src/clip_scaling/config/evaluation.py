@@ -150,3 +150,8 @@ METRICS = {
     ),
 }
 """What each task measures, in clip-benchmark's names; `contrastive_loss` is ours."""
+
+
+def probe_name(dataset: str, shots: int | str) -> str:
+    """`linear_probe/digits-10-shot`, `linear_probe/digits-full`: the target of a probe."""
+    return f"linear_probe/{dataset}-{'full' if shots == 'full' else f'{shots}-shot'}"

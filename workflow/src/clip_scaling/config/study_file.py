@@ -36,6 +36,10 @@ class Study(Strict):
     budget: Budget = Budget()
     costs: Costs = Costs()
 
+    def held_out_sets(self) -> dict[str, tuple[str, str]]:
+        """Dataset name -> (source, key) for everything that the sources hold out."""
+        return {f"{name}-{key}": (name, key) for name, source in self.sources.items() for key in source.held_out}
+
     @model_validator(mode="before")
     @classmethod
     def _spread_cells_by_hand(cls, raw: Any) -> Any:

@@ -153,6 +153,10 @@ class Recipe(Strict):
             raise ValueError(f"crop_scale {list(self.crop_scale)} must be two shares, the smaller first, within (0, 1]")
         return self
 
+    def of_trunk(self) -> dict[str, Any]:
+        """What a trunk follows from: all but the cooldown."""
+        return self.model_dump(exclude={"cooldown_fraction", "cooldown_shape"})
+
 
 class RecipeOverride(Selector):
     """Recipe fields for the cells that match the selector."""

@@ -16,9 +16,8 @@ from open_clip.transform import merge_preprocess_dict
 from torch import Tensor
 
 from ..compute import gmacs_per_sample
-from ..errors import ConfigError, EvaluationError
+from ..errors import ConfigError, EvaluationError, close_matches
 from ..manifests import read_json, sha256_file
-from ..study import close_matches
 from .names import parse_released
 from .preprocess import Preprocess
 from .suite import Encoder

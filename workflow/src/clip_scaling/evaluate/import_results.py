@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from ..compute import gmacs_per_sample
-from ..config import METRICS
+from ..config import METRICS, probe_name
 from ..errors import ConfigError, EvaluationError
 from ..grid import Cell
-from ..study import model_config, probe_name
+from ..study import model_config
 from ..tables import COLUMNS
 from .names import parse_released
 

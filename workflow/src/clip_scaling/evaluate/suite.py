@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 
-from ..config import Aggregate, LinearProbes
+from ..config import Aggregate, LinearProbes, probe_name
 from ..data.tokenizer import load_tokenizer
 from ..errors import EvaluationError
 from ..manifests import canonical_json, read_json, sha256_file, verify_files
-from ..study import probe_name
 from ..train.model import build_model, load_checkpoint, with_weights
 from ..train.state import read_state
 from .encode import Features, ImageBatch, KeptImages, Tokenizer, encode_classes, encode_set, read_batches

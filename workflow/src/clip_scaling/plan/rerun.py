@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..counts import parse_count
-from ..errors import ConfigError
+from ..errors import ConfigError, close_matches
 from ..grid import Cell
-from ..study import ResolvedStudy, close_matches
+from ..study import ResolvedStudy
 from .records import Folders, read_progress
 
 OUTPUTS = ("checkpoint.pt", "train.json", "curve.jsonl", "resume", "parts")

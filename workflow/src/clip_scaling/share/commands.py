@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, EvaluationError
+from ..errors import ConfigError, EvaluationError, close_matches
 from ..manifests import read_json
 from ..plan.files import open_study
 from ..provenance import provenance
-from ..study import ResolvedStudy, close_matches
+from ..study import ResolvedStudy
 
 Parsers = Any  # argparse keeps the type of its subparsers to itself.
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
