@@ -9,7 +9,13 @@ import re
 import zipfile
 from typing import Any
 
+import pandas as pd
 import pytest
+
+from clip_scaling.plan.files import open_study
+from clip_scaling.plan.live import standings, summary
+from clip_scaling.report.read import Inputs, read_study
+from clip_scaling.report.summary import cost_summary
 
 pytestmark = pytest.mark.slow
 CELL = "Model-ViT-nano-8_Data-Scenes-1K_Samples-2K_Seed-0"
@@ -65,3 +71,14 @@ def test_snakemakes_own_report_has_captions_and_categories(finished: Any) -> Non
     for category in ("Laws", "Training and data scale", "Data", "Report"):
         assert f'"{category}": {{' in text
     assert "Training loss against samples seen" in text and "Error on scenes" in text
+
+
+def test_the_page_and_the_status_count_the_same_hours(finished: Any) -> None:
+    study = open_study(finished.root / "study.yaml", finished.root)
+    told = summary(study, finished.root, standings(study, finished.root))
+    cells = pd.read_csv(finished.root / "results/tiny/tables/cells.csv")
+    inputs = Inputs(finished.root / "results/tiny", "tiny", "", {}, "study.yaml", laws=[])
+    cost = cost_summary(read_study(inputs).records)
+    assert cost and told["used_hours"] == pytest.approx(sum(cost["hours"].values()))
+    # Whole jobs: the steps alone, on one thread each, are less.
+    assert told["used_hours"] > cells["seconds"].sum() / 3600

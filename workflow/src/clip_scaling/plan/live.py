@@ -12,7 +12,7 @@ from typing import Any
 
 from ..grid import Cell
 from ..study import ResolvedStudy
-from .records import Folders, last_plan, read_progress, read_record, saved_step
+from .records import Folders, last_plan, read_progress, read_record, saved_step, used_seconds
 
 STALE_SECONDS = 120.0
 """A heartbeat older than this is stale: a running loop writes one every five seconds, or every step."""
@@ -20,7 +20,7 @@ STALE_SECONDS = 120.0
 
 @dataclass
 class Standing:
-    """One cell. share: of its samples; hours: of all its devices, used by steps that count, and lost."""
+    """One cell. share: of its samples; hours: of all its devices, used by its job, and lost."""
 
     cell: str
     state: str
@@ -61,8 +61,7 @@ def _standing(
         if state == "done" and folders.metrics(cell).is_file():
             state = "evaluated"
         share = record["steps"] / max(1, study.steps(cell))
-        # The whole last job; Snakemake's clock knows nothing of the attempts before it, the record's of steps only.
-        seconds = max(folders.benchmark_seconds("train", cell) or 0.0, record.get("seconds", 0.0))
+        seconds = used_seconds(folders, cell.name, record)
         return Standing(
             cell.name, state, min(1.0, share), record.get("final_loss"), record.get("samples_per_second"), 0.0,
             max(1, len(attempts)), seconds / 3600 * devices, _lost_hours(attempts, devices),

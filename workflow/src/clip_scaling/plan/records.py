@@ -54,17 +54,21 @@ class Folders:
             self._digests[data] = read_json(path).get("order_digest") if path.is_file() else None
         return self._digests[data]
 
-    def benchmark_seconds(self, stage: str, cell: Cell) -> float | None:
-        """Wall seconds of a cell's job by Snakemake's benchmark file; None without one."""
-        return self.job_seconds(f"{stage}/{cell.name}")
-
     def job_seconds(self, job: str) -> float | None:
-        """Wall seconds of a job, `evaluate/{cell}`, by its benchmark file; None without one."""
+        """Wall seconds of a job, `evaluate/{cell}`, by Snakemake's benchmark file; None without one."""
         path = self.root / "results" / "benchmarks" / self.study / f"{job}.tsv"
         try:
             return float(path.read_text(encoding="utf-8").splitlines()[1].split("\t")[0])
         except (FileNotFoundError, IndexError, ValueError):
             return None  # a job that was killed leaves none, or half of one
+
+
+def used_seconds(folders: Folders, cell: str, record: dict[str, Any]) -> float:
+    """Wall seconds that a finished cell took, from its record and its job's benchmark file.
+
+    The whole last job, start-up included; or its steps, where attempts before that job made most of them.
+    """
+    return max(folders.job_seconds(f"train/{cell}") or 0.0, float(record.get("seconds", 0.0)))
 
 
 def read_record(folders: Folders, cell: Cell) -> dict[str, Any] | None:

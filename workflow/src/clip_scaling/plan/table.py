@@ -13,7 +13,17 @@ from ..study import ResolvedStudy, samples_trained
 from ..tar_lists import missing_tars
 from .after_training import AfterTraining
 from .hardware import CPU, DEVICES
-from .records import Folders, changes, last_plan, measured_speed, read_pilots, read_progress, read_record, saved_step
+from .records import (
+    Folders,
+    changes,
+    last_plan,
+    measured_speed,
+    read_pilots,
+    read_progress,
+    read_record,
+    saved_step,
+    used_seconds,
+)
 from .speeds import Speed, SpeedModel, demand, read_speed_table
 from .storage import Stage, cell_storage_gb, storage
 
@@ -97,7 +107,7 @@ def speed_model(study: ResolvedStudy, folders: Folders, records: dict[str, dict[
     speeds: list[Speed] = []
     for name, record in records.items():
         cell = study.cells[name]
-        speed = measured_speed(cell, record, folders.benchmark_seconds("train", cell))
+        speed = measured_speed(cell, record, folders.job_seconds(f"train/{name}"))
         speeds += [speed] if speed else []
     speeds += read_pilots(folders)
     if study.config.costs.throughput:
@@ -127,7 +137,7 @@ def make_plan(study: ResolvedStudy, root: Path) -> Plan:
         hours = estimate.hours(own)
         record, used = records.get(name), None
         if record and state == "skip":
-            seconds = max(folders.benchmark_seconds("train", cell) or 0.0, record.get("seconds", 0.0))
+            seconds = used_seconds(folders, name, record)
             used = seconds / 3600 * asked.devices if seconds else None
             if used is not None:
                 hours = (used / asked.devices,) * 3

@@ -10,14 +10,8 @@ import pandas as pd
 
 from ..metrics import to_error
 from .names import dataset_title, metric_title, source_title, with_interval
-from .summary import headlines
+from .summary import device_hours, headlines, job_seconds
 from .tables import cells_of, headline_fits, is_law, law_path, reservation
-
-
-def device_hours(record: dict[str, Any], seconds: float) -> float:
-    """Seconds of a cell's job as hours of cores on a CPU (x ranks x threads), of devices elsewhere (x ranks)."""
-    kind = record["device"].split(":")[0]
-    return seconds * record["ranks"] * (record["threads"] if kind == "cpu" else 1) / 3600
 
 
 def lost_seconds(record: dict[str, Any]) -> float:
@@ -40,7 +34,7 @@ def cost_rows(records: Sequence[dict[str, Any]], plan: dict[str, Any] | None) ->
         hours = [planned.get(record["cell"]) for record in group]
         known = [hour for hour in hours if hour is not None]
         total = sum(known) if len(known) == len(hours) else None
-        used = sum(device_hours(record, record["seconds"]) for record in group)
+        used = sum(device_hours(record, job_seconds(record)) for record in group)
         rows.append(
             {
                 "model": name,

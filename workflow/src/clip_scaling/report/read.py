@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..laws.published import read_learning_curves
 from ..manifests import read_json
+from ..plan.records import Folders, used_seconds
 from .explorer import EVALUATED
 from .page import DataCard, StudyResults
 
@@ -70,7 +71,7 @@ def read_study(inputs: Inputs) -> StudyResults:
         leave_out=_rows(tables / "leave_out.csv"),
         laws=laws,
         methods=inputs.methods,
-        records=[read_json(path) for path in records],
+        records=[_with_job_seconds(read_json(path), folder) for path in records],
         manifests=[read_json(path) for path in inputs.manifests],
         cards=[_card(path) for path in inputs.cards],
         # The plan and the search are asked for by themselves, and shown where they were made.
@@ -82,6 +83,11 @@ def read_study(inputs: Inputs) -> StudyResults:
         files={_from_page(path, folder): path.read_text(encoding="utf-8") for path in texts if path.is_file()},
         configfile=inputs.configfile,
     )
+
+
+def _with_job_seconds(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A cell's record with the seconds of its whole job, as `clip-scaling status` counts them."""
+    return record | {"job_seconds": used_seconds(Folders(folder.parent.parent, folder.name), record["cell"], record)}
 
 
 def _from_page(path: Path, folder: Path) -> str:

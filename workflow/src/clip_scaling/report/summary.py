@@ -127,25 +127,35 @@ def next_cell_rows(laws: Sequence[dict[str, Any]], listed: int = 8) -> dict[str,
     return None
 
 
+def device_hours(record: dict[str, Any], seconds: float) -> float:
+    """Seconds of a cell's job as hours of cores on a CPU (x ranks x threads), of devices elsewhere (x ranks)."""
+    kind = record["device"].split(":")[0]
+    return seconds * record["ranks"] * (record["threads"] if kind == "cpu" else 1) / 3600
+
+
+def job_seconds(record: dict[str, Any]) -> float:
+    """Seconds that a cell's job took as a whole, where that is known (`read_study`), else those of its steps."""
+    return float(record.get("job_seconds", record["seconds"]))
+
+
 def cost_summary(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Hours, samples and compute of training, from train.json files; None where the study trained nothing.
 
-    Hours are of cores on a CPU (seconds x ranks x threads), of devices elsewhere (seconds x ranks), by device.
+    Hours are of whole jobs, by device, as `device_hours` counts them.
     """
     if not records:
         return None
     hours: dict[str, float] = {}
     for record in records:
         kind = record["device"].split(":")[0]
-        processors = record["ranks"] * (record["threads"] if kind == "cpu" else 1)
-        hours[kind] = hours.get(kind, 0.0) + record["seconds"] * processors / 3600
+        hours[kind] = hours.get(kind, 0.0) + device_hours(record, job_seconds(record))
     return {
         "cells": len(records),
         "hours": hours,
         "samples": sum(record["samples_seen"] for record in records),
         "compute": sum(record["compute_gmacs"] for record in records),
         "diverged": [record["cell"] for record in records if record["state"] == "diverged"],
-        "slowest": max(records, key=lambda record: record["seconds"]),
+        "longest_seconds": max(map(job_seconds, records)),
     }
 
 
