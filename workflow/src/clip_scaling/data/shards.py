@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..manifests import atomic_path, describe_file, read_json
+from ..manifests import atomic_path, describe_file, read_json, write_json
 from .pairs import Pair
 from .progress import Progress
 
@@ -84,6 +84,32 @@ def read_manifest(path: Path, kind: str, format: int = 1) -> dict[str, Any]:
             f"Delete it and run `snakemake --cores all {path}`."
         )
     return manifest
+
+
+def write_subset_manifest(
+    root: Path,
+    name: str,
+    source: Mapping[str, Any],
+    shards: Sequence[Mapping[str, Any]],
+    files: Sequence[str],
+    order_digest: str,
+    about: Mapping[str, Any],
+) -> None:
+    """Write the manifest of a subset, last of all. files: beside the shards. about: `pairs`, `counts` and the like."""
+    write_json(
+        root / "manifest.json",
+        {
+            "kind": "subset",
+            "format": 1,
+            "name": name,
+            "source": source["name"],
+            "source_order_digest": source["order_digest"],
+            "shards": shards,
+            "files": [describe_file(root / path, root) for path in files],
+            "order_digest": order_digest,
+            **about,
+        },
+    )
 
 
 def link_or_copy(source: Path, target: Path) -> None:

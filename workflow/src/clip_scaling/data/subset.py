@@ -10,9 +10,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..manifests import atomic_path, describe_file, verify_files, write_json
+from ..manifests import atomic_path, describe_file, verify_files
 from .pairs import order_digest
-from .shards import INDEX_DTYPE, clear, copy_prefix, link_or_copy, read_manifest, shard_name, write_index
+from .shards import (
+    INDEX_DTYPE,
+    clear,
+    copy_prefix,
+    link_or_copy,
+    read_manifest,
+    shard_name,
+    write_index,
+    write_subset_manifest,
+)
 from .tar_subset import AS_LISTS, TarAccess, write_tar_subset
 
 
@@ -46,7 +55,8 @@ def write_subset(root: Path, name: str, source_manifest: Path, pairs: int, acces
         shards.append({**describe_file(path, root), "pairs": inside})
     write_index(root / "index.npy", index)
     counts = {"source": source["pairs"], "kept": pairs, "left_in_source": source["pairs"] - pairs}
-    _write_manifest(root, name, source, shards, ["index.npy"], identities, {"counts": counts})
+    about = {"pairs": pairs, "counts": counts}
+    write_subset_manifest(root, name, source, shards, ["index.npy"], order_digest(identities), about)
 
 
 def write_chosen_subset(
@@ -81,7 +91,8 @@ def write_chosen_subset(
     write_index(root / "index.npy", index)
     write_index(root / "places.npy", np.asarray(places, np.int64))
     chosen = [identities[place] for place in places]
-    _write_manifest(root, name, source, shards, ["index.npy", "places.npy"], chosen, about)
+    about = {**about, "pairs": len(chosen)}
+    write_subset_manifest(root, name, source, shards, ["index.npy", "places.npy"], order_digest(chosen), about)
 
 
 def _remedy(source_manifest: Path) -> str:
@@ -95,32 +106,6 @@ def _begin(root: Path, source: dict[str, Any], source_manifest: Path) -> list[st
     beside = [entry for entry in source["files"] if entry["path"] in ("identities.txt", "index.npy")]
     verify_files(beside, home, _remedy(source_manifest))
     return (home / "identities.txt").read_text(encoding="utf-8").splitlines()
-
-
-def _write_manifest(
-    root: Path,
-    name: str,
-    source: dict[str, Any],
-    shards: list[dict[str, Any]],
-    files: list[str],
-    identities: list[str],
-    about: Mapping[str, Any],
-) -> None:
-    write_json(
-        root / "manifest.json",
-        {
-            "kind": "subset",
-            "format": 1,
-            "name": name,
-            "source": source["name"],
-            "source_order_digest": source["order_digest"],
-            "pairs": len(identities),
-            "shards": shards,
-            "files": [describe_file(root / path, root) for path in files],
-            "order_digest": order_digest(identities),
-            **about,
-        },
-    )
 
 
 def _copy_spans(home: Path, shards: list[dict[str, str]], rows: np.ndarray, target: Path) -> list[int]:

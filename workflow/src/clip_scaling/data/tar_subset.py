@@ -16,11 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..manifests import describe_file, verify_files, write_json
+from ..manifests import describe_file, verify_files
 from .progress import Progress
 from .reader import PairReader, UnreadablePair
 from .remote import is_url
-from .shards import INDEX_DTYPE, Members, clear, read_manifest, shard_name, symlink, write_index, write_tar
+from .shards import (
+    INDEX_DTYPE,
+    Members,
+    clear,
+    read_manifest,
+    shard_name,
+    symlink,
+    write_index,
+    write_subset_manifest,
+    write_tar,
+)
 from .verify import verify_shards
 
 
@@ -75,21 +85,8 @@ def write_tar_subset(
     if places is not None:
         write_index(root / "places.npy", np.asarray(places, np.int64))
         files.append("places.npy")
-    write_json(
-        root / "manifest.json",
-        {
-            "kind": "subset",
-            "format": 1,
-            "name": name,
-            "source": source["name"],
-            "source_order_digest": source["order_digest"],
-            **form,
-            "shards": shards,
-            "files": [describe_file(root / path, root) for path in files],
-            "order_digest": _order_digest(home / "identities.txt", pairs, places),
-            **about,
-        },
-    )
+    digest = _order_digest(home / "identities.txt", pairs, places)
+    write_subset_manifest(root, name, source, shards, files, digest, {**form, **about})
 
 
 def _list(root: Path, home: Path, source: dict[str, Any], index: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
