@@ -17,7 +17,8 @@ from typing import BinaryIO
 import numpy as np
 
 BLOCK = tarfile.BLOCKSIZE
-_READ_BYTES = 4 << 20
+_READ_BYTES = 512 << 10
+"""As measured: smaller reads cost calls, larger ones leave the cache of a core."""
 _CONTENT_BYTES = 1 << 30
 """Members up to this size are held whole; a larger one is stepped over: no image is one."""
 _REGULAR = b"0\x007"
