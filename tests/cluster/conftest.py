@@ -24,32 +24,46 @@ if not os.environ.get("CLIP_SCALING_TEST_CLUSTER"):
 WAIT_SECONDS = 240
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A running Slurm, which SLURM_CONF names; all of it ends with the tests."""
+@contextlib.contextmanager
+def running_cluster(has_accounting: bool = True) -> Iterator[Cluster]:
+    """A Slurm, which SLURM_CONF names meanwhile; all of it ends with the block."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    running = Cluster(folder)
+    running = Cluster(folder, has_accounting)
     began = time.monotonic()
     running.start()
     print(f"cluster: started in {time.monotonic() - began:.1f} s")
-    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
     try:
-        yield running
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+            yield running
     finally:
         running.stop()
-        del os.environ["SLURM_CONF"]
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running Slurm with accounting."""
+    with running_cluster() as running:
+        yield running
+
+
+@contextlib.contextmanager
+def work_folder(path: Path) -> Iterator[Path]:
+    """The folder; drivers and jobs that are left in it end with the block."""
+    yield path
+    subprocess.run(["scancel", "--user=root"], check=True)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and Path(process.cwd()).is_relative_to(path):
+                process.kill()
 
 
 @pytest.fixture
 def folder(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
-    """A work folder; drivers and jobs that a test leaves in it end with the test."""
-    yield tmp_path
-    subprocess.run(["scancel", "--user=root"], check=True)
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and Path(process.cwd()).is_relative_to(tmp_path):
-                process.kill()
+    """A work folder on the cluster with accounting."""
+    with work_folder(tmp_path) as path:
+        yield path
 
 
 class Driver:

@@ -29,7 +29,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-SlurmctldPort=16817
+SlurmctldPort={port}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/run/slurmctld.pid
@@ -50,19 +50,22 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
 MpiDefault=none
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=localhost
-AccountingStoragePort=16819
-AccountingStorageTRES=gres/gpu
+{accounting}
 GresTypes=gpu
 KillWait=5
 MinJobAge=300
 InactiveLimit=0
 JobRequeue=1
 SlurmdParameters=config_overrides
-NodeName=n[1-4] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[17001-17004] CPUs=8 RealMemory=16000 Gres=gpu:2
+NodeName=n[1-4] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[{node_ports}] CPUs=8 RealMemory=16000 Gres=gpu:2
 PartitionName=gpu Nodes=n[1-4] Default=YES MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE GraceTime=60
 PartitionName=urgent Nodes=n[1-4] MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
+"""
+ACCOUNTING = """
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort=16819
+AccountingStorageTRES=gres/gpu
 """
 GRES_CONF = """
 AutoDetect=off
@@ -83,10 +86,10 @@ StorageLoc=slurm_acct_db
 
 
 class Cluster:
-    """The daemons and their folder."""
+    """The daemons and their folder. One with and one without accounting may run at the same time."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
+    def __init__(self, folder: Path, has_accounting: bool = True) -> None:
+        self.folder, self.has_accounting = folder.absolute(), has_accounting
 
     @property
     def env(self) -> dict[str, str]:
@@ -107,22 +110,29 @@ class Cluster:
     def _start(self) -> None:
         for name in ("state", "spool", "run", "log", "dev", "my/run"):
             (self.folder / name).mkdir(parents=True)
+        ports = ("16817", "17001-17004") if self.has_accounting else ("16827", "17011-17014")
+        accounting = ACCOUNTING if self.has_accounting else "AccountingStorageType=accounting_storage/none"
+        values = {"folder": self.folder, "accounting": accounting, "port": ports[0], "node_ports": ports[1]}
         for name, text in (("slurm", SLURM_CONF), ("gres", GRES_CONF), ("slurmdbd", SLURMDBD_CONF)):
-            (self.folder / f"{name}.conf").write_text(text.format(folder=self.folder))
+            (self.folder / f"{name}.conf").write_text(text.format(**values))
             (self.folder / f"{name}.conf").chmod(0o600)
         for index in (0, 1):
             os.mknod(self.folder / f"dev/nvidia{index}", 0o20666, os.makedev(1, 3))
         self._start_munge()
+        if self.has_accounting:
+            self._start_accounting()
+        self._run("slurmctld")
+        for node in NODES:
+            self.start_node(node)
+        self._wait(self._all_idle, "all nodes")
+
+    def _start_accounting(self) -> None:
         self._start_database()
         self._run("slurmdbd")
         self._wait(lambda: self._works("sacctmgr", "-n", "show", "cluster"), "slurmdbd")
         self._run("sacctmgr", "-i", "add", "cluster", "test")
         self._run("sacctmgr", "-i", "add", "account", "clip")
         self._run("sacctmgr", "-i", "add", "user", "root", "account=clip")
-        self._run("slurmctld")
-        for node in NODES:
-            self.start_node(node)
-        self._wait(self._all_idle, "all nodes")
 
     def start_node(self, node: str) -> None:
         """Start one slurmd."""

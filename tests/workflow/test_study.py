@@ -128,6 +128,7 @@ def test_a_cell_that_diverges_is_a_result_and_leaves_the_laws_alone(make_project
     results = project.root / "results" / "tiny"
     cells = pd.read_csv(results / "tables" / "cells.csv").set_index("cell")
     assert cells["state"].value_counts().to_dict() == {"trained": 3, "diverged": 1}
+    assert set(cells["unique_pairs"]) == {1000} and (cells["epochs"] == cells["samples_seen"] / 1000).all()
     assert cells.loc[CELL, "state"] == "diverged" and cells.loc[CELL, "events"] == 1
     metrics = pd.read_csv(results / "tables" / "metrics.csv")
     assert metrics["cell"].nunique() == 3 and CELL not in set(metrics["cell"])
