@@ -20,8 +20,10 @@ def compare_all(hashes: np.ndarray, distance: int) -> list[tuple[int, int]]:
     return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
 
+@pytest.mark.parametrize("cached", [near_duplicates._CACHED, 16])
 @pytest.mark.parametrize("distance", [0, 1, 3, 6, 9, 16])
-def test_the_search_finds_every_pair_once(distance: int) -> None:
+def test_the_search_finds_every_pair_once(distance: int, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "_CACHED", cached)  # beyond it the search goes group by group
     generator = np.random.default_rng(distance)
     random = generator.integers(0, 2**64, 80, dtype=np.uint64)
     alike = generator.integers(0, 2**9, 60, dtype=np.uint64)  # most of their bits are zero, as on an even ground
@@ -44,6 +46,17 @@ def test_the_number_of_bands_changes_no_result(bands: int, monkeypatch: pytest.M
     monkeypatch.setattr(near_duplicates, "_bands", lambda distance, n: cut)
     found = near_pairs(hashes, 6)
     assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == compare_all(hashes, 6)
+
+
+@pytest.mark.parametrize("distance", [0, 1, 2])
+def test_many_hashes_are_searched_group_by_group_at_any_width_of_the_bands(distance: int) -> None:
+    generator = np.random.default_rng(0)
+    random = np.unique(generator.integers(0, 2**64, near_duplicates._CACHED + 1000, dtype=np.uint64))
+    generator.shuffle(random)
+    copies = random[:50] ^ np.uint64((1 << distance) - 1 << 40)
+    found = near_pairs(np.concatenate([random, copies] if distance else [random]), distance)
+    planted = [(place, len(random) + place) for place in range(50 if distance else 0)]
+    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == planted
 
 
 def test_none_and_one_have_no_pairs() -> None:

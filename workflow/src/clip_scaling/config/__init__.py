@@ -1,7 +1,7 @@
 """The study file: every key that may be written in it, as pydantic models, one module a section.
 
 Unknown keys are refused. `config/schema.json` and the table in `config/README.md` are generated from
-these models (`make docs`). What the parts of a study demand of each other is checked in `study.py`.
+these models (`make docs`). What the parts of a study demand of each other is checked in `study_checks.py`.
 """
 
 from .base import Strict

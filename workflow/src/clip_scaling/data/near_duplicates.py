@@ -103,19 +103,21 @@ def _search(hashes: Hashes, distance: int) -> Iterator[tuple[Places, Places]]:
 def _groups(hashes: Hashes, band: list[int]) -> Iterator[tuple[Hashes, Places, list[int]]]:
     """Hashes that may agree in the band, the place of each, and the bits of the band that are still to be compared.
 
-    Few hashes are one group. Of many, those that agree in the band are one, so that all that follows stays in the
-    processor's cache: twice as many hashes then take twice as long.
+    Few hashes are one group. Of many, those that agree in the band's first bits are one, so that all that follows stays
+    in the processor's cache: twice as many hashes then take twice as long.
     """
     if len(hashes) <= _CACHED:
         yield hashes, np.arange(len(hashes)), band
         return
-    values = _keys(hashes, band).astype(np.uint16)
-    order = np.argsort(values, kind="stable")  # by radix
-    ends = np.cumsum(np.bincount(values, minlength=1 << len(band))).tolist()
+    # Of random hashes some 8,000 a group: each takes a dozen calls for every choice of bands.
+    bits = band[: min(16, max(1, len(hashes).bit_length() - 14))]
+    values = _keys(hashes, bits).astype(np.uint16)
+    order = np.argsort(values, kind="stable")  # by radix: numpy does so for 16 bits
+    ends = np.cumsum(np.bincount(values, minlength=1 << len(bits))).tolist()
     for start, end in pairwise([0, *ends]):
         if end - start > 1:
             places = order[start:end]
-            yield hashes[places], places, []
+            yield hashes[places], places, band[len(bits) :]
 
 
 def _sorted_keys(hashes: Hashes, bits: list[int]) -> Hashes:
