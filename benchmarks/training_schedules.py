@@ -74,7 +74,7 @@ def draw(metrics: dict[str, pd.DataFrame], laws: dict[str, dict], path: Path) ->
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.legend(labelcolor=INK)
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+        figure.savefig(path, facecolor="white")  # GitHub shows the page in dark too
 
 
 def main() -> None:
