@@ -153,7 +153,7 @@ def test_a_study_survives_preemption_limits_power_cuts_lack_of_memory_and_its_dr
 
 def test_a_failed_job_shows_job_log_and_last_lines(folder: Path) -> None:
     (folder / "Snakefile").write_text(
-        "rule broken:\n    output: 'a'\n    resources: runtime=5, mem_mb=200\n    shell: 'echo no images >&2; exit 3'\n"
+        "rule broken:\n    output: 'a'\n    resources: runtime=5, mem_mb=600\n    shell: 'echo no images >&2; exit 3'\n"
     )
     driver = Driver(folder, *GENERIC)
     assert driver.ended() == 1
@@ -165,7 +165,7 @@ def test_a_failed_job_shows_job_log_and_last_lines(folder: Path) -> None:
 def test_a_cancelled_job_is_not_requeued(folder: Path) -> None:
     (folder / "train.py").write_text(TRAINER)
     (folder / "Snakefile").write_text(
-        "rule train:\n    output: 'a.txt'\n    resources: runtime=5, mem_mb=200\n"
+        "rule train:\n    output: 'a.txt'\n    resources: runtime=5, mem_mb=600\n"
         "    shell: 'python train.py a 9999 0.1'\n"
     )
     driver = Driver(folder, *GENERIC)
@@ -182,7 +182,7 @@ def test_two_drivers_at_once_submit_no_job_twice(folder: Path, round: int) -> No
         study.mkdir()
         (study / "Snakefile").write_text(
             "rule all:\n    input: expand('out/{i}', i=range(4))\n"
-            "rule work:\n    output: 'out/{i}'\n    resources: runtime=5, mem_mb=200\n"
+            "rule work:\n    output: 'out/{i}'\n    resources: runtime=5, mem_mb=600\n"
             "    shell: 'echo {wildcards.i} >> started; sleep 2; touch {output}'\n"
         )
     drivers = [Driver(study, *GENERIC) for study in studies for _ in range(2)]

@@ -35,7 +35,7 @@ def write_training(folder: Path) -> None:
     (folder / "train.py").write_text(TRAINER)
     (folder / "Snakefile").write_text(
         "rule all:\n    input: 'a.txt', 'b.txt'\n"
-        "rule train:\n    output: '{name}.txt'\n    resources: runtime=10, cpus_per_task=8, mem_mb=200\n"
+        "rule train:\n    output: '{name}.txt'\n    resources: runtime=10, cpus_per_task=8, mem_mb=600\n"
         "    shell: 'python train.py {wildcards.name} 150 0.1'\n"
     )
 
@@ -77,7 +77,7 @@ def test_a_job_that_is_killed_without_a_word_is_seen_within_a_minute(bare: Clust
 
 def test_a_failure_is_told_with_its_exit_code_and_last_lines(bare: Cluster, bare_folder: Path) -> None:
     (bare_folder / "Snakefile").write_text(
-        "rule broken:\n    output: 'a'\n    resources: runtime=5, mem_mb=200\n    shell: 'echo no images >&2; exit 3'\n"
+        "rule broken:\n    output: 'a'\n    resources: runtime=5, mem_mb=600\n    shell: 'echo no images >&2; exit 3'\n"
     )
     driver = Driver(bare_folder, *GENERIC)
     assert driver.ended() == 1
