@@ -50,7 +50,7 @@ RULES = (
         "OUT_OF_MEMORY, or killed for its memory",
         Action.MORE_MEMORY,
         "max_memory_retries",
-        "it needs more: `memory_factor` times what it had",
+        "it ran out of memory: it gets `memory_factor` times what it had",
     ),
     Rule("CANCELLED", Action.STOP, "", "a person did it"),
     Rule("DEADLINE", Action.STOP, "", "the deadline given to sbatch has passed"),

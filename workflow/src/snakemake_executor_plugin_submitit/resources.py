@@ -12,7 +12,7 @@ from .errors import ResourceError
 # name -> meaning; `clip-scaling doctor`, the error messages and docs/cluster.md use the same words.
 NAMES = {
     "runtime": "time limit, minutes",
-    "mem_mb": "memory of one node, MB",
+    "mem_mb": "memory of one node, MB; Snakemake in the job takes about 250 of it",
     "mem_mb_per_cpu": "memory of one CPU, MB; instead of mem_mb",
     "cpus_per_task": "CPUs of one rank; without it, `threads` are the CPUs of one node",
     "nodes": "nodes of the allocation",
