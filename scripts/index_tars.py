@@ -17,14 +17,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="key of `sources` in the study")
     parser.add_argument("--settings", required=True, help="caption_key and has_images_hashed, as JSON")
-    parser.add_argument("--places", required=True, help="by source, its settings that say where its files lie, as JSON")
+    parser.add_argument(
+        "--beside", required=True, help="by source, its settings that change no pair, places among them, as JSON"
+    )
     parser.add_argument("--part", required=True, type=int, help="number of the part, from 0")
     parser.add_argument("--parts", required=True, type=int)
     parser.add_argument("--output", required=True, type=Path, help="JSON; the records go beside it")
     parser.add_argument("--workers", type=int, default=1, help="processes; the result is the same")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    tars = part_of(tars_of(args.name, json.loads(args.places)[args.name]["tars"]), args.part, args.parts)
+    tars = part_of(tars_of(args.name, json.loads(args.beside)[args.name]["tars"]), args.part, args.parts)
     records = index_tars(args.output.parent, tars, IndexSettings(**json.loads(args.settings)), args.workers)
     abouts = [read_about(path) for path in records]
     kept, size = (sum(about[key] for about in abouts) for key in ("pairs", "bytes"))

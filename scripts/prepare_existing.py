@@ -18,12 +18,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="key of `sources` in the study")
     parser.add_argument("--recipe", required=True, help="the source's settings that decide its content, as JSON")
-    parser.add_argument("--places", required=True, help="by source, its settings that say where its files lie, as JSON")
+    parser.add_argument(
+        "--beside", required=True, help="by source, its settings that change no pair, places among them, as JSON"
+    )
     parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
     parser.add_argument("--workers", type=int, default=1, help="processes; the result is the same")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    settings = {"pairs": 1} | json.loads(args.recipe) | json.loads(args.places)[args.name]
+    settings = {"pairs": 1} | json.loads(args.recipe) | json.loads(args.beside)[args.name]
     recipe = TypeAdapter(Source).validate_python(settings)
     root = args.output.parent
     if isinstance(recipe, WebdatasetSource):

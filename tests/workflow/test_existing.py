@@ -66,8 +66,8 @@ def test_existing_tars_are_indexed_listed_and_trained_on_without_a_copy(make_pro
     project.snakemake("results/data/web/manifest.json", "--configfile", file)
     assert all(path.is_file() for path in (home / "Web-100/shards").iterdir())
     assert project.planned(file, record) == {}
-    # Nor is how they are looked at.
-    study["sources"]["web"] |= {"verify": "full", "shard_size": 60}
+    # Nor is how they are looked at, what of them may be lost, or what is said of their origin.
+    study["sources"]["web"] |= {"verify": "full", "shard_size": 60, "max_lost_fraction": 0.5, "attribution": "ours"}
     assert project.planned(project.write(study), record) == {}
     # A copy of the pairs is the same data: the same weights come out of it, at any size of its shards.
     weights = (project.root / record).with_name("checkpoint.pt").read_bytes()

@@ -5,8 +5,9 @@ from clip_scaling.image_places import folders_of
 from clip_scaling.tar_lists import missing_tars, part_of, tars_of
 
 EXISTING = {name: source for name, source in STUDY.sources.items() if isinstance(source, ExistingSource)}
-PLACES = canonical_json({name: source.places() for name, source in EXISTING.items()})
-"""By source, for the script's command line: a global, since data that moved are the same data."""
+BESIDE = canonical_json({name: source.beside() for name, source in EXISTING.items()})
+"""By source, for the script's command line: a global, since data that moved, or whose authors are told otherwise, are
+the same data."""
 
 
 def existing_tars(source):
@@ -90,7 +91,7 @@ if EXISTING:
             "Prepare source {wildcards.source}: index or read what is there, count what is lost by reason"
         shell:
             "python scripts/prepare_existing.py --name {wildcards.source} --recipe {params.recipe:q}"
-            " --places {PLACES:q} --output {output.manifest} --workers {threads} 2>&1 | tee {log}"
+            " --beside {BESIDE:q} --output {output.manifest} --workers {threads} 2>&1 | tee {log}"
 
 
 if any(isinstance(source, WebdatasetSource) for source in EXISTING.values()):
@@ -119,7 +120,7 @@ if any(isinstance(source, WebdatasetSource) for source in EXISTING.values()):
         message:
             "Index part {wildcards.part} of {wildcards.parts} of the tars of source {wildcards.source}"
         shell:
-            "python scripts/index_tars.py --name {wildcards.source} --settings {params.settings:q} --places {PLACES:q}"
+            "python scripts/index_tars.py --name {wildcards.source} --settings {params.settings:q} --beside {BESIDE:q}"
             " --part {wildcards.part} --parts {wildcards.parts} --output {output.part} --workers {threads}"
             " 2>&1 | tee {log}"
 

@@ -268,7 +268,16 @@ def test_a_tar_that_may_hide_samples_counts_as_full_against_the_threshold(tmp_pa
 
 def test_what_changes_no_data_is_no_part_of_what_is_tracked(tars: Path) -> None:
     plain = recipe(tars)
-    other = recipe(tars, verify="full", shard_size=500, image_size=64, pairs=7, index_jobs=3)
+    other = recipe(
+        tars,
+        verify="full",
+        shard_size=500,
+        image_size=64,
+        pairs=7,
+        index_jobs=3,
+        attribution="ours",
+        max_lost_fraction=0.5,
+    )
     assert plain.tracked() == other.tracked() != recipe(tars, caption_key="alt").tracked()
 
 

@@ -27,22 +27,22 @@ class ExistingSource(SourceBase):
     )
     held_out: dict[Name, RetrievalHoldOut] = Field({}, description="retrieval sets kept out of training")  # type: ignore[assignment]
 
-    _PLACES: ClassVar[set[str]] = set()
+    _BESIDE: ClassVar[set[str]] = {"max_lost_fraction", "attribution"}
     _UNTRACKED: ClassVar[set[str]] = {"pairs", "bytes_per_pair"}
 
     def tracked(self) -> dict[str, Any]:
-        """The settings that decide what is made: no places or expectations."""
-        return self.model_dump(mode="json", exclude=self._UNTRACKED | self._PLACES)
+        """The settings that decide which pairs there are: a change prepares and trains anew."""
+        return self.model_dump(mode="json", exclude=self._UNTRACKED | self._BESIDE)
 
-    def places(self) -> dict[str, Any]:
-        """The settings that say where the files lie."""
-        return self.model_dump(mode="json", include=self._PLACES)
+    def beside(self) -> dict[str, Any]:
+        """Those that preparation needs, but that change no pair: where files lie, what may be lost, whose they are."""
+        return self.model_dump(mode="json", include=self._BESIDE)
 
 
 class WebdatasetSource(ExistingSource):
     """Existing webdataset tars, indexed where they lie and never rewritten."""
 
-    _PLACES = {"tars"}
+    _BESIDE = ExistingSource._BESIDE | {"tars"}
     _UNTRACKED = ExistingSource._UNTRACKED | {"image_size", "shard_size", "verify", "index_jobs"}
     kind: Literal["webdataset"]
     tars: list[str] = Field(
@@ -113,7 +113,7 @@ class FileSource(ExistingSource):
 class FolderSource(FileSource):
     """A tree of images, each with its caption in a .txt file of the same stem beside it."""
 
-    _PLACES = {"path"}
+    _BESIDE = ExistingSource._BESIDE | {"path"}
     kind: Literal["folder"]
     path: str = Field(description="the folder; sub-folders are part of it")
 
@@ -121,7 +121,7 @@ class FolderSource(FileSource):
 class TableSource(FileSource):
     """Images that a parquet, CSV or TSV file lists, each with its caption."""
 
-    _PLACES = {"path", "root"}
+    _BESIDE = ExistingSource._BESIDE | {"path", "root"}
     kind: Literal["table"]
     path: str = Field(description="the table; .parquet, .csv, .csv.gz, .tsv or .tsv.gz")
     root: str | None = Field(None, description="folder that the images' paths start from; null: that of the table")
