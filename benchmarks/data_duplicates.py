@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from clip_scaling.data import near_duplicates
-from clip_scaling.data.near_duplicates import near_pairs
-from clip_scaling.data.perceptual_hash import perceptual_hashes
-from clip_scaling.data.reader import PairReader, decode_image
+from clip_scaling.data.duplicates import search as near_duplicates
+from clip_scaling.data.duplicates.hash import perceptual_hashes
+from clip_scaling.data.duplicates.search import near_pairs
+from clip_scaling.data.shards.read import PairReader, decode_image
 
 DISTANCES = (0, 2, 4, 6, 8, 10, 12)
 SIDE = 256

@@ -36,14 +36,14 @@ from typing import Any
 
 import numpy as np
 
-from clip_scaling.config import WebdatasetSource
-from clip_scaling.data.tar_index import SAMPLE_DTYPE, TarContent, index_tar
-from clip_scaling.data.tar_join import join_records, retrieval_pairs, write_ordered
-from clip_scaling.data.tar_records import save_record
-from clip_scaling.data.tar_source import write_tar_source
-from clip_scaling.data.verify import verify_shards
-from clip_scaling.manifests import describe_file, read_json, sha256_file
-from clip_scaling.tar_lists import tars_of
+from clip_scaling.data.shards.verify import verify_shards
+from clip_scaling.data.sources.tars.index import SAMPLE_DTYPE, TarContent, index_tar
+from clip_scaling.data.sources.tars.join import join_records, retrieval_pairs, write_ordered
+from clip_scaling.data.sources.tars.lists import tars_of
+from clip_scaling.data.sources.tars.records import save_record
+from clip_scaling.data.sources.tars.source import write_tar_source
+from clip_scaling.records.files import describe_file, read_json, sha256_file
+from clip_scaling.study.config.existing import WebdatasetSource
 
 SAMPLES = 20
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)

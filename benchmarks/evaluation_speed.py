@@ -32,14 +32,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from clip_scaling.config import ProceduralSource
-from clip_scaling.data import procedural
-from clip_scaling.data.digits import write_digits
-from clip_scaling.data.evaluation_set import index_evaluation_set, write_evaluation_set
-from clip_scaling.data.shards import write_tar
-from clip_scaling.data.source import write_source
-from clip_scaling.manifests import read_json, sha256_file
-from clip_scaling.train.model import build_model, save_checkpoint
+from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set, write_evaluation_set
+from clip_scaling.data.evaluation_sets.labelled import write_digits
+from clip_scaling.data.shards.write import write_tar
+from clip_scaling.data.sources import procedural
+from clip_scaling.data.sources.write import write_source
+from clip_scaling.models.build import build_model, save_checkpoint
+from clip_scaling.records.files import read_json, sha256_file
+from clip_scaling.study.config.sources import ProceduralSource
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COLOURS = ["red", "green", "blue", "yellow", "orange", "purple", "black", "white"]

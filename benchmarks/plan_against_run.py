@@ -16,8 +16,8 @@ import json
 from pathlib import Path
 
 from clip_scaling.plan.files import open_study
-from clip_scaling.plan.records import Folders
 from clip_scaling.plan.simulate import Job, Machines, simulate
+from clip_scaling.records.runs import Folders
 
 
 def main() -> None:

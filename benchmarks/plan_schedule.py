@@ -14,7 +14,7 @@ import yaml
 from clip_scaling.plan.schedule import machines_of, make_schedule
 from clip_scaling.plan.sums import total
 from clip_scaling.plan.table import make_plan
-from clip_scaling.study import load_study
+from clip_scaling.study.resolve import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = (

@@ -34,8 +34,8 @@ def main() -> None:
             (root / name).symlink_to(ROOT / name)
         for count in args.cells:
             path = write_study(root, count, args.wsd)
-            command = [sys.executable, "-m", "clip_scaling.cli", "plan", "--dry", "--configfile", str(path)]
-            code = "import sys; from clip_scaling.cli import main; sys.argv[0] = 'clip-scaling'; main()"
+            command = [sys.executable, "-m", "clip_scaling.cli.main", "plan", "--dry", "--configfile", str(path)]
+            code = "import sys; from clip_scaling.cli.main import main; sys.argv[0] = 'clip-scaling'; main()"
             report("clip-scaling plan", count, [sys.executable, "-c", code, *command[3:]], root)
         for count in args.snakemake:
             path = write_study(root, count, args.wsd)

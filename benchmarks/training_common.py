@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from clip_scaling.config import RECIPE_VERSION, Recipe
-from clip_scaling.data.packed import pack
-from clip_scaling.data.pairs import Pair
-from clip_scaling.data.raster import encode
-from clip_scaling.data.shards import write_shards
-from clip_scaling.data.tokenizer import load_tokenizer, train_merges, vocabulary_size, write_merges
-from clip_scaling.grid import Cell
-from clip_scaling.manifests import write_json
+from clip_scaling.data.shards.packed import pack
+from clip_scaling.data.shards.write import write_shards
+from clip_scaling.data.sources.iconify.raster import encode
+from clip_scaling.data.sources.pairs import Pair
+from clip_scaling.models.tokenizer import load_tokenizer, train_merges, vocabulary_size, write_merges
+from clip_scaling.records.files import write_json
+from clip_scaling.study.config.training import RECIPE_VERSION, Recipe
+from clip_scaling.study.grid import Cell
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORDS = (

@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from training_common import Data, model_config, train_command, write_data
 
-from clip_scaling.grid import Cell
-from clip_scaling.manifests import read_json
+from clip_scaling.records.files import read_json
+from clip_scaling.study.grid import Cell
 from clip_scaling.train.arguments import add_training_arguments
 from clip_scaling.train.job import train_cell
 from clip_scaling.train.order import Order, order_digest

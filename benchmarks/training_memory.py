@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from training_common import WORDS, model_config, write_arrays
 
-from clip_scaling.config import Recipe, TrainResources
-from clip_scaling.data.packed import open_packed
-from clip_scaling.data.raster import encode
-from clip_scaling.data.shards import INDEX_DTYPE, write_index, write_tar
-from clip_scaling.data.tokenizer import train_merges, write_merges
-from clip_scaling.manifests import write_json
+from clip_scaling.data.shards.packed import open_packed
+from clip_scaling.data.shards.write import INDEX_DTYPE, write_index, write_tar
+from clip_scaling.data.sources.iconify.raster import encode
+from clip_scaling.models.tokenizer import train_merges, write_merges
+from clip_scaling.records.files import write_json
+from clip_scaling.study.config.resources import TrainResources
+from clip_scaling.study.config.training import Recipe
 from clip_scaling.train.distributed import join_ranks
 from clip_scaling.train.engine import Engine
 from clip_scaling.train.inputs import Input, PackedInput

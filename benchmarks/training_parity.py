@@ -26,11 +26,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from training_common import model_config
 
-from clip_scaling.config import Recipe, TrainResources
+from clip_scaling.models.build import build_model, normalise
+from clip_scaling.study.config.resources import TrainResources
+from clip_scaling.study.config.training import Recipe
 from clip_scaling.train.distributed import Ranks, join_ranks
 from clip_scaling.train.engine import Engine
 from clip_scaling.train.inputs import Batch
-from clip_scaling.train.model import build_model, normalise
 from clip_scaling.train.order import rank_positions
 from clip_scaling.train.schedule import schedule_of
 

@@ -27,8 +27,9 @@ from typing import Any
 
 from training_common import REPOSITORY, Data, Spent, model_config, timed, train_command, write_data
 
-from clip_scaling.config import Recipe, TrainResources
-from clip_scaling.manifests import read_json, write_json
+from clip_scaling.records.files import read_json, write_json
+from clip_scaling.study.config.resources import TrainResources
+from clip_scaling.study.config.training import Recipe
 from clip_scaling.train.peer import PYTHON, PeerRun
 
 ROWS = 4096
@@ -161,9 +162,9 @@ def bare_loop(case: Case, packed: Path) -> None:
     import torch
     from open_clip.loss import ClipLoss
 
-    from clip_scaling.data.packed import open_packed
-    from clip_scaling.train.model import build_model, normalise
-    from clip_scaling.train.precision import Precision
+    from clip_scaling.data.shards.packed import open_packed
+    from clip_scaling.models.build import build_model, normalise
+    from clip_scaling.models.precision import Precision
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

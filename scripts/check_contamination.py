@@ -7,15 +7,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from clip_scaling.errors import run_script
-from clip_scaling.evaluate.contamination import (
+from clip_scaling.data.duplicates.contamination import (
     CONTAMINATION_COLUMNS,
     contamination_rows,
     overlapping_rows,
     training_hashes,
 )
+from clip_scaling.errors import run_script
 from clip_scaling.evaluate.suite import load_cell, open_set, protocol_of
-from clip_scaling.manifests import atomic_path, read_json
+from clip_scaling.records.files import atomic_path, read_json
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import atomic_path
-from clip_scaling.study import load_study
-from clip_scaling.tables import collect_cells, collect_metrics
+from clip_scaling.records.files import atomic_path
+from clip_scaling.records.tables import collect_cells, collect_metrics
+from clip_scaling.study.resolve import load_study
 
 
 def main() -> None:

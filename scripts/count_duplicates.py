@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from clip_scaling.data.duplicates import count_duplicates
-from clip_scaling.data.fingerprints import evaluation_fingerprints, read_fingerprints
-from clip_scaling.data.places import subset_places
+from clip_scaling.data.duplicates.count import count_duplicates
+from clip_scaling.data.duplicates.fingerprints import evaluation_fingerprints, read_fingerprints
+from clip_scaling.data.shards.places import subset_places
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import write_json
+from clip_scaling.records.files import write_json
 
 
 def main() -> None:

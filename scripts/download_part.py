@@ -7,10 +7,10 @@ import json
 import logging
 from pathlib import Path
 
-from clip_scaling.config import UrlListSource
-from clip_scaling.data.part import download_part
-from clip_scaling.data.removal import read_removal_list
+from clip_scaling.data.sources.urls.part import download_part
+from clip_scaling.data.sources.urls.removal import read_removal_list
 from clip_scaling.errors import run_script
+from clip_scaling.study.config.sources import UrlListSource
 
 
 def main() -> None:

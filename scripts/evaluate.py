@@ -11,10 +11,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from clip_scaling.config import Recipe
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import sha256_file, write_json
-from clip_scaling.provenance import code, keep_diff, provenance
+from clip_scaling.records.files import sha256_file, write_json
+from clip_scaling.records.provenance import code, keep_diff, provenance
+from clip_scaling.study.config.training import Recipe
 
 
 def main() -> None:
@@ -42,13 +42,13 @@ def main() -> None:
         parser.error("--recipe and --cell go together: both say what a saved state is of")
     import torch
 
-    import clip_scaling.plain_towers  # noqa: F401, before all that imports open_clip
+    import clip_scaling.models.fast_import  # noqa: F401, before all that imports open_clip
 
     # isort: split
     from clip_scaling.evaluate.encode import KeptImages
     from clip_scaling.evaluate.store import Store
     from clip_scaling.evaluate.suite import evaluate_sets, load_cell, load_state, open_set, protocol_of
-    from clip_scaling.train.model import model_config_of
+    from clip_scaling.models.build import model_config_of
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)

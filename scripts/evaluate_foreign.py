@@ -17,8 +17,8 @@ from clip_scaling.evaluate.foreign import foreign_model, load_foreign, released_
 from clip_scaling.evaluate.import_results import tidy_evaluations
 from clip_scaling.evaluate.store import Store
 from clip_scaling.evaluate.suite import evaluate_sets, open_set, protocol_of
-from clip_scaling.manifests import atomic_path, write_json
-from clip_scaling.provenance import provenance
+from clip_scaling.records.files import atomic_path, write_json
+from clip_scaling.records.provenance import provenance
 
 
 def main() -> None:

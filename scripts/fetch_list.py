@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from clip_scaling.data.fetch import fetch_list
+from clip_scaling.data.sources.urls.download import fetch_list
 from clip_scaling.errors import run_script
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from clip_scaling.data.download import fetch
+from clip_scaling.data.sources.iconify.npm import fetch
 from clip_scaling.errors import run_script
 
 

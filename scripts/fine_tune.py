@@ -9,9 +9,9 @@ import logging
 import sys
 from pathlib import Path
 
-from clip_scaling.config import FineTuning
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import write_json
+from clip_scaling.records.files import write_json
+from clip_scaling.study.config.evaluation import FineTuning
 from clip_scaling.train.signals import EXIT_SAVED, ignore, listen
 
 
@@ -31,8 +31,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     import torch
 
-    from clip_scaling.evaluate.fine_tuning import fine_tune_checkpoint
-    from clip_scaling.provenance import code, keep_diff, provenance
+    from clip_scaling.finetune.job import fine_tune_checkpoint
+    from clip_scaling.records.provenance import code, keep_diff, provenance
 
     torch.set_num_threads(args.threads)
     code()  # before a long run, in which the checkout may move on

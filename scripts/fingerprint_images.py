@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from clip_scaling.data.fingerprints import write_evaluation_fingerprints, write_source_fingerprints
+from clip_scaling.data.duplicates.fingerprints import write_evaluation_fingerprints, write_source_fingerprints
 from clip_scaling.errors import run_script
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from clip_scaling.errors import run_script
 from clip_scaling.laws.study import fit_target
-from clip_scaling.manifests import write_json
-from clip_scaling.provenance import write_lock
+from clip_scaling.records.files import write_json
+from clip_scaling.records.provenance import write_lock
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from clip_scaling.errors import run_script
 from clip_scaling.laws import tables
 from clip_scaling.laws.calibrate import calibrated
-from clip_scaling.manifests import atomic_path, read_json
+from clip_scaling.records.files import atomic_path, read_json
 
 TABLES = {
     "laws": (tables.laws_table, "one row a (target, metric, source, method)"),

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import write_json
+from clip_scaling.records.files import write_json
 from clip_scaling.share.locks import Results, gather
 
 

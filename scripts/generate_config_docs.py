@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from clip_scaling.config_docs import option_table, replace_between, schema
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import write_text
+from clip_scaling.records.files import write_text
+from clip_scaling.tools.config_docs import option_table, replace_between, schema
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import write_text
-from clip_scaling.pictures import module_graph, replace_picture, rule_graph
+from clip_scaling.records.files import write_text
+from clip_scaling.tools.pictures import module_graph, replace_picture, rule_graph
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from clip_scaling.errors import EvaluationError, run_script
 from clip_scaling.evaluate.import_results import evaluation_of, read_results, tidy_evaluations
-from clip_scaling.manifests import atomic_path
+from clip_scaling.records.files import atomic_path
 
 
 def main() -> None:

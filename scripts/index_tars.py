@@ -7,10 +7,10 @@ import json
 import logging
 from pathlib import Path
 
-from clip_scaling.data.tar_records import IndexSettings, index_tars, read_about
+from clip_scaling.data.sources.tars.lists import part_of, tars_of
+from clip_scaling.data.sources.tars.records import IndexSettings, index_tars, read_about
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import write_json
-from clip_scaling.tar_lists import part_of, tars_of
+from clip_scaling.records.files import write_json
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import torch
 from clip_scaling.errors import EvaluationError, run_script
 from clip_scaling.evaluate.noise import NOISE_COLUMNS, evaluation_noise
 from clip_scaling.evaluate.suite import load_cell, open_set, protocol_of
-from clip_scaling.manifests import atomic_path
+from clip_scaling.records.files import atomic_path
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from clip_scaling.data.packed import pack
+from clip_scaling.data.shards.packed import pack
 from clip_scaling.errors import run_script
 
 

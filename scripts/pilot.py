@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.grid import Cell
-from clip_scaling.manifests import write_json
+from clip_scaling.records.files import write_json
+from clip_scaling.study.grid import Cell
 from clip_scaling.train.arguments import add_training_arguments
 
 

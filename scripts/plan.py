@@ -8,7 +8,7 @@ from clip_scaling.errors import run_script
 from clip_scaling.plan.budget import check_budget
 from clip_scaling.plan.files import full_plan, write_plan
 from clip_scaling.plan.render import text_plan
-from clip_scaling.study import load_study
+from clip_scaling.study.resolve import load_study
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import read_json
+from clip_scaling.records.files import read_json
 from clip_scaling.report.law_figures import law_figure
 from clip_scaling.report.style import save_figure
 

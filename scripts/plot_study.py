@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from clip_scaling.errors import run_script
-from clip_scaling.laws.published import read_learning_curves
+from clip_scaling.published.tables import read_learning_curves
 from clip_scaling.report.allocation_figure import allocation_figure, allocation_target
 from clip_scaling.report.prediction_figure import prediction_figure
 from clip_scaling.report.run_figures import bottleneck_figure, bottleneck_target, learning_curve_figure

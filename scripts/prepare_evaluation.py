@@ -15,19 +15,19 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
     args = parser.parse_args()
     if args.origin == "held_out":
-        from clip_scaling.data.evaluation_set import write_evaluation_set
+        from clip_scaling.data.evaluation_sets.held_out import write_evaluation_set
 
         write_evaluation_set(args.output.parent, args.name, args.source, args.held_out)
     elif args.origin == "digits":
-        from clip_scaling.data.digits import write_digits
+        from clip_scaling.data.evaluation_sets.labelled import write_digits
 
         write_digits(args.output.parent, args.name)
     elif args.origin == "idx":
-        from clip_scaling.data.digits import write_idx
+        from clip_scaling.data.evaluation_sets.labelled import write_idx
 
         write_idx(args.output.parent, args.name, Path(args.held_out))
     else:
-        from clip_scaling.data.evaluation_set import index_evaluation_set
+        from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set
 
         index_evaluation_set(args.output.parent, args.name, Path(args.held_out))
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clip_scaling.config import FolderSource, Source, TableSource, WebdatasetSource
+from clip_scaling.data.sources.tars.lists import tars_of
 from clip_scaling.errors import DataError, run_script
-from clip_scaling.tar_lists import tars_of
+from clip_scaling.study.config.data import Source
+from clip_scaling.study.config.existing import FolderSource, TableSource, WebdatasetSource
 
 
 def main() -> None:
@@ -29,11 +30,11 @@ def main() -> None:
     recipe = TypeAdapter(Source).validate_python(settings)
     root = args.output.parent
     if isinstance(recipe, WebdatasetSource):
-        from clip_scaling.data.tar_source import write_tar_source
+        from clip_scaling.data.sources.tars.source import write_tar_source
 
         write_tar_source(root, args.name, recipe, tars_of(args.name, recipe.tars), args.workers)
     elif isinstance(recipe, FolderSource | TableSource):
-        from clip_scaling.data.file_source import write_file_source
+        from clip_scaling.data.sources.files.source import write_file_source
 
         write_file_source(root, args.name, recipe, args.workers)
     else:

@@ -8,8 +8,8 @@ import argparse
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.laws.published import read_published, read_scenarios
-from clip_scaling.manifests import atomic_path
+from clip_scaling.published.tables import read_published, read_scenarios
+from clip_scaling.records.files import atomic_path
 
 
 def main() -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clip_scaling.config import ExistingSource, IconifySource, Source, UrlListSource
-from clip_scaling.data import iconify, procedural
-from clip_scaling.data.source import write_source
+from clip_scaling.data.sources import procedural
+from clip_scaling.data.sources.iconify import package as iconify
+from clip_scaling.data.sources.write import write_source
 from clip_scaling.errors import DataError, run_script
+from clip_scaling.study.config.data import Source
+from clip_scaling.study.config.existing import ExistingSource
+from clip_scaling.study.config.sources import IconifySource, UrlListSource
 
 
 def main() -> None:

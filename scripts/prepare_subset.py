@@ -6,10 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from clip_scaling.data.composition import Repeats, write_composed_subset
-from clip_scaling.data.fingerprints import evaluation_fingerprints, read_fingerprints
-from clip_scaling.data.subset import write_subset
-from clip_scaling.data.tar_subset import TarAccess
+from clip_scaling.data.duplicates.fingerprints import evaluation_fingerprints, read_fingerprints
+from clip_scaling.data.subsets.composed import Repeats, write_composed_subset
+from clip_scaling.data.subsets.in_place import TarAccess
+from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.errors import run_script
 
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.laws.retrieve import retrieve
+from clip_scaling.published.retrieve import retrieve
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.grid import Cell
+from clip_scaling.study.grid import Cell
 from clip_scaling.train.arguments import add_training_arguments
 from clip_scaling.train.signals import EXIT_SAVED, ignore, listen
 

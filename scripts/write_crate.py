@@ -8,9 +8,9 @@ import argparse
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import read_json
+from clip_scaling.records.files import read_json
 from clip_scaling.share.crate import Contents, write_crate
-from clip_scaling.study import load_yaml
+from clip_scaling.study.resolve import load_yaml
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.manifests import write_text
-from clip_scaling.provenance import write_lock
+from clip_scaling.records.files import write_text
+from clip_scaling.records.provenance import write_lock
 from clip_scaling.report.page import FIGURE_LABELS, render_report
 from clip_scaling.report.read import Inputs, read_study
 

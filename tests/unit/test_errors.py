@@ -2,13 +2,14 @@
 
 import ast
 import errno
+import pickle
 import re
 from pathlib import Path
 
 import pytest
 
 from clip_scaling import errors
-from clip_scaling.errors import ConfigError, run_script, told
+from clip_scaling.errors import ConfigError, ManifestError, run_script, told
 
 LIBRARY, PLUGIN = "clip_scaling", "snakemake_executor_plugin_submitit"
 
@@ -93,3 +94,9 @@ def test_the_executors_errors_end_with_their_entries() -> None:
 
     assert str(ResourceError("rule train: gpus=x.")) == "rule train: gpus=x.\nMore: docs/cluster.md#resourceerror"
     assert errors.entry("ConfigError").split()[-1] == "docs/errors.md#configerror"
+
+
+def test_an_error_keeps_thing_place_and_remedy_through_a_process_pool() -> None:
+    error = pickle.loads(pickle.dumps(ManifestError("3 bytes", place="a.tar", remedy="Delete it.")))
+    assert (type(error), error.thing, error.place, error.remedy) == (ManifestError, "3 bytes", "a.tar", "Delete it.")
+    assert str(error) == "a.tar: 3 bytes. Delete it."

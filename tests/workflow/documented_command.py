@@ -32,7 +32,7 @@ CLASSES = (
     (r"python (scripts|benchmarks)/\w+\.py\b.*", "parse"),
 )
 CODE = {
-    "clip-scaling": [sys.executable, "-c", "from clip_scaling.cli import main; main()"],
+    "clip-scaling": [sys.executable, "-c", "from clip_scaling.cli.main import main; main()"],
     "snakemake": [sys.executable, "-m", "snakemake"],
     "make": ["make"],
 }
@@ -93,7 +93,7 @@ def parse(name: str, arguments: list[str]) -> int:
         sys.path.insert(0, str(Path(path).parent))
         runpy.run_path(path, run_name="__main__")
     else:
-        from clip_scaling.cli import main as command
+        from clip_scaling.cli.main import main as command
 
         command()
     print("it does not read its arguments by argparse")

@@ -21,7 +21,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from clip_scaling.config import Study, Suite
+from clip_scaling.study.config.evaluation import Suite
+from clip_scaling.study.file import Study
 
 from .documented_command import UNKNOWN
 from .test_extending import put

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip_scaling.manifests import read_json
+from clip_scaling.records.files import read_json
 
 CELL = "Model-ViT-nano-8_Data-Web-100_Samples-256_Seed-0"
 

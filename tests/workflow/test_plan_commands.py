@@ -19,7 +19,7 @@ OTHER = "Model-ViT-micro-8_Data-Scenes-1K_Samples-2K_Seed-0"
 
 def clip_scaling(project: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, in the project."""
-    code = "import sys; from clip_scaling.cli import main; sys.argv[0] = 'clip-scaling'; main()"
+    code = "import sys; from clip_scaling.cli.main import main; sys.argv[0] = 'clip-scaling'; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=project.root,

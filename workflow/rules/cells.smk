@@ -2,10 +2,10 @@
 
 from types import SimpleNamespace
 
-from clip_scaling.compute import gmacs_per_sample
-from clip_scaling.config import RECIPE_VERSION
-from clip_scaling.counts import format_count
-from clip_scaling.grid import Cell, trunk_name
+from clip_scaling.models.compute import gmacs_per_sample
+from clip_scaling.study.config.training import RECIPE_VERSION
+from clip_scaling.study.counts import format_count
+from clip_scaling.study.grid import Cell, trunk_name
 
 CELLS = list(RESOLVED.cells)
 

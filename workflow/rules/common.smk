@@ -7,10 +7,10 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 try:
-    from clip_scaling.config import PublishedStudy
+    from clip_scaling.study.file import PublishedStudy
     from clip_scaling.errors import ClipScalingError, close_matches, entry, told
-    from clip_scaling.manifests import canonical_json
-    from clip_scaling.study import ResolvedStudy, load_any_study
+    from clip_scaling.records.files import canonical_json
+    from clip_scaling.study.resolve import ResolvedStudy, load_any_study
 except ModuleNotFoundError as error:
     raise WorkflowError(f"{error}. Install the project first: `make env`, then `. .venv/bin/activate`.")
 

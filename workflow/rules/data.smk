@@ -4,7 +4,9 @@ Shards, arrays and images are undeclared on purpose: Snakemake deletes declared 
 is written last and lists them with size and sha256.
 """
 
-from clip_scaling.config import PACKED_FORMAT, ExistingSource, IconifySource
+from clip_scaling.study.config.data import PACKED_FORMAT
+from clip_scaling.study.config.existing import ExistingSource
+from clip_scaling.study.config.sources import IconifySource
 
 MADE_SOURCES = [name for name, source in STUDY.sources.items() if not isinstance(source, ExistingSource)]
 """For existing.smk's sources prepare_source is no second choice: Snakemake would take it where their files are missing."""

@@ -3,8 +3,8 @@
 A part's images and tables lie beside its records, undeclared on purpose: a rerun asks only for what is not there.
 """
 
-from clip_scaling.config import UrlListSource
-from clip_scaling.url_lists import parts_of
+from clip_scaling.study.config.sources import UrlListSource
+from clip_scaling.data.sources.urls.names import parts_of
 
 try:
     URL_PARTS = {

@@ -1,8 +1,8 @@
 """Sources of pairs that are there already: tars indexed where they lie (webdataset), image files (folder, table)."""
 
-from clip_scaling.config import ExistingSource, FolderSource, WebdatasetSource
-from clip_scaling.image_places import folders_of
-from clip_scaling.tar_lists import missing_tars, part_of, tars_of
+from clip_scaling.study.config.existing import ExistingSource, FolderSource, WebdatasetSource
+from clip_scaling.data.sources.files.places import folders_of
+from clip_scaling.data.sources.tars.lists import missing_tars, part_of, tars_of
 
 EXISTING = {name: source for name, source in STUDY.sources.items() if isinstance(source, ExistingSource)}
 BESIDE = canonical_json({name: source.beside() for name, source in EXISTING.items()})

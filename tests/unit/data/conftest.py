@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clip_scaling.config import IconifySource, ProceduralSource
-from clip_scaling.data.pairs import HeldOutSet, Pair, SourceContent
-from clip_scaling.data.raster import encode
-from clip_scaling.data.source import write_source
+from clip_scaling.data.sources.iconify.raster import encode
+from clip_scaling.data.sources.pairs import HeldOutSet, Pair, SourceContent
+from clip_scaling.data.sources.write import write_source
+from clip_scaling.study.config.sources import IconifySource, ProceduralSource
 
 
 def picture(number: int) -> str:

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from clip_scaling.data.card import CELL_PIXELS, caption_numbers, quantiles, save_sheet, write_card
-from clip_scaling.data.shards import INDEX_DTYPE, write_index, write_tar
-from clip_scaling.data.subset import write_subset
-from clip_scaling.manifests import read_json, write_json
+from clip_scaling.data.shards.write import INDEX_DTYPE, write_index, write_tar
+from clip_scaling.data.subsets.prefix import write_subset
+from clip_scaling.records.files import read_json, write_json
 
 from .conftest import make_pair
 

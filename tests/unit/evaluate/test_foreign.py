@@ -14,7 +14,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from clip_scaling.errors import EvaluationError
 from clip_scaling.evaluate.foreign import Foreign, foreign_model, load_foreign, released_models
 from clip_scaling.evaluate.names import parse_released
-from clip_scaling.evaluate.preprocess import Preprocess
+from clip_scaling.models.preprocess import Preprocess
 
 from .test_metrics import random_images
 

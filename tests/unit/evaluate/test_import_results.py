@@ -16,7 +16,7 @@ from clip_scaling.errors import EvaluationError
 from clip_scaling.evaluate.foreign import foreign_model, load_foreign
 from clip_scaling.evaluate.import_results import evaluation_of, read_results, tidy_evaluations
 from clip_scaling.evaluate.suite import EvaluationSet, Protocol, evaluate_sets
-from clip_scaling.tables import COLUMNS
+from clip_scaling.records.tables import COLUMNS
 
 from .test_foreign import SMALL, save_weights
 from .test_metrics import random_images, write_set

@@ -26,7 +26,7 @@ from clip_scaling.evaluate.metrics import (
     probe,
     retrieval,
 )
-from clip_scaling.train.model import PREPROCESS, build_model
+from clip_scaling.models.build import PREPROCESS, build_model
 
 WORDS = [f"word{axis}" for axis in range(12)]
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_scaling.data.evaluation_set import index_evaluation_set
+from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set
 from clip_scaling.evaluate.noise import NOISE_COLUMNS, evaluation_noise
 from clip_scaling.evaluate.suite import Protocol, load_cell, open_set
 

@@ -13,18 +13,19 @@ from typing import Any
 import pytest
 import torch
 
-from clip_scaling.config import Aggregate, LinearProbes, Recipe
-from clip_scaling.data.digits import write_digits
-from clip_scaling.data.evaluation_set import index_evaluation_set
-from clip_scaling.data.tokenizer import train_merges, write_merges
+from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set
+from clip_scaling.data.evaluation_sets.labelled import write_digits
 from clip_scaling.errors import DataError, EvaluationError, ManifestError
 from clip_scaling.evaluate import suite
 from clip_scaling.evaluate.encode import ImageBatch, KeptImages, read_batches
 from clip_scaling.evaluate.metrics import Measured
 from clip_scaling.evaluate.store import Store
 from clip_scaling.evaluate.suite import Protocol, evaluate_checkpoint, evaluate_sets, load_state, open_set
-from clip_scaling.manifests import read_json, sha256_file
-from clip_scaling.train.model import build_model, model_config_of, save_checkpoint
+from clip_scaling.models.build import build_model, model_config_of, save_checkpoint
+from clip_scaling.models.tokenizer import train_merges, write_merges
+from clip_scaling.records.files import read_json, sha256_file
+from clip_scaling.study.config.evaluation import Aggregate, LinearProbes
+from clip_scaling.study.config.training import Recipe
 from clip_scaling.train.state import write_state
 
 from .test_metrics import random_images, write_set

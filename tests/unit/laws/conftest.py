@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-
-from clip_scaling.laws.published import read_zeroshot
 
 MakeTable = Callable[..., pd.DataFrame]
 
@@ -24,9 +21,3 @@ def make_table() -> MakeTable:
         return table.assign(dataset="target", metric="acc1", **columns)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def published_table(published: Path) -> pd.DataFrame:
-    """The released zero-shot results, tidy."""
-    return read_zeroshot(published)

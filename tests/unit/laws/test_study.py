@@ -5,10 +5,10 @@ import pytest
 
 from clip_scaling.laws import tables
 from clip_scaling.laws.methods import find_method
-from clip_scaling.laws.published import read_scenarios
 from clip_scaling.laws.study import fit_target, leave_models_out
 from clip_scaling.laws.synthetic import TRUTHS, draw_runs
-from clip_scaling.manifests import canonical_json
+from clip_scaling.published.tables import read_scenarios
+from clip_scaling.records.files import canonical_json
 
 METHODS = ["binned-min-5", "ols-all", "loglinear"]
 LAW_COLUMNS = (

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from clip_scaling.plan.commands import _status_text
+from clip_scaling.cli.study import _status_text
 from clip_scaling.plan.files import full_plan, write_plan
 from clip_scaling.plan.live import Standing, as_json, standings, summary
-from clip_scaling.study import ResolvedStudy
+from clip_scaling.study.resolve import ResolvedStudy
 
-from .conftest import finish
+from .finished import finish
 
 
 def resume_of(root: Path, study: ResolvedStudy, cell: str) -> Path:

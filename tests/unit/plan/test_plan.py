@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
-from clip_scaling.config import Budget
 from clip_scaling.errors import ConfigError
 from clip_scaling.plan.budget import cells_that_fit, check_budget
 from clip_scaling.plan.files import full_plan, write_plan
 from clip_scaling.plan.render import text_plan
 from clip_scaling.plan.sums import difference, total, totals
 from clip_scaling.plan.table import make_plan
-from clip_scaling.study import ResolvedStudy, load_study
+from clip_scaling.study.config.resources import Budget
+from clip_scaling.study.resolve import ResolvedStudy, load_study
 
-from .conftest import finish
+from .finished import finish
 
 
 def test_a_study_without_results_is_all_to_run(study: ResolvedStudy, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from clip_scaling.errors import ConfigError
-from clip_scaling.study import load_study
+from clip_scaling.study.resolve import load_study
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from clip_scaling.errors import ConfigError
 from clip_scaling.plan.rerun import choose_cells, drop_replaced, plan_rerun, set_aside
 from clip_scaling.plan.table import make_plan
-from clip_scaling.study import ResolvedStudy
+from clip_scaling.study.resolve import ResolvedStudy
 
-from .conftest import finish
+from .finished import finish
 from .test_live import beat
 
 NANO = "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0"

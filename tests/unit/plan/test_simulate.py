@@ -90,7 +90,7 @@ def test_ten_thousand_jobs_on_a_hundred_thousand_gpus_take_seconds() -> None:
 
 def test_a_study_for_a_cluster_is_planned_on_a_small_machine(raw: dict, repository: Path) -> None:
     from clip_scaling.plan.schedule import machines_of
-    from clip_scaling.study import load_study
+    from clip_scaling.study.resolve import load_study
 
     study = load_study(raw, repository)
     assert machines_of(study, is_cpu=True, widest=100_000).devices == 100_000

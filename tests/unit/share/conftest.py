@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from clip_scaling import provenance
-from clip_scaling.config import Recipe
-from clip_scaling.data.tokenizer import train_merges, write_merges
-from clip_scaling.manifests import sha256_file, write_json
+from clip_scaling.models.build import build_model, model_config_of, save_checkpoint, weights_sha256
+from clip_scaling.models.tokenizer import train_merges, write_merges
 from clip_scaling.plan.files import open_study
-from clip_scaling.provenance import Code, keep_diff, write_lock
+from clip_scaling.records import provenance
+from clip_scaling.records.files import sha256_file, write_json
+from clip_scaling.records.provenance import Code, keep_diff, write_lock
 from clip_scaling.share.locks import Results
-from clip_scaling.study import ResolvedStudy
-from clip_scaling.train.model import build_model, model_config_of, save_checkpoint, weights_sha256
+from clip_scaling.study.config.training import Recipe
+from clip_scaling.study.resolve import ResolvedStudy
 
 CELL = "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0"
 HOME = Path("results/offline")

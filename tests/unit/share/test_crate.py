@@ -17,7 +17,7 @@ from rocrate.model.file import File
 from rocrate.rocrate import ROCrate
 
 from clip_scaling.errors import ManifestError
-from clip_scaling.manifests import write_json
+from clip_scaling.records.files import write_json
 from clip_scaling.share.crate import Contents, project_files, write_crate
 from clip_scaling.share.locks import Results, gather
 

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
 
-from clip_scaling.data.tokenizer import CLIP_ROWS, clip_merges, load_tokenizer, train_merges, write_merges
+from clip_scaling.cli.model import export
 from clip_scaling.errors import ConfigError, EvaluationError
 from clip_scaling.evaluate.suite import load_cell
-from clip_scaling.manifests import read_json, sha256_file, write_json
-from clip_scaling.share.commands import export
+from clip_scaling.models.tokenizer import CLIP_ROWS, clip_merges, load_tokenizer, train_merges, write_merges
+from clip_scaling.records.files import read_json, sha256_file, write_json
 from clip_scaling.share.export import write_model
 from clip_scaling.share.tokenizer import write_tokenizer
 

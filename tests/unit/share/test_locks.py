@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clip_scaling.manifests import canonical_json, sha256_file, write_json
+from clip_scaling.records.files import canonical_json, sha256_file, write_json
 from clip_scaling.share.locks import Results, gather
 
 from .conftest import CELL, HOME

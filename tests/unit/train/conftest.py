@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from clip_scaling.config import Recipe, TrainResources
-from clip_scaling.data.packed import PackedPairs
+from clip_scaling.data.shards.packed import PackedPairs
+from clip_scaling.models.build import weights_sha256
+from clip_scaling.study.config.resources import TrainResources
+from clip_scaling.study.config.training import Recipe
 from clip_scaling.train import signals
 from clip_scaling.train.distributed import Ranks
 from clip_scaling.train.engine import Engine
 from clip_scaling.train.inputs import PackedInput
 from clip_scaling.train.loop import Loop, Outcome
-from clip_scaling.train.model import weights_sha256
 from clip_scaling.train.order import Order
 from clip_scaling.train.schedule import schedule_of
 from clip_scaling.train.state import StateFolder

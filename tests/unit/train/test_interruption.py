@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_scaling.manifests import read_json
+from clip_scaling.records.files import read_json
 
 
 @pytest.mark.slow

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from clip_scaling.config import Recipe, TrainResources
-from clip_scaling.study import model_config
+from clip_scaling.study.config.resources import TrainResources
+from clip_scaling.study.config.training import Recipe
+from clip_scaling.study.resolve import model_config
 from clip_scaling.train.engine import Engine
 from clip_scaling.train.inputs import Batch
 

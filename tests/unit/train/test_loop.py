@@ -202,7 +202,7 @@ def test_a_rollback_returns_to_its_window_and_passes_over_what_was_seen(tmp_path
 
 
 def test_a_spike_is_told_from_noise(tmp_path: Path) -> None:
-    from clip_scaling.config import Instability
+    from clip_scaling.study.config.training import Instability
     from clip_scaling.train.stability import Watch
 
     # Losses 1.0 .. 1.9: median 1.45, MAD 0.25, robust deviation 0.37; a spike at 4 deviations is above 2.93.
@@ -232,7 +232,7 @@ def test_larger_data_do_not_change_how_a_run_continues(tmp_path: Path) -> None:
 
 
 def test_a_harder_batch_of_pairs_known_by_heart_is_no_spike() -> None:
-    from clip_scaling.config import Instability
+    from clip_scaling.study.config.training import Instability
     from clip_scaling.train.stability import Watch
 
     # Seen in the laptop study: losses of about 0.001 nats, then one of 0.077 whose gradient norm was 0.1.

@@ -11,8 +11,8 @@ import torch
 from open_clip.loss import ClipLoss, CoCaLoss, SigLipLoss
 
 from clip_scaling.errors import ConfigError, TrainingError
+from clip_scaling.models.build import build_model, model_config_of, normalise
 from clip_scaling.train.inputs import Batch
-from clip_scaling.train.model import build_model, model_config_of, normalise
 
 from .conftest import MODEL, Run, agrees
 
@@ -111,7 +111,7 @@ def test_a_run_on_a_gpu_continues_to_the_same_end(tmp_path: Path, precision: str
 
 
 def test_coca_and_a_plain_model_do_not_go_together() -> None:
-    from clip_scaling.config import Recipe
+    from clip_scaling.study.config.training import Recipe
 
     with pytest.raises(ConfigError, match="multimodal_cfg"):
         model_config_of(MODEL, Recipe(objective="coca"))

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clip_scaling.config import Recipe, TrainResources
-from clip_scaling.data.pairs import Pair
-from clip_scaling.data.raster import encode
-from clip_scaling.data.shards import write_shards
-from clip_scaling.data.tokenizer import vocabulary_size, write_merges
+from clip_scaling.data.shards.write import write_shards
+from clip_scaling.data.sources.iconify.raster import encode
+from clip_scaling.data.sources.pairs import Pair
 from clip_scaling.errors import TrainingError
-from clip_scaling.grid import Cell
-from clip_scaling.manifests import read_json, write_json
-from clip_scaling.train.model import load_checkpoint
+from clip_scaling.models.build import load_checkpoint
+from clip_scaling.models.tokenizer import vocabulary_size, write_merges
+from clip_scaling.records.files import read_json, write_json
+from clip_scaling.study.config.resources import TrainResources
+from clip_scaling.study.config.training import Recipe
+from clip_scaling.study.grid import Cell
 from clip_scaling.train.peer import (
     PYTHON,
     PeerRun,

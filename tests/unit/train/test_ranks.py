@@ -11,7 +11,8 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from clip_scaling.config import Recipe, TrainResources
+from clip_scaling.study.config.resources import TrainResources
+from clip_scaling.study.config.training import Recipe
 from clip_scaling.train.distributed import Ranks, join_ranks
 from clip_scaling.train.engine import Engine
 from clip_scaling.train.inputs import PackedInput

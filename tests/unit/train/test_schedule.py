@@ -2,9 +2,9 @@
 
 import pytest
 
-from clip_scaling.config import Recipe
 from clip_scaling.errors import TrainingError
-from clip_scaling.grid import cooldown_start
+from clip_scaling.study.config.training import Recipe
+from clip_scaling.study.grid import cooldown_start
 from clip_scaling.train.schedule import cosine, schedule_of, warmup_steps
 
 

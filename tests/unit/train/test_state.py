@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clip_scaling.errors import TrainingError
-from clip_scaling.manifests import sha256_file
+from clip_scaling.records.files import sha256_file
 from clip_scaling.train.state import StateFolder, read_state
 
 

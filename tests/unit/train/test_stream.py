@@ -13,14 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from clip_scaling.data.packed import open_packed, pack
-from clip_scaling.data.pairs import Pair
-from clip_scaling.data.raster import encode
-from clip_scaling.data.remote import ShardCache
-from clip_scaling.data.shards import INDEX_DTYPE, write_index, write_shards, write_tar
-from clip_scaling.data.tokenizer import write_merges
+from clip_scaling.data.shards.cache import ShardCache
+from clip_scaling.data.shards.packed import open_packed, pack
+from clip_scaling.data.shards.write import INDEX_DTYPE, write_index, write_shards, write_tar
+from clip_scaling.data.sources.iconify.raster import encode
+from clip_scaling.data.sources.pairs import Pair
 from clip_scaling.errors import DataError
-from clip_scaling.manifests import describe_file, read_json, write_json
+from clip_scaling.models.tokenizer import write_merges
+from clip_scaling.records.files import describe_file, read_json, write_json
 from clip_scaling.train.inputs import Batch, PackedInput
 from clip_scaling.train.order import Order, add_digests, order_digest, rank_positions
 from clip_scaling.train.stream import StreamInput

@@ -13,7 +13,26 @@ from collections.abc import Callable, Iterable
 
 
 class ClipScalingError(Exception):
-    """Base of all errors that are the input's or the machine's, not the code's."""
+    """Base of all errors that are the input's or the machine's, not the code's.
+
+    thing: what is wrong. place: the file, key or cell where it is. remedy: the next step, a sentence.
+    """
+
+    def __init__(self, thing: str, *, place: str = "", remedy: str = "") -> None:
+        self.thing, self.place, self.remedy = thing, place, remedy
+        super().__init__(f"{place}: {thing}" if place else thing)
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
+
+    def __reduce__(self) -> tuple[Callable[..., ClipScalingError], tuple[type[ClipScalingError], str, str, str]]:
+        # Errors cross process pools, and the default would lose the keywords.
+        return _rebuilt, (type(self), self.thing, self.place, self.remedy)
+
+
+def _rebuilt(kind: type[ClipScalingError], thing: str, place: str, remedy: str) -> ClipScalingError:
+    return kind(thing, place=place, remedy=remedy)
 
 
 class ConfigError(ClipScalingError):

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..manifests import atomic_path, read_json, write_json
-from .reader import PairReader, UnreadablePair, decode_caption, decode_image
-from .shards import read_manifest
+from ..records.files import atomic_path, read_json, write_json
+from .shards.read import PairReader, UnreadablePair, decode_caption, decode_image
+from .shards.write import read_manifest
 
 SAMPLE_PAIRS = 5_000
 """Captions and images of so many pairs are measured: shares are then known within 1.4 points at 95 %."""

@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import EvaluationError
-from ..train.model import normalise
-from .preprocess import Preprocess
+from ..models.build import normalise
+from ..models.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
 

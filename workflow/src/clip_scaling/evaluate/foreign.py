@@ -15,11 +15,11 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transform import merge_preprocess_dict
 from torch import Tensor
 
-from ..compute import gmacs_per_sample
 from ..errors import ConfigError, EvaluationError, close_matches
-from ..manifests import read_json, sha256_file
+from ..models.compute import gmacs_per_sample
+from ..models.preprocess import Preprocess
+from ..records.files import read_json, sha256_file
 from .names import parse_released
-from .preprocess import Preprocess
 from .suite import Encoder
 
 log = logging.getLogger(__name__)

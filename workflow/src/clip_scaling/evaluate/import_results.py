@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from ..compute import gmacs_per_sample
-from ..config import METRICS, probe_name
 from ..errors import ConfigError, EvaluationError
-from ..grid import Cell
-from ..study import model_config
-from ..tables import COLUMNS
+from ..models.compute import gmacs_per_sample
+from ..records.tables import COLUMNS
+from ..study.config.evaluation import METRICS, probe_name
+from ..study.grid import Cell
+from ..study.resolve import model_config
 from .names import parse_released
 
 PROBED = {"lp_acc1": "acc1", "lp_acc5": "acc5", "lp_mean_per_class_recall": "mean_per_class_recall"}

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..counts import parse_count
 from ..errors import EvaluationError
+from ..study.counts import parse_count
 
 _NAME = re.compile(
     r"Model-(?P<model>[BLHgG]-[0-9]+)_Data-(?P<data>80M|400M|2B)_Samples-(?P<samples>[0-9]+B)"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..train.precision import Precision
+from ..models.precision import Precision
 from .store import Store
 from .suite import Encoder, EvaluationSet, Protocol, evaluate_sets
 

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..config import LinearProbes
 from ..errors import EvaluationError
+from ..study.config.evaluation import LinearProbes
 
 Labels = NDArray[np.int64]
 

@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..manifests import atomic_path, canonical_json, write_json
+from ..records.files import atomic_path, canonical_json, write_json
 from .encode import Features
 
 log = logging.getLogger(__name__)

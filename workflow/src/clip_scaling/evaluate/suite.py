@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from ..config import Aggregate, LinearProbes, probe_name
-from ..data.tokenizer import load_tokenizer
 from ..errors import EvaluationError
-from ..manifests import canonical_json, read_json, sha256_file, verify_files
-from ..train.model import build_model, load_checkpoint, with_weights
+from ..models.build import build_model, load_checkpoint, with_weights
+from ..models.preprocess import Preprocess
+from ..models.tokenizer import load_tokenizer
+from ..records.files import canonical_json, read_json, sha256_file, verify_files
+from ..study.config.evaluation import Aggregate, LinearProbes, probe_name
 from ..train.state import read_state
 from .encode import Features, ImageBatch, KeptImages, Tokenizer, encode_classes, encode_set, read_batches
 from .metrics import (
@@ -32,7 +33,6 @@ from .metrics import (
     probe,
     retrieval,
 )
-from .preprocess import Preprocess
 from .probe import probe_accuracy
 from .store import Store
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..metrics import from_error, is_loss, to_error
+from ..records.metrics import from_error, is_loss, to_error
 
 FEWEST = 20  # Misses of other targets below which their quantile says nothing, and nothing is widened.
 

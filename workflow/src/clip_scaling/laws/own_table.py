@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ..errors import LawError
-from ..metrics import from_error
+from ..records.metrics import from_error
 
 # A FLOP count takes a multiply and an add for one MAC; training costs three forward passes (Kaplan et al. 2020).
 UNITS = {"GMAC": 1.0, "MAC": 1e-9, "GFLOP": 0.5, "FLOP": 0.5e-9}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ..metrics import is_loss
+from ..records.metrics import is_loss
 from .table import Runs, UnfitPoints
 
 

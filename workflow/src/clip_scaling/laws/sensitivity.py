@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import is_loss
+from ..records.metrics import is_loss
 from .fits import fit_runs
 from .methods import ESTIMATORS, POINTS, Method
 from .table import Runs, UnfitPoints

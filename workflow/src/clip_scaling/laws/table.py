@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LawError
-from ..metrics import is_loss, to_error
+from ..records.metrics import is_loss, to_error
 
 REQUIRED = ("cell", "compute_gmacs", "dataset", "metric", "value")
 FACTORS = ("gmacs_per_sample", "samples_seen", "unique_pairs")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..config import Budget
 from ..errors import ConfigError
+from ..study.config.resources import Budget
 from .sums import total
 from .table import Plan
 

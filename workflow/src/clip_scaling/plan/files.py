@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..config import PublishedStudy
 from ..errors import ConfigError
-from ..manifests import write_json, write_text
-from ..study import ResolvedStudy, load_any_study, load_yaml
+from ..records.files import write_json, write_text
+from ..records.runs import Folders, last_plan
+from ..study.file import PublishedStudy
+from ..study.resolve import ResolvedStudy, load_any_study, load_yaml
 from .page import page
-from .records import Folders, last_plan
 from .render import grid_tsv
 from .schedule import make_schedule
 from .sums import as_json, difference, saved_by_trunks

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..grid import Cell
-from ..study import ResolvedStudy
-from .records import Folders, last_plan, read_progress, read_record, saved_step, used_seconds
+from ..records.runs import Folders, last_plan, read_progress, read_record, saved_step, used_seconds
+from ..study.grid import Cell
+from ..study.resolve import ResolvedStudy
 
 STALE_SECONDS = 120.0
 """A heartbeat older than this is stale: a running loop writes one every five seconds, or every step."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..counts import parse_count
 from ..errors import ConfigError, close_matches
-from ..grid import Cell
-from ..study import ResolvedStudy
-from .records import Folders, read_progress
+from ..records.runs import Folders, read_progress
+from ..study.counts import parse_count
+from ..study.grid import Cell
+from ..study.resolve import ResolvedStudy
 
 OUTPUTS = ("checkpoint.pt", "train.json", "curve.jsonl", "resume", "parts")
 PREVIOUS = "previous"

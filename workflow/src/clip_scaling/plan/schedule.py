@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..grid import trunk_name
-from ..study import ResolvedStudy
+from ..study.grid import trunk_name
+from ..study.resolve import ResolvedStudy
 from .simulate import Job, Machines, Outcome, simulate
 from .sums import SHARED_VARIANCE
 from .table import Plan

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from .speeds import Z90
+from ..cost.speeds import Z90
 from .table import Plan, Row
 
 SHARED_VARIANCE = 0.5

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..compute import gmacs_per_sample
-from ..config import FolderSource, IconifySource, TableSource, UrlListSource, WebdatasetSource
-from ..grid import Cell
-from ..study import ResolvedStudy, samples_trained
-from ..tar_lists import missing_tars
-from .after_training import AfterTraining
-from .hardware import CPU, DEVICES
-from .records import (
+from ..cost.after_training import AfterTraining
+from ..cost.speeds import Speed, SpeedModel, demand, read_speed_table
+from ..cost.storage import Stage, cell_storage_gb, storage
+from ..data.sources.tars.lists import missing_tars
+from ..models.compute import gmacs_per_sample
+from ..records.runs import (
     Folders,
     changes,
     last_plan,
@@ -24,8 +22,11 @@ from .records import (
     saved_step,
     used_seconds,
 )
-from .speeds import Speed, SpeedModel, demand, read_speed_table
-from .storage import Stage, cell_storage_gb, storage
+from ..study.config.devices import CPU, DEVICES
+from ..study.config.existing import FolderSource, TableSource, WebdatasetSource
+from ..study.config.sources import IconifySource, UrlListSource
+from ..study.grid import Cell
+from ..study.resolve import ResolvedStudy, samples_trained
 
 State = Literal["run", "resume", "skip", "blocked"]
 

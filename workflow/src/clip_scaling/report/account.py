@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..metrics import to_error
+from ..records.metrics import to_error
 from .names import dataset_title, metric_title, source_title, with_interval
 from .summary import device_hours, headlines, job_seconds
 from .tables import cells_of, headline_fits, is_law, law_path, reservation

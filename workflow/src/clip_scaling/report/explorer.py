@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..metrics import is_loss
+from ..records.metrics import is_loss
 from .marks import Marks, marks_for
 from .names import dataset_title, error_label, gmacs_text, metric_title, short_count, source_title
 from .run_figures import CURVE_LABELS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..metrics import is_loss
+from ..records.metrics import is_loss
 
 _METRICS = {
     "acc1": "top-1 accuracy",

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import ConfigError
-from ..manifests import canonical_json
+from ..records.files import canonical_json
 from .account import comparison_rows, cost_rows, event_rows, left_out_rows, sensitivity_rows, unsupported
 from .bundle import MAX_PAGE_BYTES, PackedFiles, chart_script, pack
 from .charts import charts

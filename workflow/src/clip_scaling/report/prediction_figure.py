@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..metrics import is_loss
+from ..records.metrics import is_loss
 from .marks import Marks, marks_for, study_legends
 from .names import dataset_title, metric_title
 from .scales import plain_log_axis

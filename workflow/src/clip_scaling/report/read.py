@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..laws.published import read_learning_curves
-from ..manifests import read_json
-from ..plan.records import Folders, used_seconds
+from ..published.tables import read_learning_curves
+from ..records.files import read_json
+from ..records.runs import Folders, used_seconds
 from .explorer import EVALUATED
 from .page import DataCard, StudyResults
 

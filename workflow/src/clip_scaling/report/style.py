@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from ..manifests import atomic_path
+from ..records.files import atomic_path
 
 COLUMN_WIDTH = 3.4
 """Inches: one column of a two-column paper."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LawError
-from ..metrics import to_error
+from ..records.metrics import to_error
 
 COLUMNS = ("cell", "model", "data", "unique_pairs", "samples_seen", "seed", "gmacs_per_sample", "compute_gmacs")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ..metrics import is_loss, to_error
+from ..records.metrics import is_loss, to_error
 from ..report.names import dataset_title, gmacs_text, metric_title, minus, source_title, with_interval
 from ..report.tables import headline_fits, is_law
 

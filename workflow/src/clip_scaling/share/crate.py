@@ -18,8 +18,8 @@ from urllib.parse import quote
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from ..manifests import atomic_path, sha256_file, verify_files
-from ..provenance import CODE, code, tracked_files
+from ..records.files import atomic_path, sha256_file, verify_files
+from ..records.provenance import CODE, code, tracked_files
 
 PROJECT = (*CODE, "profiles", "Makefile", "LICENSE", "README.md", "CITATION.cff")
 """What of the project is in the crate: all that a rerun needs."""

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import plain_towers  # noqa: F401, before all that imports open_clip
+from ..models import fast_import as plain_towers  # noqa: F401, before all that imports open_clip
 
 # isort: split
 from safetensors.torch import save_file
 
 from ..errors import EvaluationError
-from ..evaluate.preprocess import Preprocess
-from ..manifests import atomic_path, describe_file, sha256_file, write_json, write_text
-from ..train.model import load_checkpoint
+from ..models.build import load_checkpoint
+from ..models.preprocess import Preprocess
+from ..records.files import atomic_path, describe_file, sha256_file, write_json, write_text
 from .tokenizer import is_open_clips_own, write_tokenizer
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"

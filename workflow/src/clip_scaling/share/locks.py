@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..manifests import canonical_json, describe_file, read_json
-from ..provenance import lock_path
+from ..records.files import canonical_json, describe_file, read_json
+from ..records.provenance import lock_path
 
 MADE = ("versions", "host", "platform", "hardware", "job", "started_utc", "finished_utc")
 """Fields of `provenance` that a lock repeats; those of the code are gathered once."""

@@ -13,8 +13,8 @@ from typing import Any
 from open_clip.tokenizer import SimpleTokenizer
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
-from ..data.tokenizer import load_tokenizer
-from ..manifests import write_json, write_text
+from ..models.tokenizer import load_tokenizer
+from ..records.files import write_json, write_text
 
 START, END = "<start_of_text>", "<end_of_text>"
 PAD = "<PAD>"

@@ -7,16 +7,17 @@ from typing import Any
 
 import torch
 
-from ..config import Recipe, TrainResources
 from ..errors import TrainingError
+from ..models.build import build_model, model_config_of, normalise
+from ..models.precision import Precision
+from ..study.config.resources import TrainResources
+from ..study.config.training import Recipe
 from .distributed import Ranks
 from .inputs import Batch
-from .model import build_model, model_config_of, normalise
 from .objective import MicroBatch, Objective
 from .optimizer import build_optimizer
 from .order import key
 from .parallel import ParallelModel
-from .precision import Precision
 
 MAX_LOG_SCALE = math.log(100)
 """Bound of the log of the logit scale (Radford et al. 2021)."""

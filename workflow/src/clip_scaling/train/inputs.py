@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.packed import PackedPairs
+from ..data.shards.packed import PackedPairs
 from .augment import crop_boxes, fit
 from .order import Indices, Order
 

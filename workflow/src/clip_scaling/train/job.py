@@ -13,23 +13,24 @@ from typing import Any
 
 import torch
 
-from .. import plain_towers  # noqa: F401, before all that imports open_clip
+from ..models import fast_import as plain_towers  # noqa: F401, before all that imports open_clip
 
 # isort: split
-from ..compute import gmacs_per_sample
-from ..config import Recipe, Resources, TrainResources
-from ..data.packed import open_packed
-from ..data.shards import read_manifest
-from ..data.verify import verify_shards
+from ..data.shards.packed import open_packed
+from ..data.shards.verify import verify_shards
+from ..data.shards.write import read_manifest
 from ..errors import TrainingError
-from ..grid import Cell, cooldown_start, steps_for
-from ..manifests import canonical_json, sha256_file, write_json, write_text
-from ..provenance import keep_diff, provenance, write_lock
+from ..models.build import save_checkpoint, weights_sha256
+from ..models.compute import gmacs_per_sample
+from ..records.files import canonical_json, sha256_file, write_json, write_text
+from ..records.provenance import keep_diff, provenance, write_lock
+from ..study.config.resources import Resources, TrainResources
+from ..study.config.training import Recipe
+from ..study.grid import Cell, cooldown_start, steps_for
 from .distributed import Ranks, join_ranks
 from .engine import Engine
 from .inputs import Input, PackedInput
 from .loop import Loop, Outcome
-from .model import save_checkpoint, weights_sha256
 from .monitor import Monitor
 from .order import Order
 from .schedule import schedule_of

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import torch
 
-from ..config import Recipe
 from ..errors import TrainingError
+from ..study.config.training import Recipe
 from .distributed import Ranks
 from .engine import Engine
 from .inputs import Input

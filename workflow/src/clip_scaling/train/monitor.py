@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from ..errors import TrainingError
-from ..manifests import write_json
-from ..provenance import code, job
+from ..records.files import write_json
+from ..records.provenance import code, job
 from .stability import finite
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ..config import TrainResources
+from ..study.config.resources import TrainResources
 from .distributed import Ranks
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)

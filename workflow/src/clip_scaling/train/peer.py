@@ -24,15 +24,16 @@ from typing import Any
 
 import torch
 
-from ..compute import gmacs_per_sample
-from ..config import Recipe, Resources, TrainResources
-from ..data.remote import is_url
-from ..data.shards import read_manifest
+from ..data.shards.cache import is_url
+from ..data.shards.write import read_manifest
 from ..errors import TrainingError
-from ..grid import Cell, steps_for
-from ..manifests import sha256_file, write_json, write_text
-from ..provenance import keep_diff, provenance
-from .model import PREPROCESS, model_config_of, save_checkpoint, weights_sha256
+from ..models.build import PREPROCESS, model_config_of, save_checkpoint, weights_sha256
+from ..models.compute import gmacs_per_sample
+from ..records.files import sha256_file, write_json, write_text
+from ..records.provenance import keep_diff, provenance
+from ..study.config.resources import Resources, TrainResources
+from ..study.config.training import Recipe
+from ..study.grid import Cell, steps_for
 from .monitor import Point
 from .schedule import cosine, warmup_steps
 from .signals import received

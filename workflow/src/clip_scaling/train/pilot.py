@@ -11,10 +11,10 @@ from typing import Any
 
 import psutil
 
-from ..grid import Cell, steps_for
+from ..models.build import save_checkpoint, weights_sha256
+from ..study.grid import Cell, steps_for
 from .job import Job, open_job
 from .loop import Loop
-from .model import save_checkpoint, weights_sha256
 from .schedule import schedule_of
 from .state import StateFolder
 from .validation import make_validation

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..config import Recipe
 from ..errors import TrainingError
-from ..grid import cooldown_start
+from ..study.config.training import Recipe
+from ..study.grid import cooldown_start
 
 Schedule = Callable[[int], float]
 

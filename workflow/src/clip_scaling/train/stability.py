@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from ..config import Instability
+from ..study.config.training import Instability
 
 _NORMAL = 1.4826
 """Median absolute deviation -> standard deviation, for a normal distribution."""

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ..errors import TrainingError
-from ..manifests import atomic_path, sha256_file
+from ..records.files import atomic_path, sha256_file
 
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(?P<step>[0-9]{10})-(?P<sha256>[0-9a-f]{64})\.pt")

@@ -16,11 +16,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ..data.packed import squared
-from ..data.reader import PairReader, UnreadablePair, decode_caption, decode_image
-from ..data.remote import ShardCache, is_url
-from ..data.tokenizer import load_tokenizer
+from ..data.shards.cache import ShardCache, is_url
+from ..data.shards.packed import squared
+from ..data.shards.read import PairReader, UnreadablePair, decode_caption, decode_image
 from ..errors import DataError
+from ..models.tokenizer import load_tokenizer
 from .augment import crop_boxes, fit
 from .inputs import Batch
 from .order import Indices, Order

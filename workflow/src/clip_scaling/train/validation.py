@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from ..data.tokenizer import load_tokenizer
 from ..evaluate.encode import encode_set, read_batches
-from ..evaluate.preprocess import Preprocess
 from ..evaluate.suite import Encoder, measure
-from ..manifests import read_json, verify_files
+from ..models.preprocess import Preprocess
+from ..models.tokenizer import load_tokenizer
+from ..records.files import read_json, verify_files
 
 
 def validation_steps(start: int, steps: int, times: int) -> frozenset[int]:

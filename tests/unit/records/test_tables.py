@@ -1,0 +1,49 @@
+"""The tidy table of metrics and the record of the learning-rate search."""
+
+from pathlib import Path
+
+import pytest
+
+from clip_scaling.errors import ManifestError
+from clip_scaling.records.files import write_json
+from clip_scaling.records.tables import COLUMNS, collect_metrics, gather_learning_rates
+
+
+def write_cell(folder: Path, cell: str, value: float, says: str | None = None) -> None:
+    trained = {"cell": cell, "model": "m", "data": "d", "unique_pairs": 10, "samples_seen": 256, "seed": 0}
+    write_json(folder / "train" / cell / "train.json", trained | {"gmacs_per_sample": 0.5, "compute_gmacs": 128.0})
+    metric = {"dataset": "s", "task": "t", "metric": "acc1", "value": value, "ci_low": 0.1, "ci_high": 0.9, "n": 7}
+    write_json(folder / "evaluate" / cell / "metrics.json", {"cell": says or cell, "metrics": [metric]})
+
+
+def test_one_row_a_metric_in_the_order_of_the_grid(tmp_path: Path) -> None:
+    for cell, value in (("a", 0.25), ("b", 0.5)):
+        write_cell(tmp_path, cell, value)
+    table = collect_metrics(["b", "a"], tmp_path, {"a": "study", "b": "other"})
+    assert list(table.columns) == COLUMNS
+    assert table["cell"].tolist() == ["b", "a"] and table["value"].tolist() == [0.5, 0.25]
+    assert table["compute_gmacs"].tolist() == [128.0, 128.0] and table["source"].tolist() == ["other", "study"]
+
+
+def test_a_cell_without_metrics_is_named(tmp_path: Path) -> None:
+    write_cell(tmp_path, "a", 0.25)
+    (tmp_path / "evaluate" / "a" / "metrics.json").unlink()
+    with pytest.raises(ManifestError, match=r"evaluate/a/metrics\.json: no such file"):
+        collect_metrics(["a"], tmp_path, {"a": "study"})
+
+
+def test_metrics_of_another_cell_are_refused(tmp_path: Path) -> None:
+    write_cell(tmp_path, "a", 0.25, says="z")
+    with pytest.raises(ManifestError, match="metrics.json of a says it is of z"):
+        collect_metrics(["a"], tmp_path, {"a": "study"})
+
+
+def test_the_rate_with_the_lowest_loss_of_each_model_is_marked(tmp_path: Path) -> None:
+    paths = []
+    for model, rate, loss in (("m", 1e-3, 3.0), ("m", 2e-3, 2.5), ("n", 1e-3, 4.0), ("n", 2e-3, 4.5)):
+        path = tmp_path / f"{model}{rate}.json"
+        recipe = {"learning_rate": rate, "global_batch_size": 8}
+        write_json(path, {"model": model, "data": "d", "samples_seen": 64, "recipe": recipe, "final_loss": loss})
+        paths.append(path)
+    table = gather_learning_rates(paths)
+    assert table.loc[table["chosen"], ["model", "learning_rate"]].values.tolist() == [["m", 2e-3], ["n", 1e-3]]

@@ -1,0 +1,127 @@
+"""Bytes and files of a study by stage: what stays when it is done, and what lies there at its fullest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..models.size import ModelSize
+from ..study.config.existing import ExistingSource, WebdatasetSource
+from ..study.config.sources import UrlListSource
+from ..study.grid import Cell
+from ..study.resolve import ResolvedStudy
+
+CURVE_BYTES = 100 * 250
+"""About a hundred points a curve."""
+STATE_BYTES_A_PARAMETER = 12
+"""fp32 weights and two moments."""
+METRICS_BYTES = 20_000
+INDEX_BYTES = 160
+"""Of a pair in existing tars: index, identity, and both again in the tar's record."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """gb: at rest; peak_gb: at the fullest. files: inodes at rest."""
+
+    stage: str
+    gb: float
+    peak_gb: float
+    files: int
+
+
+def storage(study: ResolvedStudy, sizes: dict[str, ModelSize], concurrent_jobs: int) -> list[Stage]:
+    """Sources, subsets, packed pairs, trunks, training and evaluation, in the order of the DAG.
+
+    concurrent_jobs: runs whose saved states lie there at the same time; the largest are assumed.
+    """
+    stages = [_sources(study), _subsets(study), _packed(study)]
+    cells = list(study.cells.values())
+    checkpoints = sum(4 * sizes[cell.model].parameters + CURVE_BYTES for cell in cells)
+    states = sorted((_states(study, sizes, cell.model, cell.name) for cell in cells), reverse=True)
+    stages.append(
+        Stage("train", checkpoints / 1e9, (checkpoints + sum(states[:concurrent_jobs])) / 1e9, 5 * len(cells))
+    )
+    parts = sum(_part_bytes(study, sizes, cell) for cell in cells) / 1e9
+    if parts:
+        stages.append(Stage("parts", parts, parts, sum(2 * len(study.curve_steps(cell)) for cell in cells)))
+    branching = [cell for cell in cells if study.branch_step(cell)]
+    if branching:
+        trunks = sum(STATE_BYTES_A_PARAMETER * sizes[cell.model].parameters for cell in branching) / 1e9
+        stages.append(Stage("trunk", trunks, trunks, 2 * len(branching)))
+    evaluated = len(cells) * METRICS_BYTES / 1e9
+    stages.append(Stage("evaluate", evaluated, evaluated, 3 * len(cells)))
+    return stages
+
+
+def cell_storage_gb(study: ResolvedStudy, sizes: dict[str, ModelSize], name: str) -> float:
+    """What a cell leaves behind: checkpoint, curve, metrics, states on its way or, under schedule wsd, its branch's."""
+    cell = study.cells[name]
+    parameters = sizes[cell.model].parameters
+    branch = STATE_BYTES_A_PARAMETER * parameters if study.branch_step(cell) else 0
+    return (4 * parameters + CURVE_BYTES + METRICS_BYTES + branch + _part_bytes(study, sizes, cell)) / 1e9
+
+
+def _part_bytes(study: ResolvedStudy, sizes: dict[str, ModelSize], cell: Cell) -> float:
+    """The states at which a cell is evaluated on its way."""
+    return STATE_BYTES_A_PARAMETER * sizes[cell.model].parameters * len(study.curve_steps(cell))
+
+
+def _states(study: ResolvedStudy, sizes: dict[str, ModelSize], model: str, name: str) -> float:
+    resources = study.config.resources.train_of(study.cells[name])
+    held = resources.keep_states * STATE_BYTES_A_PARAMETER * sizes[model].parameters
+    newest = STATE_BYTES_A_PARAMETER * sizes[model].parameters
+    return held if resources.max_state_gb is None else max(newest, min(held, resources.max_state_gb * 1e9))
+
+
+def bytes_per_pair(study: ResolvedStudy, source: str) -> float:
+    """Of a stored pair in a tar: image, caption, metadata and headers."""
+    recipe = study.config.sources[source]
+    if isinstance(recipe, UrlListSource | ExistingSource):
+        return recipe.bytes_per_pair
+    # PNGs of flat artwork: about a byte a pixel at most; three tar members of 512-byte blocks and headers.
+    return 3 * 1024 + 0.75 * recipe.image_size**2
+
+
+def _sources(study: ResolvedStudy) -> Stage:
+    used = {study.source_of(name) for name in study.config.data}
+    total, parts, files = 0.0, 0.0, 0
+    for name in used:
+        source = study.config.sources[name]
+        largest = max(data.pairs for data in study.config.data.values() if data.source == name)
+        pairs = max(largest, getattr(source, "pairs", 0))
+        if isinstance(source, WebdatasetSource):
+            tars = -(-pairs // source.shard_size)
+            total += pairs * INDEX_BYTES
+            files += 2 * tars + 5  # a link and a record each
+            continue
+        total += pairs * bytes_per_pair(study, name)
+        files += -(-pairs // source.shard_size) + 3
+        if isinstance(source, UrlListSource) and source.lists:
+            # Downloads stay beside the shards that are joined from them: a removal or a filter needs no second one.
+            parts += pairs * bytes_per_pair(study, name)
+            files += 4 * -(-pairs // source.download.rows_per_shard)
+    return Stage("source", (total + parts) / 1e9, (total + parts) / 1e9, files)
+
+
+def _subsets(study: ResolvedStudy) -> Stage:
+    total, files = 0.0, 0
+    for data in study.config.data.values():
+        source = study.config.sources[data.source]
+        if isinstance(source, WebdatasetSource) and not data.is_copied:
+            total += data.pairs * 20
+            files += -(-source.pairs // source.shard_size) + 2
+            continue
+        total += data.pairs * (bytes_per_pair(study, data.source) + 16)
+        files += -(-data.pairs // study.config.sources[data.source].shard_size) + 2
+    return Stage("subset", total / 1e9, total / 1e9, files)
+
+
+def _packed(study: ResolvedStudy) -> Stage:
+    packed = set()
+    for cell in study.cells.values():
+        if study.config.resources.train_of(cell).input == "packed":
+            model = study.models[cell.model]
+            side, words = model["vision_cfg"].get("image_size", 224), model["text_cfg"].get("context_length", 77)
+            packed.add((cell.data, side, words))
+    total = sum(study.config.data[data].pairs * (3 * side**2 + 4 * words) for data, side, words in packed)
+    return Stage("packed", total / 1e9, total / 1e9, 3 * len(packed))

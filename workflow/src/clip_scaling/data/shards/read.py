@@ -1,0 +1,171 @@
+"""Single pairs of a subset by number, through its offset index: nothing is read but what is asked for."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ...errors import DataError
+from .cache import ShardCache, is_url
+from .write import INDEX_DTYPE, read_manifest
+
+IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")
+_OPEN_SHARDS = 64
+
+
+class UnreadablePair(Exception):
+    """One pair that cannot be used: which, where, why."""
+
+
+class PairReader:
+    """Reads pairs of the subset at `manifest_path`. Memory does not grow with the subset: its index is mapped.
+
+    cache: of shards whose path is a URL. kind: of the manifest, a subset or a whole source.
+    DataError where index and manifest do not agree.
+    """
+
+    def __init__(self, manifest_path: Path, cache: ShardCache | None = None, kind: str = "subset") -> None:
+        self._begin(manifest_path, read_manifest(manifest_path, kind), cache)
+        try:
+            self.index = np.load(self.home / "index.npy", mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.home / 'index.npy'}: cannot be read ({error}). {self.remedy}") from None
+        if self.index.dtype != INDEX_DTYPE or len(self.index) != self.pairs:
+            raise DataError(
+                f"{self.home / 'index.npy'}: {len(self.index)} rows of {self.index.dtype}, the manifest promises "
+                f"{self.pairs} pairs. {self.remedy}"
+            )
+
+    @classmethod
+    def of_rows(cls, manifest_path: Path, manifest: dict[str, Any], index: np.ndarray) -> PairReader:
+        """A reader of pairs by rows of an index that is in memory, for a manifest that is not written yet."""
+        reader = cls.__new__(cls)
+        reader._begin(manifest_path, manifest, None)
+        reader.index, reader.pairs = index, len(index)
+        return reader
+
+    def _begin(self, manifest_path: Path, manifest: dict[str, Any], cache: ShardCache | None) -> None:
+        self.home = manifest_path.parent
+        self.shards: list[dict[str, Any]] = manifest["shards"]
+        self.pairs: int = manifest["pairs"]
+        self.caption_key: str | None = manifest.get("caption_key")
+        self.remedy = f"Delete {manifest_path} and run `snakemake --cores all {manifest_path}`."
+        self.cache = cache or ShardCache()
+        self._descriptors: OrderedDict[int, int] = OrderedDict()
+
+    def read(self, number: int) -> tuple[bytes, bytes]:
+        """Encoded image and caption (UTF-8) of a pair. UnreadablePair, or DataError where its whole shard is gone."""
+        extension, caption, found = self.read_sample(number)
+        return found[extension], caption
+
+    def read_sample(self, number: int) -> tuple[str, bytes, dict[str, bytes]]:
+        """(extension of the image, caption, all members by extension) of a pair; errors as of `read`."""
+        found = self.read_members(number)
+        where = f"{self.shards[int(self.index[number]['shard'])]['path']}, pair {number}"
+        image = next((extension for extension in IMAGE_EXTENSIONS if extension in found), None)
+        caption = found.get("txt")
+        if self.caption_key is not None:
+            caption = caption_in_json(found.get("json", b""), self.caption_key)
+        if image is None or caption is None:
+            raise UnreadablePair(f"{where}: {'an image' if image is None else 'a caption'} is missing")
+        return image, caption, found
+
+    def read_members(self, number: int) -> dict[str, bytes]:
+        """All members of a pair by extension. UnreadablePair, or DataError where its whole shard is gone."""
+        row = self.index[number]
+        shard, offset, size = int(row["shard"]), int(row["offset"]), int(row["size"])
+        content = os.pread(self._open(shard), size, offset)
+        where = f"{self.shards[shard]['path']}, pair {number}"
+        if len(content) != size:
+            raise UnreadablePair(f"{where}: the tar ends before it")
+        return _members(content, where)
+
+    def _open(self, shard: int) -> int:
+        if shard in self._descriptors:
+            self._descriptors.move_to_end(shard)
+            return self._descriptors[shard]
+        entry = self.shards[shard]
+        if is_url(entry["path"]):
+            descriptor = self.cache.open(entry)
+        else:
+            try:
+                descriptor = os.open(self.home / entry["path"], os.O_RDONLY)
+            except OSError as error:
+                raise DataError(
+                    f"{self.home / entry['path']}: the shard cannot be opened ({error.strerror}). {self.remedy}"
+                ) from None
+        self._descriptors[shard] = descriptor
+        if len(self._descriptors) > _OPEN_SHARDS:
+            os.close(self._descriptors.popitem(last=False)[1])
+        return descriptor
+
+    def close(self) -> None:
+        """Close the shards."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+
+def decode_image(content: bytes) -> Image.Image:
+    """An encoded image as RGB. UnreadablePair where it is none."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.convert("RGB")
+    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadablePair(f"the image cannot be decoded ({error})") from None
+
+
+def caption_in_json(metadata: bytes, key: str) -> bytes | None:
+    """A caption in a sample's JSON member, UTF-8; None where there is none."""
+    try:
+        found = json.loads(metadata)
+    except ValueError:
+        return None
+    caption = found.get(key) if isinstance(found, dict) else None
+    return caption.encode("utf-8", "replace") if isinstance(caption, str) else None
+
+
+def decode_caption(content: bytes) -> str:
+    """A caption's text. UnreadablePair where it is no UTF-8."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UnreadablePair(f"the caption is no UTF-8 ({error})") from None
+
+
+def _members(content: bytes, where: str) -> dict[str, bytes]:
+    """{extension: bytes} of one sample's tar members, in webdataset's sense: what follows the name's first dot."""
+    found = {}
+    try:
+        place = 0
+        while place < len(content):
+            header = tarfile.TarInfo.frombuf(content[place : place + tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+            if not header.isreg():
+                return _members_with_extensions(content)
+            place += tarfile.BLOCKSIZE
+            found[_extension(header.name)] = content[place : place + header.size]
+            place += -(-header.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    except tarfile.TarError as error:
+        raise UnreadablePair(f"{where}: not whole tar members ({error})") from None
+    return found
+
+
+def _members_with_extensions(content: bytes) -> dict[str, bytes]:
+    """The same where members have headers of more than one block: long names, PAX records."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+        for header in tar:
+            if header.isreg() and (file := tar.extractfile(header)) is not None:
+                found[_extension(header.name)] = file.read()
+    return found
+
+
+def _extension(name: str) -> str:
+    return name.rsplit("/", 1)[-1].partition(".")[2].lower()

@@ -1,0 +1,43 @@
+"""Where the files of sources of kind folder and table lie: what must be there, and what is watched for changes."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from ....study.config.existing import FileSource, FolderSource, TableSource
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+
+
+def missing_place(name: str, source: FileSource) -> str | None:
+    """What is wrong with the places of source `name`, and how to mend it; None where all is there."""
+    told = f"Relative paths start from the working directory, {Path.cwd().name}/"
+    if isinstance(source, FolderSource) and not Path(source.path).expanduser().is_dir():
+        return f"sources.{name}.path: {source.path}: no such folder. {told}"
+    if isinstance(source, TableSource):
+        if not Path(source.path).expanduser().is_file():
+            return f"sources.{name}.path: {source.path}: no such file. {told}"
+        if source.root is not None and not Path(source.root).expanduser().is_dir():
+            return f"sources.{name}.root: {source.root}: no such folder. {told}"
+    return None
+
+
+@cache
+def folders_of(path: str) -> list[str]:
+    """A folder and all that are below it, sorted: a folder's time changes with its names, not with a file's content.
+
+    Hidden folders and links to folders are no part of it.
+    """
+    return sorted(folder for folder, _, _ in walk(path))
+
+
+def walk(path: str) -> list[tuple[str, list[str], list[str]]]:
+    """(folder, its files, its links to folders) of a tree, without hidden folders; such links are not followed."""
+    found = []
+    for folder, subfolders, files in os.walk(Path(path).expanduser()):
+        links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in links)
+        found.append((folder, sorted(files), links))
+    return found

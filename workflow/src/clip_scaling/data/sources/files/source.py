@@ -1,0 +1,171 @@
+"""Sources of kind folder and table: image files and captions, checked one by one, ordered, resized, put into shards.
+
+Two passes over the images: the first decides on each, the second writes those that stay in hash order. None is kept in
+memory between them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ....errors import DataError
+from ....records.files import canonical_json, write_text
+from ....study.config.existing import MEASURED_COLUMNS, FileSource
+from ...progress import Progress
+from ...shards.write import Members
+from ...workers import ordered_map
+from ..expressions import columns_of
+from ..rows import hold_out, in_hash_order, write_row_source
+from ..sieve import Sieve
+from .image import Look, look, stored
+from .listing import FileList, list_files
+
+LOST = frozenset(
+    {"missing_caption", "unreadable_caption", "no_caption", "path_not_utf8", "no_path", "outside_root", "missing_image"}
+    | {"unreadable_image"}
+)
+"""Reasons that are faults of the data, held against max_lost_fraction; all others are what the study asks for."""
+LEFT_OUT = "left_out.tsv"
+
+
+@dataclass(frozen=True)
+class CheckedFiles:
+    """training: rows in hash order. held_out: rows by set. counts: the manifest's balance. left_out: (path, reason)."""
+
+    training: pd.DataFrame
+    held_out: dict[str, pd.DataFrame]
+    counts: dict[str, Any]
+    left_out: list[tuple[str, str]]
+
+
+def write_file_source(root: Path, name: str, recipe: FileSource, workers: int) -> None:
+    """Write everything under root; the manifest is there only when all else is. `workers` changes no byte.
+
+    DataError where more than `max_lost_fraction` of the images cannot be used: left_out.tsv says which and why.
+    """
+    (root / "manifest.json").unlink(missing_ok=True)
+    files = list_files(recipe)
+    checked = check_files(files, recipe, workers)
+    write_text(root / LEFT_OUT, "".join(f"{reason}\t{path!r}\n" for path, reason in sorted(checked.left_out)))
+    _hold_threshold(root, name, recipe.max_lost_fraction, checked.counts)
+    manifest = {"name": name, "counts": checked.counts, "ignored": files.ignored}
+    about = recipe.attribution or "Nothing is said of their origin: set `attribution` in the source."
+    attribution = f"# Attribution\n\n{len(checked.training)} images and captions of source {name}.\n\n{about}\n"
+    samples = partial(_samples, root=files.root, recipe=recipe)
+    write_row_source(
+        root, manifest, recipe, checked.training, checked.held_out, samples, attribution, workers, [LEFT_OUT]
+    )
+
+
+def check_files(files: FileList, recipe: FileSource, workers: int) -> CheckedFiles:
+    """Every image that was found is in one of the counts; of several reasons the first one counts."""
+    left_out: list[tuple[str, str]] = []
+
+    def note(reason: str, lost: pa.Table) -> None:
+        left_out.extend((path, reason) for path in lost["image"].to_pylist())
+
+    sieve = Sieve(files.table, note)
+    for problem in ("no_path", "outside_root", "path_not_utf8", "missing_caption", "unreadable_caption"):
+        sieve.keep(problem, pc.not_equal(sieve.table["problem"], problem))
+    sieve.keep_captions(recipe.min_caption_characters, recipe.max_caption_characters)
+    is_late = {key: bool(columns_of(text) & set(MEASURED_COLUMNS)) for key, text in recipe.filters.items()}
+    sieve.keep_filtered({key: text for key, text in recipe.filters.items() if not is_late[key]})
+    sieve.keep("repeated_row", _is_first(sieve.table["identity"]))
+    looks = _look_at_all(files.root, sieve.table["image"].to_pylist(), recipe, workers)
+    for place, field in enumerate(Look._fields):
+        kind = pa.string() if field in ("reason", "sha256") else pa.int64()
+        sieve.table = sieve.table.append_column(field, pa.array([seen[place] for seen in looks], kind))
+    for reason in sorted({seen.reason for seen in looks} - {""}):
+        sieve.keep(reason, pc.not_equal(sieve.table["reason"], reason))
+    sieve.keep_filtered({key: text for key, text in recipe.filters.items() if is_late[key]})
+    rows = in_hash_order(sieve.table.to_pandas())
+    dropped = sieve.dropped
+
+    def leave_out(reason: str, is_out: pd.Series) -> None:
+        nonlocal rows
+        if is_out.any():
+            dropped[reason] += int(is_out.sum())
+            left_out.extend((path, reason) for path in rows.loc[is_out, "image"])
+        rows = rows[~is_out]
+
+    if recipe.is_repeat_dropped:
+        leave_out("repeated_image", rows["sha256"].duplicated())
+    rows, held_out, kept_from_training = hold_out(rows, recipe.held_out)
+    for key, shown in held_out.items():
+        leave_out(f"image_in_{key}", rows["sha256"].isin(shown["sha256"]))
+    counts = _balance(len(files.table), len(rows), kept_from_training, dropped)
+    return CheckedFiles(rows.reset_index(drop=True), held_out, counts, left_out)
+
+
+def _is_first(column: pa.ChunkedArray) -> pa.Array:
+    return pa.array(~column.to_pandas().duplicated(), pa.bool_())
+
+
+def _look_at_all(root: Path, images: list[str], recipe: FileSource, workers: int) -> list[Look]:
+    looks: list[Look] = []
+    progress = Progress("checked", len(images))
+    with ordered_map(workers, chunk=64) as each:
+        for seen in each(partial(_look, root=root, recipe=recipe), images):
+            looks.append(seen)
+            progress.add(1)
+    return looks
+
+
+def _look(image: str, root: Path, recipe: FileSource) -> Look:
+    return look(root / image, recipe)
+
+
+def _balance(found: int, kept: int, held_out: dict[str, int], dropped: Counter[str]) -> dict[str, Any]:
+    accounted = kept + sum(held_out.values()) + dropped.total()
+    if accounted != found:
+        raise DataError(f"{found} images were found, {accounted} are accounted for. This is a fault: please report it.")
+    return {"parsed": found, "kept": kept, "held_out": held_out, "dropped": dict(sorted(dropped.items()))}
+
+
+def _hold_threshold(root: Path, name: str, limit: float, counts: dict[str, Any]) -> None:
+    lost = {reason: count for reason, count in counts["dropped"].items() if reason in LOST}
+    total = counts["parsed"]
+    if sum(lost.values()) > limit * total:
+        raise DataError(
+            f"source {name}: {sum(lost.values())} of {total} images cannot be used ({lost}), max_lost_fraction allows "
+            f"{limit:g}. {root / LEFT_OUT} lists them: mend them, or raise sources.{name}.max_lost_fraction."
+        )
+    if not counts["kept"]:
+        raise DataError(
+            f"source {name}: no pair is left of {total} images: {counts['dropped']}. {root / LEFT_OUT} lists them; "
+            f"correct sources.{name}."
+        )
+
+
+def _samples(rows: pd.DataFrame, root: Path, recipe: FileSource) -> Iterator[tuple[str, Members]]:
+    """(key, members) of rows: image, caption, and a JSON of what is known. DataError where a file changed meanwhile."""
+    for row in rows.itertuples(index=False):
+        path = root / str(row.image)
+        content = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(content).hexdigest() != row.sha256:
+            raise DataError(f"{path}: changed while the source was prepared. Run the same command again.")
+        extension, image = stored(content, recipe)
+        known = {
+            "path": row.image,
+            "sha256": row.sha256,
+            "original_width": int(row.width),
+            "original_height": int(row.height),
+            "listed": json.loads(row.metadata),
+        }
+        members = {
+            extension: image,
+            "txt": row.caption.encode("utf-8"),
+            "json": canonical_json(known).encode("utf-8"),
+        }
+        yield row.identity.replace(":", "/", 1), members

@@ -1,0 +1,136 @@
+"""A source that is a table of rows in hash order: retrieval sets held out of it, shards, tokenizer, and the manifest.
+
+Images stay where they are until a shard is written: memory grows with the rows, not with the images.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...models.tokenizer import CLIP_ROWS, clip_merges, train_merges, write_merges
+from ...records.files import describe_file, write_json, write_text
+from ...study.config.existing import ExistingSource
+from ...study.config.sources import RetrievalHoldOut, UrlListSource
+from ..progress import Progress
+from ..shards.write import INDEX_DTYPE, Members, clear, shard_name, write_index, write_tar
+from ..workers import ordered_map
+from .holdout import retrieval_set
+from .pairs import Pair, hash_order, order_digest
+
+log = logging.getLogger(__name__)
+
+Samples = Callable[[pd.DataFrame], Iterable[tuple[str, Members]]]
+"""Rows to (key, members), in the rows' order; called in worker processes, so a function of a module."""
+
+
+def in_hash_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows sorted by the hash of their `identity`."""
+    order = np.array([hash_order(identity) for identity in rows["identity"]])
+    return rows.iloc[np.argsort(order, kind="stable")]
+
+
+def hold_out(
+    rows: pd.DataFrame, wanted: Mapping[str, RetrievalHoldOut]
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], dict[str, int]]:
+    """Training rows that are left, the rows of every retrieval set, and how many rows each kept from training.
+
+    rows: columns identity, caption and sha256 (hex, of the image), in hash order.
+    """
+    held_out: dict[str, pd.DataFrame] = {}
+    kept_from_training: dict[str, int] = {}
+    taken: set[bytes] = set()
+    for name, about in sorted(wanted.items()):
+        pool = [
+            Pair(identity, caption, b"", bytes.fromhex(sha256))
+            for identity, caption, sha256 in zip(rows["identity"], rows["caption"], rows["sha256"], strict=True)
+        ]
+        chosen, captions = retrieval_set(name, pool, about.pairs, (), taken)
+        taken |= {pair.pixels for pair in chosen.pairs}
+        by_identity = rows.set_index("identity", drop=False)
+        held_out[name] = by_identity.loc[[pair.identity for pair in chosen.pairs]].reset_index(drop=True)
+        kept_from_training[name] = chosen.kept_from_training
+        rows = rows[~rows["caption"].isin(captions)]
+    return rows, held_out, kept_from_training
+
+
+def write_row_source(
+    root: Path,
+    manifest: dict[str, Any],
+    recipe: UrlListSource | ExistingSource,
+    rows: pd.DataFrame,
+    held_out: Mapping[str, pd.DataFrame],
+    samples: Samples,
+    attribution: str,
+    workers: int,
+    more_files: Sequence[str] = (),
+) -> None:
+    """Write everything under root; the manifest is there only when all else is. `workers` changes no byte.
+
+    manifest: its name, counts and whatever else is of this kind of source. rows: training pairs in hash order.
+    """
+    clear(root, "shards", "held_out", "tokenizer")
+    shards = _write_shards(root, rows, samples, recipe.shard_size, workers)
+    identities = rows["identity"].tolist()
+    write_text(root / "identities.txt", "".join(f"{identity}\n" for identity in identities))
+    is_clips = recipe.vocabulary_size == CLIP_ROWS
+    merges = clip_merges() if is_clips else train_merges(rows["caption"], recipe.vocabulary_size)
+    write_merges(root / "tokenizer/merges.txt.gz", merges)
+    write_text(root / "ATTRIBUTION.md", attribution)
+    files = ["ATTRIBUTION.md", "identities.txt", "index.npy", "tokenizer/merges.txt.gz", *more_files]
+    sets: dict[str, Any] = {}
+    for key, shown in held_out.items():
+        path = f"held_out/{key}.tar"
+        write_tar(root / path, samples(shown))
+        files.append(path)
+        kind = recipe.held_out[key].kind
+        sets[key] = {"kind": kind, "path": path, "images": len(shown), "classes": [], "templates": []}
+    write_json(
+        root / "manifest.json",
+        {
+            "kind": "source",
+            "format": 1,
+            "recipe": recipe.tracked(),
+            "pairs": len(identities),
+            "shards": shards,
+            "files": [describe_file(root / path, root) for path in sorted(files)],
+            "held_out": sets,
+            "order_digest": order_digest(identities),
+            **manifest,
+        },
+    )
+    log.info("source=%s pairs=%d shards=%d", manifest["name"], len(identities), len(shards))
+
+
+def _write_shards(root: Path, rows: pd.DataFrame, samples: Samples, size: int, workers: int) -> list[dict[str, Any]]:
+    """Shards and index.npy, a shard a task; the manifest's entries in order."""
+    pieces = [(number, rows.iloc[start : start + size]) for number, start in enumerate(range(0, len(rows), size))]
+    work = partial(_write_shard, root=root, samples=samples)
+    index = np.empty(len(rows), INDEX_DTYPE)
+    shards = []
+    progress = Progress("written", len(rows))
+    with ordered_map(min(workers, len(pieces))) as each:
+        for number, (entry, spans) in enumerate(each(work, pieces)):
+            inside = slice(number * size, number * size + len(spans))
+            index["shard"][inside] = number
+            index["offset"][inside] = [offset for offset, _ in spans]
+            index["size"][inside] = [length for _, length in spans]
+            shards.append({**entry, "pairs": len(spans)})
+            progress.add(len(spans))
+    write_index(root / "index.npy", index)
+    return shards
+
+
+def _write_shard(
+    piece: tuple[int, pd.DataFrame], root: Path, samples: Samples
+) -> tuple[dict[str, Any], list[tuple[int, int]]]:
+    number, rows = piece
+    path = root / shard_name(number)
+    spans = write_tar(path, samples(rows))
+    return describe_file(path, root), spans

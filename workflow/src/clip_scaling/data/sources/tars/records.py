@@ -1,0 +1,140 @@
+"""A record beside the index for each tar: a killed or repeated indexing reads only the tars that it has not read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ....errors import DataError
+from ....records.files import atomic_path, canonical_json, read_json
+from ...progress import Progress
+from ...workers import ordered_map
+from .index import SAMPLE_DTYPE, TarContent, index_tar
+from .lists import Tar
+
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """What a tar's record depends on beside the tar: as of `index_tar`."""
+
+    caption_key: str | None
+    has_images_hashed: bool
+
+
+def index_tars(folder: Path, tars: Sequence[Tar], settings: IndexSettings, workers: int) -> list[Path]:
+    """Records of all tars under `folder`, in their order, made by `workers` processes where there is none yet.
+
+    DataError where a tar cannot be read at all: a disk or a network that fails says nothing of the tar.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = Progress("indexed_tars", len(tars))
+    work = partial(_index, folder=folder, settings=settings)
+    paths = []
+    with ordered_map(max(1, min(workers, len(tars)))) as mapped:
+        for result in mapped(work, tars):
+            if isinstance(result, str):
+                raise DataError(result)
+            paths.append(result)
+            progress.add(1)
+    return paths
+
+
+def _index(tar: Tar, folder: Path, settings: IndexSettings) -> Path | str:
+    """The tar's record, or why it cannot be read, as a value: an exception's text would be lost among a pool's."""
+    try:
+        state = _state(tar, settings)
+        path = folder / f"{hashlib.sha256(tar.location.encode()).hexdigest()[:32]}.npz"
+        if not _is_of(path, state):
+            with _open(tar) as stream:
+                content = index_tar(stream, tar.name, settings.caption_key, settings.has_images_hashed)
+            if not tar.is_remote and _state(tar, settings) != state:
+                return f"{tar.location}: changed while it was read. Wait until it is written, and run again."
+            save_record(path, content, state)
+    except (OSError, ValueError) as error:
+        return f"{tar.location}: cannot be read ({error}). Check the disk or the network, and run again."
+    return path
+
+
+def _open(tar: Tar) -> Any:
+    if not tar.is_remote:
+        return open(tar.location, "rb")
+    import webdataset  # brings torch: not for a worker that reads local tars
+
+    return webdataset.gopen(tar.location)
+
+
+def _state(tar: Tar, settings: IndexSettings) -> dict[str, Any]:
+    """What a record must agree with: the settings, and of a local tar its size and time."""
+    state = {"format": RECORD_FORMAT, "name": tar.name, "caption_key": settings.caption_key}
+    state["has_images_hashed"] = settings.has_images_hashed
+    if not tar.is_remote:
+        status = Path(tar.location).stat()
+        state |= {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+    return state
+
+
+def _is_of(path: Path, state: dict[str, Any]) -> bool:
+    try:
+        return bool(read_about(path)["state"] == state)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return False
+
+
+def save_record(path: Path, content: TarContent, state: dict[str, Any]) -> None:
+    """Write what `load_record` and `read_about` read."""
+    about = {
+        "state": state,
+        "pairs": len(content.samples),
+        "lost": content.lost,
+        "problems": content.problems,
+        "bytes": content.bytes,
+        "sha256": content.sha256,
+    }
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file,
+            about=np.frombuffer(canonical_json(about).encode(), np.uint8),
+            samples=content.samples,
+            lines=np.frombuffer(content.lines, np.uint8),
+        )
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """A record without its arrays."""
+    with np.load(path) as arrays:
+        about: dict[str, Any] = json.loads(arrays["about"].tobytes())
+    return about
+
+
+def load_record(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) SAMPLE_DTYPE and the identities' lines as (bytes,) uint8."""
+    with np.load(path) as arrays:
+        samples, lines = arrays["samples"], arrays["lines"]
+    assert samples.dtype == SAMPLE_DTYPE
+    return samples, lines
+
+
+def recorded_samples(tars: Sequence[Tar]) -> Iterator[int | None]:
+    """Samples that the tars' writers say they wrote: img2dataset's `00000_stats.json`, or `sizes.json`, beside them."""
+    sizes: dict[Path, dict[str, Any]] = {}
+    for tar in tars:
+        if tar.is_remote:
+            yield None
+            continue
+        path = Path(tar.location)
+        statistics = path.with_name(f"{path.stem}_stats.json")
+        if path.parent not in sizes:
+            listed = path.parent / "sizes.json"
+            sizes[path.parent] = read_json(listed) if listed.is_file() else {}
+        found = read_json(statistics).get("successes") if statistics.is_file() else sizes[path.parent].get(path.name)
+        yield int(found) if isinstance(found, int) else None

@@ -1,0 +1,187 @@
+"""A source of kind webdataset: existing tars, indexed where they lie and never rewritten; damaged ones quarantined."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....errors import DataError
+from ....models.tokenizer import CLIP_ROWS, clip_merges, train_merges, write_merges
+from ....records.files import describe_file, write_json, write_text
+from ....study.config.existing import WebdatasetSource
+from ...shards.read import PairReader
+from ...shards.write import clear, symlink, write_tar
+from .index import TarContent, losses
+from .join import JoinedTars, join_records, retrieval_pairs, write_ordered
+from .lists import Tar
+from .records import IndexSettings, index_tars, read_about, recorded_samples
+
+log = logging.getLogger(__name__)
+_NAMED = 5
+"""Damaged tars that an error names; quarantine.json has them all."""
+
+
+def write_tar_source(root: Path, name: str, recipe: WebdatasetSource, tars: Sequence[Tar], workers: int) -> None:
+    """Write index, identities, tokenizer and held-out sets under root, links to the tars, and the manifest last.
+
+    The result does not depend on `workers`, on interruptions or on where the tars lie. DataError where the tars lost
+    more than `max_lost_fraction`; quarantine.json beside says which.
+    """
+    clear(root, "shards", "held_out", "tokenizer")
+    for leftover in (root / "records").glob(".*"):  # of a killed run
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    settings = IndexSettings(recipe.caption_key, has_images_hashed=bool(recipe.held_out))
+    records = index_tars(root / "records", tars, settings, workers)
+    abouts = [read_about(path) for path in records]
+    reports = _reports(tars, abouts)
+    quarantine = [report for report in reports if report["lost"] or report["problems"]]
+    write_json(root / "quarantine.json", quarantine)
+    _hold_threshold(root, name, recipe.max_lost_fraction, reports)
+    used = [number for number, about in enumerate(abouts) if about["pairs"]]
+    pairs = sum(abouts[number]["pairs"] for number in used)
+    with tempfile.TemporaryDirectory(prefix=".lines-", dir=root / "records") as folder:
+        lines = Path(folder) / "identities"
+        joined = join_records([records[number] for number in used], pairs, lines, bool(recipe.held_out))
+        training, sets, counts = _hold_out(joined, recipe)
+        digest = write_ordered(root, joined, training, lines)
+    shards = [_shard(root, tars[number], abouts[number]) for number in used]
+    for entry, inside in zip(shards, np.bincount(joined.index["shard"][training], minlength=len(used)), strict=True):
+        entry["pairs"] = int(inside)
+    lost: Counter[str] = Counter()
+    for report in reports:
+        lost.update({f"tar:{reason}": count for reason, count in report["lost"].items()})
+    parsed = pairs + sum(lost.values())
+    counts["dropped"] = dict(sorted((Counter(counts["dropped"]) + lost).items()))
+    manifest: dict[str, Any] = {
+        "kind": "source",
+        "format": 1,
+        "name": name,
+        "recipe": recipe.tracked(),
+        "is_in_place": True,
+        "caption_key": recipe.caption_key,
+        "pairs": len(training),
+        "counts": {"parsed": parsed, "kept": len(training), **counts},
+        "quarantine": quarantine,
+        "shards": shards,
+        "order_digest": digest,
+    }
+    held_out = _write_held_out(root, manifest, joined.index, sets, recipe)
+    merges = clip_merges()
+    if recipe.vocabulary_size != CLIP_ROWS:
+        merges = train_merges(_captions(root, manifest, joined.index[np.sort(training)]), recipe.vocabulary_size)
+    write_merges(root / "tokenizer/merges.txt.gz", merges)
+    write_text(root / "ATTRIBUTION.md", _attribution(name, recipe, len(training)))
+    files = ["ATTRIBUTION.md", "identities.txt", "index.npy", "tokenizer/merges.txt.gz"]
+    files += [entry["path"] for entry in held_out.values()]
+    manifest |= {"held_out": held_out, "files": [describe_file(root / path, root) for path in sorted(files)]}
+    write_json(root / "manifest.json", manifest)
+    log.info("source=%s pairs=%d tars=%d quarantined=%d", name, len(training), len(tars), len(quarantine))
+
+
+def _reports(tars: Sequence[Tar], abouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What every tar kept and lost, with its name."""
+    found = []
+    for tar, about, recorded in zip(tars, abouts, recorded_samples(tars), strict=True):
+        samples = np.empty(about["pairs"], np.uint8)  # only its length is asked for
+        content = TarContent(samples, b"", about["lost"], about["problems"], about["bytes"], about["sha256"])
+        report = losses(content, recorded)
+        found.append({"tar": tar.name, "bytes": about["bytes"], "sha256": about["sha256"], **report})
+    return found
+
+
+def _hold_threshold(root: Path, name: str, limit: float, reports: list[dict[str, Any]]) -> None:
+    """DataError where too much is lost. A tar that may hide samples counts as if it had been as full as the fullest."""
+    fullest = max((report["kept"] for report in reports), default=0)
+    kept = sum(report["kept"] for report in reports)
+    assumed = {
+        report["tar"]: max(sum(report["lost"].values()), 0 if report["is_exact"] else fullest - report["kept"])
+        for report in reports
+    }
+    lost = sum(assumed.values())
+    if kept and lost <= limit * (kept + lost):
+        return
+    worst = sorted((report for report in reports if assumed[report["tar"]]), key=lambda r: -assumed[r["tar"]])[:_NAMED]
+    named = "; ".join(
+        f"{report['tar']}: {', '.join(report['problems'])} {report['lost']}{'' if report['is_exact'] else ' or more'}"
+        for report in worst
+    )
+    raise DataError(
+        f"source {name}: {lost} of {kept + lost} samples are lost, max_lost_fraction allows {limit:g}. {named}. "
+        f"{root / 'quarantine.json'} lists every tar: get those again, take them out of sources.{name}.tars, or raise "
+        f"sources.{name}.max_lost_fraction."
+    )
+
+
+def _hold_out(
+    joined: JoinedTars, recipe: WebdatasetSource
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]], dict[str, Any]]:
+    """Rows of the training pairs in hash order, rows of every set, and the manifest's counts of what left."""
+    rows = joined.places
+    sets: dict[str, NDArray[np.int64]] = {}
+    kept_from_training: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+    taken: set[int] = set()
+    for key, wanted in sorted(recipe.held_out.items()):
+        chosen, has_caption = retrieval_pairs(joined.caption[rows], joined.image[rows], wanted.pairs, taken, key)
+        sets[key] = rows[chosen]
+        taken |= set(joined.image[sets[key]].tolist())
+        kept_from_training[key] = int(has_caption.sum())
+        rows = rows[~has_caption]
+    for key, shown in sets.items():
+        is_shown = np.isin(joined.image[rows], joined.image[shown])
+        if is_shown.any():
+            dropped[f"join:image_in_{key}"] = int(is_shown.sum())
+            rows = rows[~is_shown]
+    return rows, sets, {"held_out": kept_from_training, "dropped": dropped}
+
+
+def _shard(root: Path, tar: Tar, about: dict[str, Any]) -> dict[str, Any]:
+    """The manifest's entry of a tar. A local one gets a link of its name: where it lies is no part of the manifest."""
+    entry = {"bytes": about["bytes"], "sha256": about["sha256"]}
+    if tar.is_remote:
+        return {"path": tar.location, **entry}
+    path = f"shards/{tar.name}"
+    symlink(Path(tar.location), root / path)
+    return {"path": path, **entry}
+
+
+def _captions(root: Path, manifest: dict[str, Any], index: np.ndarray) -> Iterator[str]:
+    reader = PairReader.of_rows(root / "manifest.json", manifest, index)
+    for number in range(len(index)):
+        yield reader.read(number)[1].decode("utf-8")
+    reader.close()
+
+
+def _write_held_out(
+    root: Path,
+    manifest: dict[str, Any],
+    index: np.ndarray,
+    sets: dict[str, NDArray[np.int64]],
+    recipe: WebdatasetSource,
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, rows in sets.items():
+        reader = PairReader.of_rows(root / "manifest.json", manifest, index[rows])
+        samples = []
+        for number in range(len(rows)):
+            extension, caption, found_in_tar = reader.read_sample(number)
+            samples.append((f"{number:06d}", {extension: found_in_tar[extension], "txt": caption}))
+        reader.close()
+        path = f"held_out/{key}.tar"
+        write_tar(root / path, samples)
+        kind = recipe.held_out[key].kind
+        found[key] = {"kind": kind, "path": path, "images": len(rows), "classes": [], "templates": []}
+    return found
+
+
+def _attribution(name: str, recipe: WebdatasetSource, pairs: int) -> str:
+    about = recipe.attribution or "Nothing is said of their origin: set `attribution` in the source."
+    return f"# Attribution\n\n{pairs} images and captions of source {name}, read from existing tars.\n\n{about}\n"

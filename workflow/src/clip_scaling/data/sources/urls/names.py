@@ -1,0 +1,102 @@
+"""Which files a source of kind url_list is made of: braces and globs expanded into named parts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path, PurePosixPath
+
+from ....errors import ConfigError
+from ....study.config.sources import UrlListSource
+
+SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_WITHDRAWN = re.compile(r"laion-?_?(5b|2b)", re.IGNORECASE)
+_REVISED = re.compile(r"re-?laion", re.IGNORECASE)
+RE_LAION = "https://laion.ai/blog/relaion-5b/"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One list. name: of its folder. location: a path, or a URL. suffix: one of SUFFIXES."""
+
+    name: str
+    location: str
+    suffix: str
+
+    @property
+    def is_remote(self) -> bool:
+        return "://" in self.location
+
+
+def expand_braces(text: str) -> list[str]:
+    """`part-{0000..0127}.parquet` and `{a,b}.csv` as a shell does; a range keeps its leading zeros."""
+    if match := _RANGE.search(text):
+        first, last = match.groups()
+        width = len(first) if first.startswith("0") else 0
+        numbers = range(int(first), int(last) + 1)
+        return [made for number in numbers for made in expand_braces(_put(text, match, f"{number:0{width}d}"))]
+    if match := _CHOICE.search(text):
+        return [made for choice in match[1].split(",") for made in expand_braces(_put(text, match, choice))]
+    return [text]
+
+
+def _put(text: str, match: re.Match[str], value: str) -> str:
+    return text[: match.start()] + value + text[match.end() :]
+
+
+def parts_of(name: str, source: UrlListSource) -> list[Part]:
+    """The source's parts in the order of their names. ConfigError where a list is missing or there twice."""
+    locations: list[str] = []
+    for pattern in source.lists:
+        for location in expand_braces(pattern):
+            found = [location] if "://" in location else sorted(glob(str(Path(location).expanduser())))
+            if not found:
+                raise ConfigError(f"sources.{name}.lists: {location}: no such file. Get the lists from {source.urls}")
+            locations += found
+    parts: dict[str, Part] = {}
+    stems = [_stem(location)[0] for location in locations]
+    for location in locations:
+        stem, suffix = _stem(location)
+        if not suffix:
+            raise ConfigError(f"sources.{name}.lists: {location}: none of {', '.join(SUFFIXES)}")
+        # Lists of two folders may share a name: their places tell them apart.
+        short = hashlib.sha256(location.encode()).hexdigest()[:8]
+        part = stem if stems.count(stem) == 1 else f"{stem}-{short}"
+        if part in parts:
+            raise ConfigError(f"sources.{name}.lists: {location} is there twice")
+        parts[part] = Part(part, location, suffix)
+    return [parts[part] for part in sorted(parts)]
+
+
+def _stem(location: str) -> tuple[str, str]:
+    file = PurePosixPath(location.partition("?")[0]).name
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if file.endswith(suffix):
+            return re.sub(r"[^A-Za-z0-9.-]+", "-", file.removesuffix(suffix)).strip(".-") or "part", suffix
+    return file, ""
+
+
+def withdrawn_original(source: UrlListSource) -> str | None:
+    """The place of a withdrawn list (LAION-5B and its parts), or None."""
+    for place in [*source.lists, source.urls]:
+        if _WITHDRAWN.search(place) and not _REVISED.search(place):
+            return place
+    return None
+
+
+def safety_problem(name: str, source: UrlListSource) -> str | None:
+    """Why a source may not be prepared as it stands: a withdrawn original, without the duties that come with it."""
+    place = withdrawn_original(source)
+    if not source.lists or place is None:
+        return None
+    if source.safety.is_withdrawn_original_accepted and source.safety.removal_list:
+        return None
+    return (
+        f"sources.{name}: {place} is the original LAION-5B, withdrawn in 2023 because it links to illegal images. Use "
+        f"Re-LAION instead ({RE_LAION}; config/sources/relaion-2b-en.yaml). Who must use the original sets "
+        "safety.is_withdrawn_original_accepted: true and gives safety.removal_list"
+    )

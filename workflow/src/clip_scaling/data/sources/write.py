@@ -1,0 +1,66 @@
+"""Write a prepared source: shards, tokenizer, evaluation images, attribution, and the manifest last."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ...models.tokenizer import train_merges, write_merges
+from ...records.files import describe_file, write_json, write_text
+from ...study.config.sources import SourceBase
+from ..shards.write import clear, members, write_shards, write_tar
+from .pairs import HeldOutSet, Pair, SourceContent, order_digest
+
+log = logging.getLogger(__name__)
+
+
+def write_source(root: Path, name: str, recipe: SourceBase, content: SourceContent) -> None:
+    """Write everything under root; the manifest is there only when all else is.
+
+    Nothing of an earlier run is trusted: it is removed first.
+    """
+    clear(root, "shards", "held_out", "tokenizer")
+    counts = content.counts()
+    shards = write_shards(root, content.training, recipe.shard_size)
+    identities = [pair.identity for pair in content.training]
+    write_text(root / "identities.txt", "".join(f"{identity}\n" for identity in identities))
+    write_merges(
+        root / "tokenizer/merges.txt.gz",
+        train_merges((pair.caption for pair in content.training), recipe.vocabulary_size),
+    )
+    write_text(root / "ATTRIBUTION.md", content.attribution)
+    files = ["ATTRIBUTION.md", "identities.txt", "index.npy", "tokenizer/merges.txt.gz"]
+    held_out: dict[str, Any] = {}
+    for key, held in sorted(content.held_out.items()):
+        path = f"held_out/{key}.tar"
+        write_tar(root / path, ((pair.key, {**members(pair), **_label(held, pair)}) for pair in held.pairs))
+        files.append(path)
+        held_out[key] = {
+            "kind": held.kind,
+            "path": path,
+            "images": len(held.pairs),
+            "classes": held.classes,
+            "templates": held.templates,
+        }
+    write_json(
+        root / "manifest.json",
+        {
+            "kind": "source",
+            "format": 1,
+            "name": name,
+            # `path` says where this machine keeps the tarball; the sha256 says what is in it.
+            "recipe": recipe.model_dump(mode="json", exclude={"path"}),
+            "pairs": len(content.training),
+            "counts": counts,
+            "shards": shards,
+            "files": [describe_file(root / path, root) for path in sorted(files)],
+            "held_out": held_out,
+            "order_digest": order_digest(identities),
+        },
+    )
+    log.info("source=%s pairs=%d shards=%d", name, len(content.training), len(shards))
+
+
+def _label(held: HeldOutSet, pair: Pair) -> dict[str, bytes]:
+    return {"cls": str(held.label(pair)).encode()} if held.classes else {}

@@ -1,0 +1,73 @@
+"""What becomes of an image before a model sees it, in open_clip's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from open_clip.transform import MaybeConvertMode, PreprocessCfg, image_transform_v2
+from PIL import Image
+from torch import Tensor
+
+from ..errors import EvaluationError
+from .build import PREPROCESS, normalise
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Fields of open_clip's `preprocess_cfg`; the defaults are those of training here. size: pixels a side."""
+
+    size: int
+    mean: tuple[float, ...] = tuple(PREPROCESS["mean"])
+    std: tuple[float, ...] = tuple(PREPROCESS["std"])
+    interpolation: str = PREPROCESS["interpolation"]
+    resize_mode: str = "shortest"
+    fill_color: int = 0
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Preprocess:
+        """From a `preprocess_cfg`. EvaluationError where the image is not square."""
+        size = config["size"]
+        height, width = size if isinstance(size, list | tuple) else (size, size)
+        if height != width:
+            raise EvaluationError(f"preprocess_cfg.size {size}: only square images are evaluated.")
+        return cls(
+            height,
+            tuple(config["mean"]),
+            tuple(config["std"]),
+            config["interpolation"],
+            config["resize_mode"],
+            config["fill_color"],
+        )
+
+    @cached_property
+    def _steps(self) -> list[Callable[[Image.Image], Image.Image]]:
+        steps = image_transform_v2(PreprocessCfg(**self.fields()), is_train=False).transforms
+        # What follows turns the picture into the tensor, which is done here for whole batches.
+        return steps[: next(place for place, step in enumerate(steps) if isinstance(step, MaybeConvertMode))]
+
+    def fields(self) -> dict[str, Any]:
+        """The `preprocess_cfg` as plain JSON values."""
+        return {
+            "size": self.size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+            "resize_mode": self.resize_mode,
+            "fill_color": self.fill_color,
+        }
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """(size, size, 3) uint8: resized and cropped first, then made RGB, as open_clip does."""
+        if image.size != (self.size, self.size):
+            for step in self._steps:
+                image = step(image)
+        content = bytearray(image.convert("RGB").tobytes())
+        return torch.frombuffer(content, dtype=torch.uint8).reshape(self.size, self.size, 3)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(batch, size, size, 3) uint8 -> (batch, 3, size, size) float32."""
+        return normalise(pixels, self.mean, self.std)

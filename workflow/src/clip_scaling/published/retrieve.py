@@ -1,0 +1,60 @@
+"""Fetch files at fixed URLs, or copy them from a folder; a file whose sha256 differs is refused."""
+
+from __future__ import annotations
+
+import shutil
+import urllib.request
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+
+from ..errors import DataError
+from ..records.files import atomic_path, describe_file, sha256_file, write_json
+
+TIMEOUT_SECONDS = 60
+
+
+def retrieve(files: Sequence[dict[str, str]], destination: Path, folder: Path | None = None) -> None:
+    """Bring files into `destination`, then write its manifest.json.
+
+    files: entries {path, url, sha256}; path is relative to `destination` (and to `folder`). folder: where the files
+    already lie; None to fetch them. DataError where one is missing, out of reach or has another sha256; a wrong file
+    never takes its name.
+    """
+    for file in files:
+        target = destination / file["path"]
+        if target.is_file() and sha256_file(target) == file["sha256"]:
+            continue
+        with atomic_path(target) as temporary:
+            place = _fetch(file["url"], temporary) if folder is None else _copy(folder / file["path"], temporary)
+            found = sha256_file(temporary)
+            if found != file["sha256"]:
+                raise DataError(
+                    f"{place}: sha256 is {found}, the study expects {file['sha256']}. This is not the released "
+                    "file; get it again, or correct the study file if the tables were released anew."
+                )
+    manifest = {"files": sorted((describe_file(destination / f["path"], destination) for f in files), key=_path)}
+    write_json(destination / "manifest.json", manifest)
+
+
+def _path(entry: dict[str, str]) -> str:
+    return entry["path"]
+
+
+def _fetch(url: str, temporary: Path) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, open(temporary, "wb") as out:
+            shutil.copyfileobj(response, out)
+    except (OSError, HTTPException) as error:
+        raise DataError(
+            f"{url}: cannot be fetched ({error}). Check the network, or name a folder that holds the tables: "
+            "`--config published=FOLDER`."
+        ) from None
+    return url
+
+
+def _copy(path: Path, temporary: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. The folder must hold every table that the study file lists.")
+    shutil.copyfile(path, temporary)
+    return str(path)

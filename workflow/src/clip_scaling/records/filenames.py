@@ -1,0 +1,31 @@
+"""Names of the files that stages hand to each other. study/paths.py says in which folder each lies."""
+
+from __future__ import annotations
+
+# Data
+MANIFEST = "manifest.json"
+INDEX = "index.npy"
+PLACES = "places.npy"
+FINGERPRINTS = "fingerprints.npy"
+PIXELS = "pixels.npy"
+TOKENS = "tokens.npy"
+ATTRIBUTION = "ATTRIBUTION.md"
+MERGES = "merges.txt.gz"
+DUPLICATES = "duplicates.json"
+CARD = "card.json"
+
+# Training
+CHECKPOINT = "checkpoint.pt"
+TRAINED = "train.json"
+CURVE = "curve.jsonl"
+STATE = "state.pt"
+ATTEMPTS = "attempts.jsonl"
+HEARTBEAT = "progress.json"
+
+# Evaluation
+METRICS = "metrics.json"
+
+# Studies
+PLAN = "plan.json"
+GRID = "grid.tsv"
+PROVENANCE = "provenance.json"

@@ -1,0 +1,91 @@
+"""Byte-deterministic JSON manifests, atomic writes, and the check of files against a manifest.
+
+A manifest lists the files that lie beside it (undeclared to Snakemake) by name, size and sha256.
+It holds no time, host or absolute path: a rerun that makes the same data makes the same bytes,
+and Snakemake replans nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import ManifestError
+
+
+def canonical_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON with sorted keys and no NaN: one value has one text."""
+    separators = None if indent else (",", ":")
+    return json.dumps(value, sort_keys=True, indent=indent, separators=separators, allow_nan=False, ensure_ascii=False)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; sync and rename it on success, remove it on any error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write canonical, indented JSON atomically."""
+    write_text(path, canonical_json(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. ManifestError where the file is missing or is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: no such file. Run `snakemake --cores all {path}` to make it.") from None
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{path}: not JSON ({error}). Delete it and run `snakemake --cores all {path}`.") from None
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_file(path: Path, root: Path) -> dict[str, Any]:
+    """{path relative to root, bytes, sha256} of a file, as manifests list it."""
+    return {
+        "path": path.relative_to(root).as_posix(),
+        "bytes": path.stat().st_size,
+        "sha256": sha256_file(path),
+    }
+
+
+def verify_files(files: list[dict[str, Any]], root: Path, remedy: str, *, hashes: bool = True) -> None:
+    """Hold listed files against the disk. ManifestError names the first that is missing or differs.
+
+    files: entries as `describe_file` makes them. remedy: the next step, a sentence.
+    hashes: False compares sizes only.
+    """
+    for entry in files:
+        path = root / entry["path"]
+        if not path.is_file():
+            raise ManifestError(f"{path}: listed in the manifest but missing. {remedy}")
+        size = path.stat().st_size
+        if size != entry["bytes"]:
+            raise ManifestError(f"{path}: {size} bytes, {entry['bytes']} in the manifest. {remedy}")
+        if hashes and sha256_file(path) != entry["sha256"]:
+            raise ManifestError(f"{path}: sha256 differs from the manifest. {remedy}")
