@@ -43,9 +43,9 @@ test-cluster: env-dev
 	$(RUN) CLIP_SCALING_TEST_CLUSTER=1 python -m pytest -v --durations=10 tests/cluster $(PYTEST_ARGS)
 
 lint: env-dev
-	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy
+	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy && lint-imports
 
-docs: env
+docs: env-dev
 	$(RUN) python scripts/generate_config_docs.py && python scripts/generate_pictures.py
 
 lock:

@@ -26,7 +26,7 @@ def main() -> None:
     text = replace_picture(
         args.page.read_text(encoding="utf-8"), "rules", rule_graph(drawn.stdout, ROOT / "workflow/rules")
     )
-    write_text(args.page, replace_picture(text, "modules", module_graph(ROOT)))
+    write_text(args.page, replace_picture(text, "modules", module_graph()))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from clip_scaling.tools.pictures import module_graph, replace_picture, rule_graph
 
 
@@ -27,36 +29,24 @@ def test_an_arrow_that_others_imply_is_left_out_and_rules_stand_in_the_box_of_th
     ]
 
 
-def test_modules_are_drawn_by_package_and_those_that_import_nothing_slow_as_one_box(tmp_path: Path) -> None:
+def test_rooms_are_drawn_and_the_study_as_its_two_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {
-        "workflow/src/clip_scaling/__init__.py": "",
-        "workflow/src/clip_scaling/config/__init__.py": "from .base import Name\n",
-        "workflow/src/clip_scaling/config/base.py": "import pydantic\nfrom ..errors import told\n",
-        "workflow/src/clip_scaling/cli.py": "from . import doctor\nfrom .train.loop import run\n",
-        "workflow/src/clip_scaling/doctor.py": "import os\n",
-        "workflow/src/clip_scaling/errors.py": "import sys\n",
-        "workflow/src/clip_scaling/grid.py": "from .errors import told\n",
-        "workflow/src/clip_scaling/metrics.py": "import numpy\n",
-        "workflow/src/clip_scaling/train/__init__.py": "",
-        "workflow/src/clip_scaling/train/loop.py": "import torch\nfrom ..grid import Cell\nfrom .step import step\n",
-        "workflow/src/clip_scaling/train/step.py": "def f():\n    from .. import metrics\n",
-        "workflow/src/snakemake_executor_plugin_submitit/launch.py": "import os\n",
-        "scripts/train.py": "from clip_scaling.train.loop import run\nfrom clip_scaling.study.grid import Cell\n",
-        "workflow/rules/common.smk": "from snakemake_executor_plugin_submitit.launch import launcher\n",
+        "house/__init__.py": "",
+        "house/errors.py": "",
+        "house/study/__init__.py": "",
+        "house/study/config/__init__.py": "from ..grid import Cell\n",
+        "house/study/grid.py": "from ..errors import Bad\n",
+        "house/study/resolve.py": "from .config import Cell\nfrom ..train.loop import run\n",
+        "house/train/__init__.py": "",
+        "house/train/loop.py": "import json\nfrom ..study.grid import Cell\nfrom .step import step\n",
+        "house/train/step.py": "def f():\n    from .. import errors\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    arrows = [line.strip() for line in module_graph(tmp_path).splitlines() if "-->" in line]
-    assert arrows == [
-        "cli --> train",
-        "rules --> executor_plugin",
-        "rules --> scripts",
-        "scripts --> train",
-        "train --> light_modules",
-        "train --> metrics",
-    ]
-    assert 'light_modules["light modules: config, errors, grid"]' in module_graph(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    arrows = [line.strip() for line in module_graph("house").splitlines() if "-->" in line]
+    assert arrows == ["study --> train", "study_words --> errors", "train --> study_words"]
 
 
 def test_what_stands_around_a_picture_stays() -> None:

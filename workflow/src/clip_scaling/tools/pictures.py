@@ -1,21 +1,20 @@
-"""The pictures of docs/design.md as Mermaid text, which GitHub draws: rules and modules, with what each follows from.
+"""The pictures of docs/design.md as Mermaid text, which GitHub draws: rules and rooms, with what each follows from.
 
 An arrow that others imply is left out: of a -> b -> c and a -> c the last is not drawn.
 """
 
 from __future__ import annotations
 
-import ast
 import re
-import sys
-import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+import grimp
+
 Arrows = dict[str, set[str]]
-PACKAGE, PLUGIN = "clip_scaling", "snakemake_executor_plugin_submitit"
-LIGHT, COMMANDS = "light modules", ("cli", "doctor")
-LIGHT_IMPORTS = {*sys.stdlib_module_names, "pydantic", "pydantic_core", "yaml"}
+PACKAGE = "clip_scaling"
+STUDY_WORDS = ("config", "grid", "counts", "paths")
+"""Modules of the study room that all stages use; the study as a whole (file, checks, resolve) lies above the stages."""
 
 
 def replace_picture(text: str, name: str, picture: str) -> str:
@@ -40,55 +39,26 @@ def rule_graph(drawn: str, rules: Path) -> str:
     return _mermaid("LR", arrows, groups)
 
 
-def module_graph(root: Path) -> str:
-    """Who imports whom, by package; modules and packages that import nothing slow are one box. root: of the project."""
-    source = root / "workflow" / "src"
-    imports = {path: set(_imported(path, source)) for path in source.rglob("*.py")}
-    outside: dict[str, set[str]] = {}  # what a module or package imports from elsewhere
-    for path, names in imports.items():
-        if path.is_relative_to(source / PACKAGE):
-            part = path.relative_to(source / PACKAGE).with_suffix("").parts[0]
-            outside.setdefault(part, set()).update(name.split(".")[0] for name in names)
-    light = {part for part, names in outside.items() if names - {PACKAGE} <= LIGHT_IMPORTS} - {"__init__", *COMMANDS}
-
-    def box(module: str) -> str:
-        parts = module.split(".")
-        if parts[0] != PACKAGE:
-            return {PLUGIN: "executor plugin"}.get(parts[0], "")
-        if parts[1:] in ([], ["__init__"]):
-            return ""
-        return LIGHT if parts[1] in light else COMMANDS[0] if parts[1] in COMMANDS else parts[1]
-
-    arrows: Arrows = {"rules": {"scripts"}, "scripts": set()}
-    for path, names in imports.items():
-        arrows.setdefault(box(".".join(path.relative_to(source).with_suffix("").parts)), set()).update(map(box, names))
-    for path in (root / "scripts").glob("*.py"):
-        arrows["scripts"] |= {box(name) for name in _imported(path, source)}
-    for path in (root / "workflow" / "rules").glob("*.smk"):
-        text = path.read_text(encoding="utf-8")
-        arrows["rules"] |= {box(name) for name in re.findall(r"^ *from ([\w.]+) import", text, re.M)}
+def module_graph(package: str = PACKAGE) -> str:
+    """Who imports whom, by room of the library. package: importable; its modules are read, not run."""
+    graph = grimp.build_graph(package)
+    arrows: Arrows = {}
+    for module in graph.modules:
+        ends = map(_room, graph.find_modules_directly_imported_by(module))
+        arrows.setdefault(_room(module), set()).update(ends)
     arrows = {name: ends - {name, ""} for name, ends in arrows.items() if name}
-    library = sorted(arrows.keys() - {"rules", "scripts", "executor plugin", LIGHT})
-    label = "<br>".join(textwrap.wrap(f"{LIGHT}: {', '.join(sorted(light))}", 50))
-    return _mermaid("TB", arrows, {PACKAGE: [*library, LIGHT]}, {LIGHT: label})
+    return _mermaid("TB", arrows, {})
 
 
-def _imported(path: Path, source: Path) -> Iterator[str]:
-    """Full names of the modules that a file imports, at its top or inside a function."""
-    home = list(path.relative_to(source).parent.parts) if path.is_relative_to(source) else []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = home[: len(home) - node.level + 1] if node.level else []
-            module = [*base, *(node.module.split(".") if node.module else [])]
-            # `from . import doctor` names modules, `from .errors import told` what is in one.
-            yield from (".".join([*module, alias.name] if not node.module else module) for alias in node.names)
+def _room(module: str) -> str:
+    """`train` of `clip_scaling.train.loop`. The study room is drawn as its two halves."""
+    parts = module.split(".")[1:]
+    if parts[:1] != ["study"]:
+        return parts[0] if parts else ""
+    return "study_words" if parts[1:] and parts[1] in STUDY_WORDS else "study"
 
 
-def _mermaid(
-    direction: str, arrows: Arrows, groups: Mapping[str, list[str]], labels: Mapping[str, str] | None = None
-) -> str:
+def _mermaid(direction: str, arrows: Arrows, groups: Mapping[str, list[str]]) -> str:
     """The text of a flowchart, byte-deterministic. groups: boxes around nodes, by title."""
     lines = [f"flowchart {direction}"]
     grouped = {name for members in groups.values() for name in members}
@@ -96,17 +66,13 @@ def _mermaid(
     def key(name: str) -> str:
         return re.sub(r"\W", "_", name)
 
-    def node(name: str) -> str:
-        label = (labels or {}).get(name, name)
-        return key(name) if label == key(name) else f'{key(name)}["{label}"]'
-
-    lines += [f"  {node(name)}" for name in sorted(arrows.keys() - grouped)]
+    lines += [f"  {key(name)}" for name in sorted(arrows.keys() - grouped)]
     for title, members in groups.items():
         if members:
             # A box must not be named as a node is.
             lines += [
                 f'  subgraph box_{key(title)}["{title}"]',
-                *(f"    {node(name)}" for name in sorted(members)),
+                *(f"    {key(name)}" for name in sorted(members)),
                 "  end",
             ]
     for name, ends in sorted(_needed(arrows).items()):
