@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from clip_scaling.cli.cluster import (
     BAD,
     OK,
     SET,
     Finding,
+    ask_slurm,
     check_file_system,
     read_limits,
     read_partitions,
@@ -43,6 +46,26 @@ def test_without_accounting_squeue_has_to_do() -> None:
     findings = list(read_limits({"MinJobAge": "300 sec", "JobRequeue": "0"}, ""))
     assert [finding.level for finding in findings] == [OK, OK, SET, SET]
     assert "squeue is asked, which forgets jobs after 300 sec" in findings[2].text
+
+
+@pytest.mark.parametrize(
+    ("sacctmgr", "words"),
+    [(None, "sacctmgr"), ("echo 'sacctmgr: error: Access/permission denied' >&2; exit 1", "Access/permission denied")],
+)
+def test_a_command_that_fails_is_one_finding_in_slurms_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sacctmgr: str | None, words: str
+) -> None:
+    scripts = {"scontrol": "echo 'AccountingStorageType = accounting_storage/slurmdbd'", "sinfo": "echo up"}
+    for name, script in (scripts | ({"sacctmgr": sacctmgr} if sacctmgr else {})).items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    answers, failed = ask_slurm()
+    assert set(answers) == {"configuration", "partitions", "preemption"}
+    assert [(finding.level, finding.topic) for finding in failed] == [(SET, "submit limit")]
+    assert words in failed[0].text and "the executor goes on without" in failed[0].advice
+    config = {"AccountingStorageType": "accounting_storage/slurmdbd"}
+    assert "submit limit" not in [finding.topic for finding in read_limits(config, answers.get("submit limit"))]
 
 
 def test_a_preemption_without_grace_calls_for_frequent_saves() -> None:

@@ -46,8 +46,14 @@ def test_a_rules_resources_become_one_request(threads: int, resources: dict[str,
 @pytest.mark.parametrize(
     ("resources", "words"),
     [
-        ({"gpu": 1}, "unknown resource 'gpu'. Did you mean gpus"),
-        ({"walltime": 1}, "unknown resource 'walltime'. Valid names: runtime, mem_mb"),
+        ({"gpuss": 1}, "unknown resource 'gpuss'. Did you mean gpus"),
+        ({"colour": 1}, "unknown resource 'colour'. Valid names: runtime, mem_mb"),
+        ({"gpu": 1}, "resource 'gpu' is not this executor's. Use `gpus`."),
+        ({"gres": "gpu:4"}, "Use `gpus` or `gpus_per_node` for GPUs, --submitit-sbatch 'gres=...' for anything else."),
+        ({"slurm_extra": "--nice"}, "Use --submitit-sbatch 'name=value;flag'."),
+        ({"walltime": 1}, "Use `runtime`, minutes."),
+        # The second line would run as a command on the first node.
+        ({"slurm_partition": "gpu\ntouch broken"}, "must be one line without control characters"),
         ({"gpus": 3, "nodes": 2}, "gpus=3 cannot be shared equally by nodes=2"),
         ({"gpus": 4, "gpus_per_node": 4, "nodes": 2}, "gpus=4 contradicts nodes=2 x gpus_per_node=4"),
         ({"mem_mb": 1, "mem_mb_per_cpu": 1}, "contradict each other"),
@@ -61,6 +67,12 @@ def test_what_cannot_be_is_refused_with_the_rule_and_the_way_out(resources: dict
     with pytest.raises(ResourceError) as error:
         mapped(**resources)
     assert str(error.value).startswith("rule train: ") and words in str(error.value)
+
+
+def test_snakemake_in_the_job_gets_memory_of_its_own() -> None:
+    overhead = Defaults(memory_overhead_mb=300)
+    assert map_resources("train", {"mem_mb": 5}, 1, overhead).mem_mb == 305
+    assert map_resources("train", {}, 1, overhead).mem_mb is None  # the cluster's own default
 
 
 def test_a_limit_of_the_workflows_own_is_let_through() -> None:

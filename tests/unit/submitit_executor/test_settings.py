@@ -22,6 +22,9 @@ def test_the_defaults_are_valid() -> None:
         ({"max_continuations": -1}, "--submitit-max-continuations -1: must be at least 0"),
         ({"memory_factor": 1.0}, "must be above 1"),
         ({"sbatch": "=3"}, "'=3' is not of the form name=value"),
+        ({"avoid_nodes_minutes": -1}, "--submitit-avoid-nodes-minutes -1: must be at least 0"),
+        ({"qos": "high\ntouch broken"}, "must be one line without control characters"),
+        ({"sbatch": "comment=a\ntouch broken"}, "must be one line without control characters"),
         ({"sbatch": "nice="}, "'nice=' is not of the form name=value"),
     ],
 )

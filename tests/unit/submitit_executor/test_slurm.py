@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from snakemake_executor_plugin_submitit.errors import BackendError
 from snakemake_executor_plugin_submitit.slurm import (
     BUSY,
+    Cluster,
     JobState,
     expand_ids,
     parse_job_times,
     parse_sacct,
     parse_squeue,
     parse_submit_limit,
+    read_cluster,
 )
 
 
@@ -76,3 +81,48 @@ def test_the_smallest_submit_limit_counts_and_none_is_none() -> None:
 )
 def test_a_full_queue_is_told_from_a_wrong_request(text: str, is_busy: bool) -> None:
     assert bool(BUSY.search(text)) is is_busy
+
+
+CONFIG = "printf 'AccountingStorageType = accounting_storage/slurmdbd\\nMaxArraySize = 500\\n'"
+DENIED = "echo 'sacctmgr: error: Access/permission denied' >&2; exit 1"
+DOWN = "echo 'slurm_load_ctl_conf error: Unable to contact slurm controller' >&2; exit 1"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the whole PATH: a cluster of the commands that a test writes there."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def commands(site: Path, **scripts: str) -> None:
+    for name, script in scripts.items():
+        (site / name).write_text(f"#!/bin/sh\n{script}\n")
+        (site / name).chmod(0o755)
+
+
+def test_limits_are_read_where_the_cluster_tells_them(site: Path) -> None:
+    commands(site, sbatch="", srun="", sacct="", scontrol=CONFIG, sacctmgr="echo '200|'")
+    assert read_cluster("me") == Cluster(True, 500, 200)
+
+
+@pytest.mark.parametrize(
+    ("scripts", "size", "words"),
+    [
+        ({"scontrol": CONFIG}, 500, "sacctmgr: no such command"),
+        ({"scontrol": CONFIG, "sacctmgr": DENIED}, 500, "Access/permission denied"),
+        ({"scontrol": DOWN, "sacctmgr": "exit 0"}, 1001, "Unable to contact slurm controller"),
+    ],
+)
+def test_a_limit_that_cannot_be_read_is_none_and_slurm_says_why(
+    site: Path, scripts: dict[str, str], size: int, words: str
+) -> None:
+    commands(site, sbatch="", srun="", sacct="", **scripts)
+    cluster = read_cluster("me")
+    assert (cluster.has_accounting, cluster.max_array_size, cluster.max_submit) == (True, size, None)
+    assert len(cluster.unread) == 1 and words in cluster.unread[0]
+
+
+def test_without_sbatch_this_is_no_login_node(site: Path) -> None:
+    with pytest.raises(BackendError, match="Is this a login node of a Slurm cluster"):
+        read_cluster("me")

@@ -33,6 +33,8 @@ class Backend(Protocol):
 
     max_array_size: int
     max_submit: int | None
+    warnings: list[str]
+    """What a person should know of the place before the first job."""
 
     def submit(self, parameters: Parameters, runners: Sequence[Runner], token: str) -> list[str]:
         """Submit jobs with equal parameters, as one array where there are several; their ids in order.
@@ -86,6 +88,7 @@ class _Reports:
         self.folder = folder
         self.max_array_size = 1
         self.max_submit: int | None = None
+        self.warnings: list[str] = []
 
     def outcomes(self, ids: Iterable[str]) -> dict[str, Outcome | str]:
         present = set(os.listdir(self.folder)) if self.folder.exists() else set()
@@ -113,10 +116,13 @@ class SlurmBackend(_Reports):
 
     def __init__(self, settings: ExecutorSettings, folder: Path) -> None:
         super().__init__(settings, folder)
-        self._accounting = slurm.has_accounting()
-        limits = slurm.read_limits(getpass.getuser())
-        self.max_array_size = limits.max_array_size
-        self.max_submit = limits.max_submit
+        cluster = slurm.read_cluster(getpass.getuser())
+        self._accounting = cluster.has_accounting
+        self.max_array_size = cluster.max_array_size
+        self.max_submit = cluster.max_submit
+        self.warnings = [
+            f"A limit of the cluster could not be read and is taken for none. {text}" for text in cluster.unread
+        ]
 
     def submit(self, parameters: Parameters, runners: Sequence[Runner], token: str) -> list[str]:
         import submitit

@@ -23,6 +23,7 @@ from .errors import BackendError, SubmissionBusyError, SubmissionError, entry
 from .jobs import Tracked, is_current, is_open, track
 from .ledger import Ledger, Record
 from .messages import failure, lacked_memory
+from .nodes import FailedNode, avoided_nodes, report_nodes
 from .policy import ALIVE, Action, Decision, End, Limits, decide
 from .resources import Parameters, map_resources
 from .runner import Outcome, Runner, read_events
@@ -37,6 +38,7 @@ UNKNOWN_SECONDS = 600.0
 # Slurm revokes the credential of a job that is released within 2.5 s of its requeue.
 RELEASE_SECONDS = 5.0
 BUSY_SECONDS = 30.0
+NODE_STATES = ("NODE_FAIL", "BOOT_FAIL")
 
 
 class Executor(RemoteExecutor):
@@ -49,6 +51,8 @@ class Executor(RemoteExecutor):
         self.folder = Path(settings.folder).absolute()
         self.ledger = Ledger(self.folder)
         self.backend: Backend = make_backend(settings, self.folder)
+        for warning in self.backend.warnings:
+            self.logger.warning(warning)
         self.limits = Limits(settings.max_continuations, settings.max_resubmissions, settings.max_memory_retries)
         self.started = time.time()
         self.next_seconds_between_status_checks = POLL_SECONDS
@@ -127,6 +131,9 @@ class Executor(RemoteExecutor):
         for each in tracked:
             groups[each.parameters].append(each)
         for parameters, members in groups.items():
+            avoided = avoided_nodes(self.folder)
+            if avoided:
+                parameters = parameters.without_nodes(avoided)
             room = None if self.backend.max_submit is None else self.backend.max_submit - self._active
             for chunk in array_chunks(len(members), self.backend.max_array_size, room):
                 if time.monotonic() < self._busy_until:
@@ -151,6 +158,13 @@ class Executor(RemoteExecutor):
                 return
             ids = [found[index] for index in range(len(members))]
         except SubmissionError as error:
+            own = members[0].parameters
+            if parameters != own:
+                self.logger.info(
+                    f"Without the nodes that failed lately the cluster refuses ({error}); trying with them."
+                )
+                self._submit_array(own, members)
+                return
             self._write(members, states.FAILED)
             for each in members:
                 each.cluster_id = f"refused: {error}"
@@ -300,7 +314,9 @@ class Executor(RemoteExecutor):
                 tracked.parameters = tracked.parameters.with_memory(self.settings.memory_factor)
                 tracked.count(memory_retries=history.memory_retries + 1)
             elif isinstance(end, JobState):
-                tracked.parameters = tracked.parameters.without_nodes(_node_names(end.nodes))
+                nodes = _node_names(end.nodes)
+                tracked.parameters = tracked.parameters.without_nodes(nodes)
+                self._report_nodes(tracked, end, nodes)
                 tracked.count(resubmissions=history.resubmissions + 1)
             old = tracked.cluster_id
             tracked.forget_submission()
@@ -310,6 +326,13 @@ class Executor(RemoteExecutor):
             f"{tracked.name}: job {old} ended ({decision.why}); "
             f"{what.get(decision.action, 'starts elsewhere as')} job {tracked.cluster_id or '(queued)'}."
         )
+
+    def _report_nodes(self, tracked: Tracked, end: JobState, nodes: list[str]) -> None:
+        """Keep all later submissions away from nodes that failed; a job that was killed proves nothing of its node."""
+        minutes = self.settings.avoid_nodes_minutes
+        if end.state in NODE_STATES and minutes:
+            report_nodes(self.folder, [FailedNode(node, end.state, tracked.name, minutes) for node in nodes])
+            self.logger.info(f"{', '.join(nodes)}: {end.state}; avoided by all submissions for {minutes} minutes.")
 
     # The end
 

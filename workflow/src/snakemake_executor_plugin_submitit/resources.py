@@ -12,7 +12,7 @@ from .errors import ResourceError
 # name -> meaning; `clip-scaling doctor`, the error messages and docs/cluster.md use the same words.
 NAMES = {
     "runtime": "time limit, minutes",
-    "mem_mb": "memory of one node, MB; Snakemake in the job takes about 250 of it",
+    "mem_mb": "memory of the rule on one node, MB; --submitit-memory-overhead-mb is added for Snakemake in the job",
     "mem_mb_per_cpu": "memory of one CPU, MB; instead of mem_mb",
     "cpus_per_task": "CPUs of one rank; without it, `threads` are the CPUs of one node",
     "nodes": "nodes of the allocation",
@@ -27,6 +27,26 @@ NAMES = {
 }
 # Snakemake's own, without meaning for a submission.
 _IGNORED = {"_cores", "_nodes", "_job", "mem", "mem_mib", "disk", "disk_mb", "disk_mib", "tmpdir", "launcher"}
+# Names of other executors and of sbatch -> what serves here.
+_ELSEWHERE = {
+    "gres": "`gpus` or `gpus_per_node` for GPUs, --submitit-sbatch 'gres=...' for anything else",
+    "gpu": "`gpus`",
+    "slurm_extra": "--submitit-sbatch 'name=value;flag'",
+    "slurm_requeue": "nothing: jobs that can go on are requeued",
+    "clusters": "--submitit-sbatch 'clusters=...'",
+    "constraint": "`slurm_constraint`",
+    "qos": "`slurm_qos`",
+    "partition": "`slurm_partition`",
+    "account": "`slurm_account`",
+    "exclude": "`slurm_exclude`",
+    "reservation": "--submitit-sbatch 'reservation=...'",
+    "time": "`runtime`, minutes",
+    "walltime": "`runtime`, minutes",
+    "time_min": "`runtime`, minutes",
+    "ntasks": "`tasks_per_node` and `nodes`",
+    "tasks": "`tasks_per_node` and `nodes`",
+    "mpi": "nothing: the rule's command starts its ranks with `{resources.launcher}`",
+}
 _COUNTS = ("runtime", "mem_mb", "mem_mb_per_cpu", "cpus_per_task", "nodes", "tasks_per_node")
 
 
@@ -70,6 +90,7 @@ class Defaults:
     qos: str | None = None
     constraint: str | None = None
     exclude: str | None = None
+    memory_overhead_mb: int = 0
 
 
 def map_resources(
@@ -96,7 +117,7 @@ def map_resources(
         cpus_per_node=counts["cpus_per_task"] * tasks if "cpus_per_task" in counts else max(threads, tasks),
         nodes=nodes,
         gpus_per_node=_gpus_per_node(name, resources, nodes),
-        mem_mb=counts.get("mem_mb"),
+        mem_mb=counts["mem_mb"] + defaults.memory_overhead_mb if "mem_mb" in counts else None,
         mem_mb_per_cpu=counts.get("mem_mb_per_cpu"),
         **{
             key: _text(name, f"slurm_{key}", resources.get(f"slurm_{key}")) or getattr(defaults, key)
@@ -109,6 +130,8 @@ def _check_names(name: str, resources: Mapping[str, Any], own: Collection[str]) 
     for key in resources:
         if key in NAMES or key in _IGNORED or key in own:
             continue
+        if key in _ELSEWHERE:
+            raise ResourceError(f"rule {name}: resource {key!r} is not this executor's. Use {_ELSEWHERE[key]}.")
         close = difflib.get_close_matches(key, NAMES, n=2)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise ResourceError(
@@ -139,6 +162,18 @@ def _count(rule: str, key: str, value: Any, least: int = 1) -> int:
 
 
 def _text(rule: str, key: str, value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and value):
-        return value
-    raise ResourceError(f"rule {rule}: {key}={value!r} must be a non-empty text ({NAMES[key]}).")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ResourceError(f"rule {rule}: {key}={value!r} must be a non-empty text ({NAMES[key]}).")
+    if problem := line_problem(value):
+        raise ResourceError(f"rule {rule}: {key}={value!r} {problem} ({NAMES[key]}).")
+    return value
+
+
+def line_problem(value: str) -> str | None:
+    """Why a text cannot stand in a job script's `#SBATCH` line; None where it can.
+
+    A line break would end the comment, and what follows it would run as a command.
+    """
+    return "must be one line without control characters" if not value.isprintable() else None

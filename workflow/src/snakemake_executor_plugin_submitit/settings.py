@@ -7,7 +7,7 @@ from typing import Any
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
 from .errors import SettingsError
-from .resources import Defaults
+from .resources import Defaults, line_problem
 
 CLUSTERS = ("slurm", "local", "debug")
 
@@ -52,6 +52,12 @@ class ExecutorSettings(ExecutorSettingsBase):
     max_resubmissions: int = _option(3, "how often a job is submitted anew after its node failed")
     max_memory_retries: int = _option(2, "how often a job that ran out of memory is submitted anew with more")
     memory_factor: float = _option(1.5, "memory of such a new submission, times the last")
+    memory_overhead_mb: int = _option(
+        300, "memory that every job gets beside its rule's mem_mb, for Snakemake in the job, MB"
+    )
+    avoid_nodes_minutes: int = _option(
+        120, "how long all later submissions keep away from a node that failed, minutes; 0: that job's alone do"
+    )
     status_seconds: int = _option(30, "time between two calls to Slurm for the states of all jobs, seconds")
     detach: bool = _option(False, "on Ctrl-C leave jobs in Slurm as they are; the same command finds them again")
 
@@ -67,13 +73,25 @@ class ExecutorSettings(ExecutorSettingsBase):
             ("max_continuations", 0),
             ("max_resubmissions", 0),
             ("max_memory_retries", 0),
+            ("memory_overhead_mb", 0),
+            ("avoid_nodes_minutes", 0),
         ):
             if getattr(self, name) < least:
                 flag = name.replace("_", "-")
                 raise SettingsError(f"--submitit-{flag} {getattr(self, name)}: must be at least {least}.")
         if self.memory_factor <= 1:
             raise SettingsError(f"--submitit-memory-factor {self.memory_factor}: must be above 1.")
-        self.sbatch_parameters()
+        self._check_lines()
+
+    def _check_lines(self) -> None:
+        """What stands in the job script's `#SBATCH` lines must be one line each."""
+        texts: dict[str, object] = {
+            name: getattr(self, name) for name in ("folder", "partition", "account", "qos", "constraint", "exclude")
+        }
+        texts |= {f"sbatch: {part}": f"{part}={value}" for part, value in self.sbatch_parameters().items()}
+        for name, text in texts.items():
+            if isinstance(text, str) and (problem := line_problem(text)):
+                raise SettingsError(f"--submitit-{name} {text!r}: {problem}.")
 
     def defaults(self) -> Defaults:
         """What a rule that does not say gets."""
@@ -84,6 +102,7 @@ class ExecutorSettings(ExecutorSettingsBase):
             qos=self.qos,
             constraint=self.constraint,
             exclude=self.exclude,
+            memory_overhead_mb=self.memory_overhead_mb,
         )
 
     def setup_commands(self) -> list[str]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from .errors import BackendError
 
 CALL_SECONDS = 120
+DEFAULT_ARRAY_SIZE = 1001  # Slurm's own default of MaxArraySize
+SUBMIT_LIMITS = ("sacctmgr", "-nP", "show", "assoc", "where")
 # What sbatch says when the same submission may pass later.
 BUSY = re.compile(
     r"MaxSubmit|GrpSubmit|MaxJobCount|temporarily unable|temporarily unavailable|timed out|try again|"
@@ -42,11 +44,16 @@ class JobTimes:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What the cluster allows. None where it sets no limit or does not say."""
+class Cluster:
+    """What the cluster has and allows.
 
-    max_array_size: int
-    max_submit: int | None
+    max_submit: None where it sets no limit or does not say. unread: what could not be asked, in Slurm's words.
+    """
+
+    has_accounting: bool
+    max_array_size: int = DEFAULT_ARRAY_SIZE
+    max_submit: int | None = None
+    unread: tuple[str, ...] = ()
 
 
 def call(command: Sequence[str]) -> str:
@@ -54,22 +61,12 @@ def call(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CALL_SECONDS, env=_environment())
     except FileNotFoundError:
-        raise BackendError(
-            f"{command[0]}: no such command. Is this a login node of a Slurm cluster? "
-            "Without Slurm, use --submitit-cluster local."
-        ) from None
+        raise BackendError(f"{command[0]}: no such command.") from None
     except subprocess.TimeoutExpired:
         raise BackendError(f"{command[0]} gave no answer in {CALL_SECONDS} s.") from None
     if done.returncode:
         raise BackendError(f"{' '.join(command[:6])}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
-
-
-def has_accounting() -> bool:
-    """Whether sacct can be asked for states."""
-    if not shutil.which("sacct"):
-        return False
-    return "accounting_storage/slurmdbd" in read_config().get("AccountingStorageType", "")
 
 
 def read_config() -> dict[str, str]:
@@ -78,14 +75,37 @@ def read_config() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def read_limits(user: str) -> Limits:
-    """MaxArraySize of the cluster and the smallest submit limit of the user's associations."""
-    config = read_config()
+def read_cluster(user: str) -> Cluster:
+    """Accounting, MaxArraySize and the smallest submit limit of the user's associations.
+
+    Sites keep sacctmgr to their admins, and a controller may not answer for a while: a limit that cannot be read is
+    taken for none, since sbatch refuses what is too much and says so.
+    """
+    for command in ("sbatch", "srun"):
+        if not shutil.which(command):
+            raise BackendError(
+                f"{command}: no such command. Is this a login node of a Slurm cluster? Without Slurm, use "
+                "--submitit-cluster local."
+            )
+    unread = []
+    try:
+        config = read_config()
+        storage = config.get("AccountingStorageType", "")
+    except BackendError as error:
+        config, storage = {}, "slurmdbd"  # most clusters have it; sacct will say
+        unread.append(error.message)
     submit = None
-    if "slurmdbd" in config.get("AccountingStorageType", ""):
-        text = call(["sacctmgr", "-nP", "show", "assoc", "where", f"user={user}", "format=MaxSubmitJobs,GrpSubmitJobs"])
-        submit = parse_submit_limit(text)
-    return Limits(int(config.get("MaxArraySize", "1001")), submit)
+    if "slurmdbd" in storage:
+        try:
+            submit = parse_submit_limit(call([*SUBMIT_LIMITS, f"user={user}", "format=MaxSubmitJobs,GrpSubmitJobs"]))
+        except BackendError as error:
+            unread.append(error.message)
+    return Cluster(
+        has_accounting="slurmdbd" in storage and shutil.which("sacct") is not None,
+        max_array_size=int(config.get("MaxArraySize", DEFAULT_ARRAY_SIZE)),
+        max_submit=submit,
+        unread=tuple(unread),
+    )
 
 
 def parse_submit_limit(text: str) -> int | None:

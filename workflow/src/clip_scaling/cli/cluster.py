@@ -18,6 +18,7 @@ from pathlib import Path
 
 OK, SET, BAD = "ok", "set", "bad"
 FREE_GB = 50
+CALL_SECONDS = 120
 # Two ranks on two nodes add up one number over NCCL (gloo where a node has no GPU).
 RANKS = (
     "import os, torch, torch.distributed as d; g = torch.cuda.is_available();"
@@ -46,12 +47,44 @@ def examine(folder: Path, partition: str | None, submit_jobs: bool) -> Iterator[
             BAD, "slurm", "sbatch is not on PATH", "run this on a login node, or use --submitit-cluster local"
         )
         return
-    config = dict(_pairs(_output("scontrol", "show", "config")))
-    yield from read_partitions(_output("sinfo", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G"), partition)
-    yield from read_limits(config, _submit_limits() if "slurmdbd" in config.get("AccountingStorageType", "") else "")
-    yield from read_preemption(config, _output("scontrol", "show", "partition", "-o"), partition)
+    answers, failed = ask_slurm()
+    yield from failed
+    config = dict(_pairs(answers["configuration"])) if "configuration" in answers else None
+    if "partitions" in answers:
+        yield from read_partitions(answers["partitions"], partition)
+    if config is not None:
+        yield from read_limits(config, answers.get("submit limit"))
+        yield from read_preemption(config, answers.get("preemption", ""), partition)
     if submit_jobs:
         yield from check_nodes(folder, partition)
+
+
+def ask_slurm() -> tuple[dict[str, str], list[Finding]]:
+    """What Slurm's commands print, by question, and a finding with Slurm's own words for each that fails."""
+    user = f"user={os.environ.get('USER', 'root')}"
+    limits = ("sacctmgr", "-nP", "show", "assoc", "where", user, "format=MaxSubmitJobs,GrpSubmitJobs")
+    controller = "the controller may be down: ask the cluster's staff, or run this again later"
+    questions: dict[str, tuple[tuple[str, ...], str, str]] = {
+        "configuration": (("scontrol", "show", "config"), BAD, controller),
+        "partitions": (("sinfo", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G"), BAD, controller),
+        "preemption": (("scontrol", "show", "partition", "-o"), SET, controller),
+        "submit limit": (limits, SET, "the executor goes on without; if the staff know a limit, give it by --jobs"),
+    }
+    answers: dict[str, str] = {}
+    failed: list[Finding] = []
+    for topic, (command, level, advice) in questions.items():
+        if topic == "submit limit" and "slurmdbd" not in answers.get("configuration", "slurmdbd"):
+            continue  # without accounting there are none
+        try:
+            answers[topic] = _output(*command)
+        except FileNotFoundError:
+            failed.append(Finding(level, topic, f"{command[0]}: no such command", advice))
+        except subprocess.TimeoutExpired:
+            failed.append(Finding(level, topic, f"{command[0]}: no answer in {CALL_SECONDS} s", advice))
+        except subprocess.CalledProcessError as error:
+            words = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
+            failed.append(Finding(level, topic, f"{command[0]}: {words[-1]}", advice))
+    return answers, failed
 
 
 def read_partitions(text: str, wanted: str | None) -> Iterator[Finding]:
@@ -72,13 +105,13 @@ def read_partitions(text: str, wanted: str | None) -> Iterator[Finding]:
         yield Finding(SET, "partition", "no default partition", "--submitit-partition NAME")
 
 
-def read_limits(config: dict[str, str], associations: str) -> Iterator[Finding]:
-    """Array size, submit limits and accounting, from `scontrol show config` and sacctmgr."""
+def read_limits(config: dict[str, str], associations: str | None) -> Iterator[Finding]:
+    """Array size, submit limits and accounting, from `scontrol show config` and sacctmgr (None: no answer)."""
     yield Finding(OK, "arrays", f"MaxArraySize {config.get('MaxArraySize', 'unknown')}: larger batches are split")
-    numbers = [int(field) for line in associations.splitlines() for field in line.split("|") if field.isdigit()]
+    numbers = [int(field) for line in (associations or "").splitlines() for field in line.split("|") if field.isdigit()]
     if numbers:
         yield Finding(SET, "submit limit", f"{min(numbers)} jobs a user", f"--jobs {min(numbers)} or less")
-    else:
+    elif associations is not None:
         yield Finding(OK, "submit limit", "none that sacctmgr shows")
     if "slurmdbd" in config.get("AccountingStorageType", ""):
         yield Finding(OK, "accounting", "sacct is asked for states")
@@ -232,13 +265,8 @@ def _try(command: list[str], topic: str, text: str, advice: str, env: dict[str, 
     return Finding(OK, topic, f"{text}: {done.stdout.strip().splitlines()[-1]}")
 
 
-def _submit_limits() -> str:
-    user = f"user={os.environ.get('USER', 'root')}"
-    return _output("sacctmgr", "-nP", "show", "assoc", "where", user, "format=MaxSubmitJobs,GrpSubmitJobs")
-
-
 def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=CALL_SECONDS).stdout
 
 
 def _pairs(text: str, sign: str = "=") -> Iterator[tuple[str, str]]:
