@@ -46,7 +46,7 @@ lint: env-dev
 	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy && lint-imports
 
 docs: env-dev
-	$(RUN) python scripts/generate_config_docs.py && python scripts/generate_pictures.py
+	$(RUN) python scripts/generate_references.py && python scripts/generate_pictures.py
 
 lock:
 	uv pip compile pyproject.toml --extra study --universal --python-version 3.11 --no-annotate --no-header -o envs/study.txt

@@ -25,13 +25,13 @@ def schema() -> str:
 def option_table() -> str:
     """Markdown: one table a section of the study file, one row a key."""
     lines = []
-    for model in dict.fromkeys(_reachable(Study) + _reachable(Suite) + _reachable(PublishedStudy)):
+    for model in dict.fromkeys(reachable_models(Study) + reachable_models(Suite) + reachable_models(PublishedStudy)):
         title = {Study: "The study file", PublishedStudy: "A study of published results"}.get(model, model.__name__)
         about = (model.__doc__ or "").strip().splitlines()
         lines += [f"### {title}", "", *(about[:1] or []), "", "| key | type | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
             lines.append(
-                f"| `{name}` | {_type_name(field.annotation)} | {_default(field)} | {field.description or ''} |"
+                f"| `{name}` | {type_name(field.annotation)} | {_default(field)} | {field.description or ''} |"
             )
         lines.append("")
     return "\n".join(lines)
@@ -44,7 +44,7 @@ def replace_between(text: str, table: str) -> str:
     return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
 
 
-def _reachable(model: type[BaseModel]) -> list[type[BaseModel]]:
+def reachable_models(model: type[BaseModel]) -> list[type[BaseModel]]:
     """The model and those that its fields hold, depth first, each once."""
     found: list[type[BaseModel]] = []
 
@@ -62,18 +62,18 @@ def _reachable(model: type[BaseModel]) -> list[type[BaseModel]]:
     return found
 
 
-def _type_name(annotation: Any) -> str:
+def type_name(annotation: Any) -> str:
     origin = typing.get_origin(annotation)
     if origin is Annotated:
-        return _type_name(typing.get_args(annotation)[0])
+        return type_name(typing.get_args(annotation)[0])
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in typing.get_args(annotation))
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_type_name(part) for part in typing.get_args(annotation)))
+        return " or ".join(dict.fromkeys(type_name(part) for part in typing.get_args(annotation)))
     if origin is list:
-        return f"list of {_type_name(typing.get_args(annotation)[0])}"
+        return f"list of {type_name(typing.get_args(annotation)[0])}"
     if origin is dict:
-        return f"name: {_type_name(typing.get_args(annotation)[1])}"
+        return f"name: {type_name(typing.get_args(annotation)[1])}"
     if annotation is type(None):
         return "null"
     return {int: "integer", float: "number", str: "text", bool: "true or false", Any: "any"}.get(
