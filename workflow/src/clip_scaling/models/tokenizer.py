@@ -25,7 +25,11 @@ CLIP_ROWS = 49408
 
 
 def train_merges(captions: Iterable[str], vocabulary_size: int) -> list[str]:
-    """Byte-pair merges, most useful first, for a token table of at most `vocabulary_size` rows."""
+    """Byte-pair merges, most frequent first, for a token table of at most `vocabulary_size` rows.
+
+    A function of the captions alone, whatever their order. Of pairs that are equally frequent, the one whose first part
+    is older comes first, then the one whose second part is: letters at a word's end, other letters, merges.
+    """
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -33,9 +37,15 @@ def train_merges(captions: Iterable[str], vocabulary_size: int) -> list[str]:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    # The trainer's size counts only the letters it met, so it learns at least as many merges as there is room for.
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size, min_frequency=2, show_progress=False, end_of_word_suffix="</w>"
+        # The size counts the letters, at most as many as the fixed rows: all merges that there is room for are learned.
+        vocab_size=vocabulary_size,
+        min_frequency=2,
+        show_progress=False,
+        end_of_word_suffix="</w>",
+        # Equally frequent pairs are merged in the order of their parts' ids. The trainer numbers a letter at a word's
+        # end when it first meets it, in the random order of its table of words, unless it is known before.
+        special_tokens=[f"{letter}</w>" for letter in sorted(pre_tokenizers.ByteLevel.alphabet())],
     )
     tokenizer.train_from_iterator(captions, trainer)
     merges = _merges_of(tokenizer)

@@ -15,7 +15,7 @@ from .config_docs import reachable_models, type_name
 
 HEAD = """# Files and tables
 
-Generated from `clip_scaling/records/` by `make docs`. Every file that one stage writes and another reads is listed here;
+Generated from `clip_scaling/records/` by `make docs`. Here is every file that one stage writes and another reads;
 [design.md](design.md) says where each lies. JSON files hold `version` where their model is beyond version 1.
 """
 
