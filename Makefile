@@ -1,5 +1,6 @@
 # make demo   set up, then run the default study (config/laptop.yaml) on this machine's CPU
 # make test   set up, then run the tests
+# make test-fast   set up, then run the unit tests that take no longer than ten seconds each (three minutes on two cores)
 # make smoke  set up, then run the smallest study on real data
 # make published   set up without torch, then the paper's laws from its released tables (TABLES=FOLDER: from there)
 # make test-cluster   set up a Slurm on this machine (root, Debian), then run the executor's tests on it
@@ -12,9 +13,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 RUN := . $(VENV)/bin/activate &&
+# A worker a core, and one thread in each: two threads on a shared core are slower than one.
+TEST_WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev env-peers env-img2dataset demo smoke published test test-cluster lint docs lock
+.PHONY: help env env-dev env-peers env-img2dataset demo smoke published test test-fast test-cluster lint docs lock
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -33,8 +37,12 @@ published: $(VENV)-laws/.installed
 	@echo "== Done. Open results/published/report.html"
 
 test: env-dev env-img2dataset
-	@echo "== Tests (about fifteen minutes)"
-	$(RUN) python -m pytest $(PYTEST_ARGS)
+	@echo "== Tests (about fifteen minutes on two cores)"
+	$(RUN) $(PYTEST) --cov --cov-report=term $(PYTEST_ARGS)
+
+test-fast: env-dev
+	@echo "== Unit tests (about three minutes on two cores)"
+	$(RUN) $(PYTEST) -m "not slow and not network and not browser and not gpu" tests/unit $(PYTEST_ARGS)
 
 test-cluster: env-dev
 	@echo "== Tests on a Slurm of four pretend nodes (about seven minutes)"
