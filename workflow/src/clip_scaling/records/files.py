@@ -10,12 +10,49 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+
 from ..errors import ManifestError
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file as manifests list it. path: below the manifest's folder, or a URL."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    path: str
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path, root: Path) -> FileEntry:
+        """Describe a file below `root`."""
+        return FileEntry(path.relative_to(root).as_posix(), path.stat().st_size, sha256_file(path))
+
+    def with_pairs(self, pairs: int) -> ShardEntry:
+        """The entry of a shard of this many pairs."""
+        return ShardEntry(self.path, self.bytes, self.sha256, pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry(FileEntry):
+    """A tar of pairs as manifests list it. pairs: those that the data set takes of it."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    pairs: int
+
+
+def remake(path: Path) -> str:
+    """The next step where a file is wrong: have Snakemake make it again."""
+    return f"Delete {path} and run `snakemake --cores all {path}`."
 
 
 def canonical_json(value: Any, *, indent: int | None = None) -> str:
@@ -54,9 +91,13 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ManifestError(f"{path}: no such file. Run `snakemake --cores all {path}` to make it.") from None
+        raise ManifestError(
+            "no such file", place=str(path), remedy=f"Run `snakemake --cores all {path}` to make it."
+        ) from None
     except json.JSONDecodeError as error:
-        raise ManifestError(f"{path}: not JSON ({error}). Delete it and run `snakemake --cores all {path}`.") from None
+        raise ManifestError(
+            f"not JSON ({error})", place=str(path), remedy=f"Delete it and run `snakemake --cores all {path}`."
+        ) from None
 
 
 def sha256_file(path: Path) -> str:
@@ -67,25 +108,27 @@ def sha256_file(path: Path) -> str:
 
 def describe_file(path: Path, root: Path) -> dict[str, Any]:
     """{path relative to root, bytes, sha256} of a file, as manifests list it."""
-    return {
-        "path": path.relative_to(root).as_posix(),
-        "bytes": path.stat().st_size,
-        "sha256": sha256_file(path),
-    }
+    return asdict(FileEntry.of(path, root))
 
 
-def verify_files(files: list[dict[str, Any]], root: Path, remedy: str, *, hashes: bool = True) -> None:
-    """Hold listed files against the disk. ManifestError names the first that is missing or differs.
+def verify_files(
+    files: Iterable[FileEntry | Mapping[str, Any]], root: Path, remedy: str, *, hashes: bool = True
+) -> None:
+    """Compare listed files with the disk. ManifestError names the first that is missing or differs.
 
-    files: entries as `describe_file` makes them. remedy: the next step, a sentence.
-    hashes: False compares sizes only.
+    remedy: the next step, a sentence. hashes: False compares sizes only.
     """
-    for entry in files:
-        path = root / entry["path"]
+    for listed in files:
+        if isinstance(listed, FileEntry):
+            entry = listed
+        else:
+            entry = FileEntry(listed["path"], listed["bytes"], listed["sha256"])
+        path = root / entry.path
+        about = {"place": str(path), "remedy": remedy}
         if not path.is_file():
-            raise ManifestError(f"{path}: listed in the manifest but missing. {remedy}")
+            raise ManifestError("listed in the manifest but missing", **about)
         size = path.stat().st_size
-        if size != entry["bytes"]:
-            raise ManifestError(f"{path}: {size} bytes, {entry['bytes']} in the manifest. {remedy}")
-        if hashes and sha256_file(path) != entry["sha256"]:
-            raise ManifestError(f"{path}: sha256 differs from the manifest. {remedy}")
+        if size != entry.bytes:
+            raise ManifestError(f"{size} bytes, {entry.bytes} in the manifest", **about)
+        if hashes and sha256_file(path) != entry.sha256:
+            raise ManifestError("sha256 differs from the manifest", **about)

@@ -1,0 +1,36 @@
+"""clip-benchmark's webdataset layout of an evaluation set, readable by `clip_benchmark eval --dataset wds/...`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...records.data import CLASSIFICATION, MULTILABEL, RETRIEVAL, Task
+from ...records.files import FileEntry, write_text
+
+TYPES: dict[str, Task] = {"classification": CLASSIFICATION, "multilabel": MULTILABEL, "retrieval": RETRIEVAL}
+"""Tasks by the word in dataset_type.txt."""
+TYPE, CLASSES, TEMPLATES = "dataset_type.txt", "classnames.txt", "zeroshot_classification_templates.txt"
+
+
+def tar_path(split: str, number: int = 0) -> str:
+    """A tar of a split."""
+    return f"{split}/{number}.tar"
+
+
+def count_path(split: str) -> str:
+    """The text file with a split's number of tars."""
+    return f"{split}/nshards.txt"
+
+
+def write_texts(
+    root: Path, task: Task, classes: Sequence[str], templates: Sequence[str], splits: Sequence[str]
+) -> list[FileEntry]:
+    """Write the text files beside one tar a split; the entries of texts and tars, in the manifest's order."""
+    texts = {count_path(split): ["1"] for split in splits}
+    texts[TYPE] = [next(word for word, its in TYPES.items() if its == task)]
+    if task != RETRIEVAL:
+        texts |= {CLASSES: list(classes), TEMPLATES: list(templates)}
+    for name, lines in texts.items():
+        write_text(root / name, "".join(f"{line}\n" for line in lines))
+    return [FileEntry.of(root / name, root) for name in sorted([*texts, *map(tar_path, splits)])]
