@@ -13,8 +13,10 @@ from clip_scaling.data.duplicates.contamination import (
     overlapping_rows,
     training_hashes,
 )
+from clip_scaling.data.evaluation_sets.read import open_set
 from clip_scaling.errors import run_script
-from clip_scaling.evaluate.suite import load_cell, open_set, protocol_of
+from clip_scaling.evaluate.suite import protocol_of
+from clip_scaling.models.encode import load_cell
 from clip_scaling.records.files import atomic_path, read_json
 
 

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 from clip_scaling.errors import run_script
+from clip_scaling.evaluate.collect import collect_cells, collect_metrics
 from clip_scaling.records.files import atomic_path
-from clip_scaling.records.tables import collect_cells, collect_metrics
+from clip_scaling.study.paths import StudyPaths
 from clip_scaling.study.resolve import load_study
 
 
@@ -20,13 +21,14 @@ def main() -> None:
     args = parser.parse_args()
     study = load_study(args.config, root=Path(__file__).absolute().parent.parent)
     cells, tuned = list(study.cells), {cell: study.fine_tuned_sets() for cell in study.fine_tuned_cells()}
-    table = collect_metrics(cells, args.study_folder, {cell: study.distribution(cell) for cell in cells}, tuned)
+    paths = StudyPaths(args.study_folder.name, args.study_folder.parent)
+    table = collect_metrics(cells, paths, {cell: study.distribution(cell) for cell in cells}, tuned)
     with atomic_path(args.csv) as temporary:
         table.to_csv(temporary, index=False)
     with atomic_path(args.parquet) as temporary:
         table.to_parquet(temporary, index=False)
     with atomic_path(args.cells) as temporary:
-        collect_cells(cells, args.study_folder).to_csv(temporary, index=False)
+        collect_cells(cells, paths).to_csv(temporary, index=False)
     print(f"{table['cell'].nunique()} cells, {len(table)} metrics -> {args.csv}")
 
 

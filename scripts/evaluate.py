@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from clip_scaling.errors import run_script
-from clip_scaling.records.files import sha256_file, write_json
+from clip_scaling.records.evaluation import Evaluation
+from clip_scaling.records.files import sha256_file
 from clip_scaling.records.provenance import code, keep_diff, provenance
 from clip_scaling.study.config.training import Recipe
 
@@ -45,38 +46,36 @@ def main() -> None:
     import clip_scaling.models.fast_import  # noqa: F401, before all that imports open_clip
 
     # isort: split
-    from clip_scaling.evaluate.encode import KeptImages
+    from clip_scaling.data.evaluation_sets.read import KeptImages, open_set
     from clip_scaling.evaluate.store import Store
-    from clip_scaling.evaluate.suite import evaluate_sets, load_cell, load_state, open_set, protocol_of
+    from clip_scaling.evaluate.suite import SuiteEvaluator, protocol_of
     from clip_scaling.models.build import model_config_of
+    from clip_scaling.models.encode import load_cell, load_state
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     code()  # before a long evaluation, in which the checkout may move on
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
-    store = Store(args.store, args.store_mb * 1e6) if args.store else None
     kept = KeptImages() if len(args.checkpoint) > 1 else None
-    sets = [open_set(path, kept) for path in args.sets]
+    evaluator = SuiteEvaluator(list(map(open_set, args.sets)), protocol, Store(args.store, args.store_mb * 1e6), kept)
+    sets_sha256 = {path.parent.name: sha256_file(path) for path in args.sets}
     for checkpoint, output in zip(args.checkpoint, args.output, strict=True):
-        encoder: Any
+        about: dict[str, Any]
         if args.recipe:
-            config = model_config_of(args.recipe["model_config"], Recipe.model_validate(args.recipe["recipe"]))
-            encoder, about = load_state(checkpoint, args.tokenizer, config)
-            about["cell"] = args.cell
-            about["samples_seen"] = about["step"] * args.recipe["recipe"]["global_batch_size"]
+            recipe = Recipe.model_validate(args.recipe["recipe"])
+            encoder, about = load_state(
+                checkpoint, args.tokenizer, model_config_of(args.recipe["model_config"], recipe)
+            )
+            about |= {"cell": args.cell, "samples_seen": about["step"] * recipe.global_batch_size}
         else:
             encoder, about = load_cell(checkpoint, args.tokenizer)
-        rows = evaluate_sets(encoder, about["cell"], sets, protocol, store) if encoder else []
-        write_json(
-            output,
-            {key: about[key] for key in ("cell", "state", "step", "samples_seen") if key in about}
-            | {
-                "checkpoint_sha256": sha256_file(checkpoint),
-                "sets_sha256": {path.parent.name: sha256_file(path) for path in args.sets},
-                "metrics": [row.as_dict() for row in rows],
-                "provenance": provenance("torch", "open_clip_torch", "numpy", "pillow", "torchvision", "webdataset"),
-            },
-        )
+        Evaluation(
+            **{key: about[key] for key in ("cell", "state", "step", "samples_seen") if key in about},
+            checkpoint_sha256=sha256_file(checkpoint),
+            sets_sha256=sets_sha256,
+            metrics=evaluator.run(encoder, about["cell"]) if encoder else [],
+            provenance=provenance("torch", "open_clip_torch", "numpy", "pillow", "torchvision", "webdataset"),
+        ).write(output)
         keep_diff(output)
 
 

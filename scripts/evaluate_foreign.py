@@ -12,12 +12,14 @@ from pathlib import Path
 
 import torch
 
+from clip_scaling.data.evaluation_sets.read import open_set
 from clip_scaling.errors import run_script
 from clip_scaling.evaluate.foreign import foreign_model, load_foreign, released_models
 from clip_scaling.evaluate.import_results import tidy_evaluations
 from clip_scaling.evaluate.store import Store
-from clip_scaling.evaluate.suite import evaluate_sets, open_set, protocol_of
-from clip_scaling.records.files import atomic_path, write_json
+from clip_scaling.evaluate.suite import SuiteEvaluator, protocol_of
+from clip_scaling.records.evaluation import OutsideEvaluation
+from clip_scaling.records.files import atomic_path
 from clip_scaling.records.provenance import provenance
 
 
@@ -45,20 +47,19 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
-    store = Store(args.store, args.store_mb * 1e6) if args.store else None
+    evaluator = SuiteEvaluator(list(map(open_set, args.sets)), protocol, Store(args.store, args.store_mb * 1e6))
     found = (
         released_models(args.released)
         if args.released
         else [foreign_model(args.model, path, args.preprocess) for path in args.pretrained]
     )
-    sets = [open_set(path) for path in args.sets]
     evaluations = []
     for foreign in found:
         encoder, about = load_foreign(foreign)
-        rows = [row.as_dict() for row in evaluate_sets(encoder, foreign.cell, sets, protocol, store)]
-        evaluations.append(about | {"metrics": rows})
-        record = evaluations[-1] | {"provenance": provenance("torch", "open_clip_torch")}
-        write_json(args.output / f"{foreign.cell}.json", record)
+        evaluation = OutsideEvaluation(**about, metrics=evaluator.run(encoder, foreign.cell))
+        evaluations.append(evaluation)
+        made_by = provenance("torch", "open_clip_torch")
+        evaluation.model_copy(update={"provenance": made_by}).write(args.output / f"{foreign.cell}.json")
     with atomic_path(args.output / "metrics.csv") as temporary:
         tidy_evaluations(evaluations, args.source).to_csv(temporary, index=False)
 

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.records.files import write_json
 from clip_scaling.study.config.evaluation import FineTuning
 from clip_scaling.train.signals import EXIT_SAVED, ignore, listen
 
@@ -31,19 +30,19 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     import torch
 
-    from clip_scaling.finetune.job import fine_tune_checkpoint
+    from clip_scaling.finetune.job import FineTuneJob
     from clip_scaling.records.provenance import code, keep_diff, provenance
 
     torch.set_num_threads(args.threads)
     code()  # before a long run, in which the checkout may move on
     settings = FineTuning.model_validate(args.settings)
-    found = fine_tune_checkpoint(
-        args.checkpoint, args.tokenizer, args.model, args.set, args.control, settings, args.resume
-    )
+    job = FineTuneJob(args.checkpoint, args.tokenizer, args.model, args.set, args.control, settings, args.resume)
+    found = job.run()
     if found is None:
         ignore()
         sys.exit(EXIT_SAVED)
-    write_json(args.output, found | {"provenance": provenance("torch", "open_clip_torch", "timm")})
+    made_by = provenance("torch", "open_clip_torch", "timm")
+    found.model_copy(update={"provenance": made_by}).write(args.output)
     keep_diff(args.output)
 
 

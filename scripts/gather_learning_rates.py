@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from clip_scaling.errors import run_script
+from clip_scaling.evaluate.collect import gather_learning_rates
 from clip_scaling.records.files import atomic_path
-from clip_scaling.records.tables import gather_learning_rates
 
 
 def main() -> None:

@@ -10,7 +10,14 @@ import pandas as pd
 
 from clip_scaling.errors import EvaluationError, run_script
 from clip_scaling.evaluate.import_results import evaluation_of, read_results, tidy_evaluations
+from clip_scaling.models.compute import gmacs_per_sample
 from clip_scaling.records.files import atomic_path
+from clip_scaling.study.resolve import model_config
+
+
+def gmacs_of(model: str) -> float:
+    """Forward compute of a sample of a model that open_clip or this project knows."""
+    return gmacs_per_sample(model_config(model, Path(__file__).resolve().parent.parent))["total"]
 
 
 def main() -> None:
@@ -29,9 +36,9 @@ def main() -> None:
         except (OSError, KeyError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise EvaluationError(f"{args.runs}: a CSV with a column `cell` is needed ({error}).") from None
         runs = {str(cell): row.dropna().to_dict() for cell, row in known.iterrows()}
-    root = Path(__file__).resolve().parent.parent
-    evaluations = [evaluation_of(result, root, runs) for result in read_results(args.results)]
-    table = tidy_evaluations(evaluations, args.source)
+    table = tidy_evaluations(
+        [evaluation_of(found, gmacs_of, runs) for found in read_results(args.results)], args.source
+    )
     twice = table[table.duplicated(["cell", "dataset", "metric"])]
     if len(twice):
         first = twice.iloc[0]

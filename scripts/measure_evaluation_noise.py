@@ -8,9 +8,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from clip_scaling.data.evaluation_sets.read import open_set
 from clip_scaling.errors import EvaluationError, run_script
-from clip_scaling.evaluate.noise import NOISE_COLUMNS, evaluation_noise
-from clip_scaling.evaluate.suite import load_cell, open_set, protocol_of
+from clip_scaling.evaluate.noise import evaluation_noise
+from clip_scaling.evaluate.suite import SuiteEvaluator, protocol_of
+from clip_scaling.models.encode import load_cell
+from clip_scaling.records.evaluation import EVALUATION_NOISE_TABLE
 from clip_scaling.records.files import atomic_path
 
 
@@ -32,10 +35,10 @@ def main() -> None:
     if encoder is None:
         raise EvaluationError(f"{args.checkpoint}: {about['cell']} diverged, it has no metrics. Name another cell.")
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
-    sets = [open_set(path) for path in args.sets]
-    rows = evaluation_noise(encoder, about["cell"], sets, protocol, args.other_batch_size)
+    evaluator = SuiteEvaluator(list(map(open_set, args.sets)), protocol)
+    rows = evaluation_noise(encoder, about["cell"], evaluator, args.other_batch_size)
     with atomic_path(args.output) as temporary:
-        pd.DataFrame(rows, columns=NOISE_COLUMNS).to_csv(temporary, index=False)
+        pd.DataFrame(rows, columns=EVALUATION_NOISE_TABLE.names).to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from clip_scaling.errors import EvaluationError
 from clip_scaling.evaluate.foreign import Foreign, foreign_model, load_foreign, released_models
-from clip_scaling.evaluate.names import parse_released
+from clip_scaling.evaluate.released import parse_released
 from clip_scaling.models.preprocess import Preprocess
 
-from .test_metrics import random_images
+from .examples import random_images
 
 SMALL: dict[str, Any] = {
     "embed_dim": 16,
@@ -71,7 +71,7 @@ def test_weights_that_do_not_fit_are_named(config: Path, tmp_path: Path, changes
         load_foreign(foreign_model(str(config), weights, {}))
 
 
-def test_a_file_that_holds_no_weights_is_told(config: Path, tmp_path: Path) -> None:
+def test_a_file_that_holds_no_weights_is_named(config: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "empty.pt")
     (tmp_path / "text.pt").write_text("no weights")
     for name, said in (("empty.pt", "not a file of weights"), ("text.pt", "not a file"), ("none.pt", "no such file")):

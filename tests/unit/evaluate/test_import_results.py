@@ -12,14 +12,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from clip_scaling.data.evaluation_sets.read import EvaluationSet
 from clip_scaling.errors import EvaluationError
 from clip_scaling.evaluate.foreign import foreign_model, load_foreign
 from clip_scaling.evaluate.import_results import evaluation_of, read_results, tidy_evaluations
-from clip_scaling.evaluate.suite import EvaluationSet, Protocol, evaluate_sets
-from clip_scaling.records.tables import COLUMNS
+from clip_scaling.evaluate.suite import Protocol, SuiteEvaluator
+from clip_scaling.models.compute import gmacs_per_sample
+from clip_scaling.records.evaluation import METRICS_TABLE
+from clip_scaling.study.resolve import model_config
 
+from .examples import random_images, write_set
 from .test_foreign import SMALL, save_weights
-from .test_metrics import random_images, write_set
 
 RELEASED = "/models/Model-B-32_Data-80M_Samples-13B_lr-5e-4_bs-32k.pt"
 
@@ -36,12 +39,15 @@ def result(**fields: Any) -> dict[str, Any]:
 
 
 def tidy(repository: Path, *results: dict[str, Any], runs: dict[str, Any] | None = None) -> pd.DataFrame:
-    return tidy_evaluations([evaluation_of(found, repository, runs or {}) for found in results], "theirs")
+    def gmacs_of(model: str) -> float:
+        return gmacs_per_sample(model_config(model, repository))["total"]
+
+    return tidy_evaluations([evaluation_of(found, gmacs_of, runs or {}) for found in results], "theirs")
 
 
 def test_a_released_model_brings_its_run(repository: Path) -> None:
     table = tidy(repository, result())
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == METRICS_TABLE.names
     assert dict(zip(table["metric"], table["value"], strict=True)) == {"acc1": 0.25, "mean_per_class_recall": 0.5}
     row = table.iloc[0]
     assert (row["cell"], row["model"], row["data"]) == (Path(RELEASED).stem, "ViT-B-32", "LAION-80M")
@@ -71,7 +77,7 @@ def test_a_linear_probe_is_named_by_its_shots(repository: Path) -> None:
     assert full["dataset"][0] == "linear_probe/imagenet1k-full"
 
 
-def test_multilabel_is_told_by_its_metric(repository: Path) -> None:
+def test_multilabel_is_known_by_its_metric(repository: Path) -> None:
     table = tidy(repository, result(metrics={"mean_average_precision": 0.5}))
     assert table["task"][0] == "zeroshot_multilabel"
 
@@ -89,7 +95,7 @@ def test_a_file_that_is_no_result_is_refused(repository: Path, tmp_path: Path) -
     with pytest.raises(EvaluationError, match="no JSON file in this folder"):
         read_results([tmp_path / "empty"])
     with pytest.raises(EvaluationError, match="no metric that this project knows"):
-        evaluation_of(result(metrics={"bleu": 1.0}), repository, {})
+        evaluation_of(result(metrics={"bleu": 1.0}), lambda model: 1.0, {})
 
 
 @pytest.mark.slow
@@ -125,6 +131,6 @@ def test_what_the_cli_of_clip_benchmark_writes_is_what_we_measure(repository: Pa
     )
     manifest = {"dataset": "things", "task": "zeroshot_classification", "classes": classes, "templates": templates}
     encoder, _ = load_foreign(foreign_model(str(config), weights, {}))
-    ours = evaluate_sets(encoder, "peer", [EvaluationSet(manifest, folder, "")], Protocol())
+    ours = SuiteEvaluator([EvaluationSet(manifest, folder, "")], Protocol()).run(encoder, "peer")
     theirs = table.set_index("metric")["value"]
     assert {row.metric: row.value for row in ours} == pytest.approx(theirs.to_dict(), abs=1e-6)

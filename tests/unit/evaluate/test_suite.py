@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,21 @@ import torch
 
 from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set
 from clip_scaling.data.evaluation_sets.labelled import write_digits
+from clip_scaling.data.evaluation_sets.read import open_set
 from clip_scaling.errors import DataError, EvaluationError, ManifestError
 from clip_scaling.evaluate import suite
-from clip_scaling.evaluate.encode import ImageBatch, KeptImages, read_batches
-from clip_scaling.evaluate.metrics import Measured
 from clip_scaling.evaluate.store import Store
-from clip_scaling.evaluate.suite import Protocol, evaluate_checkpoint, evaluate_sets, load_state, open_set
+from clip_scaling.evaluate.suite import Protocol, SuiteEvaluator
 from clip_scaling.models.build import build_model, model_config_of, save_checkpoint
+from clip_scaling.models.encode import load_cell, load_state
 from clip_scaling.models.tokenizer import train_merges, write_merges
+from clip_scaling.records.evaluation import Evaluation, Measured
 from clip_scaling.records.files import read_json, sha256_file
 from clip_scaling.study.config.evaluation import Aggregate, LinearProbes
 from clip_scaling.study.config.training import Recipe
 from clip_scaling.train.state import write_state
 
-from .test_metrics import random_images, write_set
+from .examples import random_images, write_set
 
 MODEL: dict[str, Any] = {
     "embed_dim": 16,
@@ -53,11 +53,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def measured(
+    place: Path, manifests: list[Path], protocol: Protocol, store: Store, checkpoint: str = "checkpoint.pt"
+) -> list[Measured]:
+    encoder, about = load_cell(place / checkpoint, place / "merges.txt.gz")
+    evaluator = SuiteEvaluator(list(map(open_set, manifests)), protocol, store)
+    return evaluator.run(encoder, about["cell"]) if encoder else []
+
+
 def evaluate(place: Path, store: Store | None = None, checkpoint: str = "checkpoint.pt", **protocol: Any) -> dict:
     manifests = [place / "eval-digits" / "manifest.json"]
-    rows, _ = evaluate_checkpoint(
-        place / checkpoint, manifests, place / "merges.txt.gz", Protocol(linear_probe=PROBES, **protocol), store
-    )
+    asked = Protocol(linear_probe=PROBES, **protocol)
+    rows = measured(place, manifests, asked, store or Store(None), checkpoint)
     return {(row.dataset, row.metric): row for row in rows}
 
 
@@ -95,7 +102,7 @@ def test_what_is_stored_is_not_computed_again(place: Path, tmp_path: Path, monke
     assert len(encoded) == 2  # train and test
 
 
-def test_another_checkpoint_is_measured_anew(place: Path, tmp_path: Path) -> None:
+def test_another_checkpoint_is_measured_again(place: Path, tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = evaluate(place, store)
     torch.manual_seed(1)
@@ -123,7 +130,7 @@ def test_means_are_taken_over_what_was_measured(place: Path) -> None:
         evaluate(place, aggregates=[mean])
 
 
-def test_a_set_that_changed_is_told(place: Path, tmp_path: Path) -> None:
+def test_a_set_that_changed_is_named(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place, tmp_path / "copy")
     with (tmp_path / "copy" / "eval-digits" / "test" / "0.tar").open("ab") as tar:
         tar.write(b"more")
@@ -136,9 +143,7 @@ def test_a_folder_of_clip_benchmarks_is_indexed_in_place(place: Path, tmp_path: 
     folder = write_set(tmp_path / "wds_x", random_images(6, (20, 20)), {"cls": list("010101")}, files)
     index_evaluation_set(tmp_path / "eval-x", "x", folder)
     assert [path.name for path in (tmp_path / "eval-x").iterdir()] == ["manifest.json"]
-    rows, _ = evaluate_checkpoint(
-        place / "checkpoint.pt", [tmp_path / "eval-x" / "manifest.json"], place / "merges.txt.gz", Protocol()
-    )
+    rows = measured(place, [tmp_path / "eval-x" / "manifest.json"], Protocol(), Store(None))
     assert {row.metric: row.n for row in rows} == {"acc1": 6, "mean_per_class_recall": 6}
 
 
@@ -162,16 +167,14 @@ def test_a_label_without_a_class_name_is_refused(place: Path, tmp_path: Path) ->
     folder = write_set(tmp_path / "wds_x", random_images(3, (16, 16)), {"cls": ["0", "1", "2"]}, files)
     index_evaluation_set(tmp_path / "eval-x", "x", folder)
     with pytest.raises(EvaluationError, match="labels of 3 classes, but 2 class names"):
-        evaluate_checkpoint(
-            place / "checkpoint.pt", [tmp_path / "eval-x" / "manifest.json"], place / "merges.txt.gz", Protocol()
-        )
+        measured(place, [tmp_path / "eval-x" / "manifest.json"], Protocol(), Store(None))
 
 
 def test_a_state_saved_in_training_is_measured_like_a_checkpoint(place: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     write_state(tmp_path / "state.pt", {"model": build_model(MODEL).state_dict(), "progress": {"step": 7}})
     encoder, about = load_state(tmp_path / "state.pt", place / "merges.txt.gz", MODEL)
-    rows = evaluate_sets(encoder, "c", [open_set(place / "eval-digits" / "manifest.json")], Protocol())
+    rows = SuiteEvaluator([open_set(place / "eval-digits" / "manifest.json")], Protocol()).run(encoder, "c")
     assert {(row.dataset, row.metric): row for row in rows} == evaluate(place)
     assert about["step"] == 7
     deeper = MODEL | {"text_cfg": MODEL["text_cfg"] | {"layers": 2}}
@@ -193,9 +196,9 @@ def test_one_process_evaluates_several_checkpoints(place: Path, tmp_path: Path, 
     command += ["--checkpoint", str(tmp_path / "a.pt"), str(tmp_path / "b.pt")]
     outputs = [tmp_path / "a.json", tmp_path / "b.json"]
     subprocess.run([*command, "--output", *map(str, outputs)], check=True, cwd=repository, capture_output=True)
-    first, second = map(read_json, outputs)
-    assert (first["step"], second["step"]) == (1, 2)
-    assert first["metrics"] != second["metrics"]
+    first, second = map(Evaluation.read, outputs)
+    assert (first.step, first.samples_seen, second.step) == (1, 8, 2)
+    assert first.metrics != second.metrics
 
 
 def test_what_cannot_be_read_is_an_error_or_left_out_and_counted(place: Path, tmp_path: Path) -> None:
@@ -205,34 +208,8 @@ def test_what_cannot_be_read_is_an_error_or_left_out_and_counted(place: Path, tm
     manifests = [tmp_path / "eval-x" / "manifest.json"]
 
     def rows(**protocol: Any) -> list[Measured]:
-        return evaluate_checkpoint(place / "checkpoint.pt", manifests, place / "merges.txt.gz", Protocol(**protocol))[0]
+        return measured(place, manifests, Protocol(**protocol), Store(None))
 
     with pytest.raises(EvaluationError, match=r"0\.tar: 002: its label or caption cannot be read"):
         rows()
     assert {(row.n, row.skipped) for row in rows(on_unreadable="skip", batch_size=2)} == {(5, 1)}
-
-
-def test_a_pair_without_a_caption_is_an_error_or_left_out_and_counted(place: Path, tmp_path: Path) -> None:
-    captions = {"txt": ["a dog", "\n", "a cat", "a cow"]}
-    folder = write_set(tmp_path / "wds_y", random_images(4, (20, 20)), captions, {"dataset_type.txt": "retrieval"})
-    with pytest.raises(EvaluationError, match="001 has no caption"):
-        list(read_batches(folder, 16, 8))
-    [batch] = read_batches(folder, 16, 8, on_unreadable="skip")
-    assert (batch.captions, batch.skipped) == ([["a dog"], ["a cat"], ["a cow"]], 1)
-
-
-@pytest.mark.parametrize(("cap_mb", "reads"), [(1.0, 1), (1e-3, 2)], ids=["small enough to keep", "too large"])
-def test_images_are_decoded_once_for_several_checkpoints_where_they_fit(cap_mb: float, reads: int) -> None:
-    count = 0
-
-    def read() -> Iterator[ImageBatch]:
-        nonlocal count
-        count += 1
-        for value in (1, 2):
-            yield ImageBatch(torch.full((2, 16, 16, 3), value, dtype=torch.uint8), [0, 1], [])  # 1,536 bytes
-
-    kept = KeptImages(cap_mb)
-    for _ in range(2):
-        found = [int(batch.pixels[0, 0, 0, 0]) for batch in kept.batches("set", read)]
-        assert found == [1, 2]
-    assert count == reads

@@ -12,10 +12,11 @@ import torch
 
 from clip_scaling.data.evaluation_sets.labelled import write_digits
 from clip_scaling.errors import EvaluationError
-from clip_scaling.finetune.job import choose, fine_tune_checkpoint
+from clip_scaling.finetune.job import FineTuneJob, choose
 from clip_scaling.finetune.loop import Classifier, FineTune, LabelledImages, accuracy, layer_groups, patched
 from clip_scaling.models.build import build_model, save_checkpoint, weights_sha256
 from clip_scaling.models.tokenizer import train_merges, write_merges
+from clip_scaling.records.evaluation import Evaluation, Mixture
 from clip_scaling.records.files import sha256_file
 from clip_scaling.study.config.evaluation import FineTuning
 from clip_scaling.train import signals
@@ -113,13 +114,13 @@ def test_mixtures_lie_between_zero_shot_and_fine_tuned(tmp_path: Path) -> None:
 
 def test_the_mixture_is_the_best_that_the_control_allows() -> None:
     table = [
-        {"share": 0.0, "validation": 0.2, "control": 0.500, "test": 0.2},
-        {"share": 0.5, "validation": 0.8, "control": 0.491, "test": 0.7},
-        {"share": 1.0, "validation": 0.9, "control": 0.300, "test": 0.9},
+        Mixture(share=0.0, validation=0.2, control=0.500, test=0.2),
+        Mixture(share=0.5, validation=0.8, control=0.491, test=0.7),
+        Mixture(share=1.0, validation=0.9, control=0.300, test=0.9),
     ]
-    assert choose(table, 0.01)["share"] == 0.5
-    assert choose(table, 0.5)["share"] == 1.0
-    assert choose(table, 0.001)["share"] == 0.0
+    assert choose(table, 0.01).share == 0.5
+    assert choose(table, 0.5).share == 1.0
+    assert choose(table, 0.001).share == 0.0
 
 
 def test_a_checkpoint_is_fine_tuned_on_digits_and_measured(tmp_path: Path) -> None:
@@ -132,28 +133,27 @@ def test_a_checkpoint_is_fine_tuned_on_digits_and_measured(tmp_path: Path) -> No
     manifest = tmp_path / "digits" / "manifest.json"
     settings = FineTuning(epochs=4, batch_size=64, learning_rate=3e-3, learning_rates={"big": 1e-9}, mixing=[0.0, 1.0])
 
-    def tune(model: str, control: Path | None) -> dict[str, Any]:
-        found = fine_tune_checkpoint(
-            tmp_path / "checkpoint.pt", tmp_path / "merges.txt.gz", model, manifest, control, settings, tmp_path / model
-        )
+    def tune(model: str, control: Path | None) -> Evaluation:
+        checkpoint, merges = tmp_path / "checkpoint.pt", tmp_path / "merges.txt.gz"
+        found = FineTuneJob(checkpoint, merges, model, manifest, control, settings, tmp_path / model).run()
         assert found is not None
         return found
 
     small, still = tune("small", manifest), tune("big", None)
-    value = {row["dataset"]: row["value"] for row in small["metrics"]}
+    value = {row.dataset: row.value for row in small.metrics}
     assert value["fine_tune/digits"] > 0.3 and value["patched/digits"] == value["fine_tune/digits"]
-    assert [entry["share"] for entry in small["mixtures"]] == [0.0, 1.0]
+    assert [mixture.share for mixture in small.mixtures or []] == [0.0, 1.0]
     # The control is the test split of the set itself: its accuracy is the same.
-    assert all(entry["control"] == entry["test"] for entry in small["mixtures"])
+    assert all(mixture.control == mixture.test for mixture in small.mixtures or [])
     # A peak rate of its own, of next to nothing, leaves the model where it was.
-    assert still["metrics"][0]["value"] == pytest.approx(small["mixtures"][0]["test"], abs=0.01)
+    assert still.metrics[0].value == pytest.approx((small.mixtures or [])[0].test, abs=0.01)
     assert not list((tmp_path / "small").glob("step-*.pt"))
 
 
 def test_a_set_without_training_split_is_refused(tmp_path: Path) -> None:
     from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set
 
-    from ..evaluate.test_metrics import random_images, write_set
+    from ..evaluate.examples import random_images, write_set
 
     files = {"classnames.txt": "one\ntwo", "zeroshot_classification_templates.txt": "a {c}"}
     folder = write_set(tmp_path / "wds_x", random_images(2, (16, 16)), {"cls": ["0", "1"]}, files)
@@ -163,7 +163,7 @@ def test_a_set_without_training_split_is_refused(tmp_path: Path) -> None:
     about["tokenizer_sha256"] = sha256_file(tmp_path / "merges.txt.gz")
     save_checkpoint(tmp_path / "checkpoint.pt", build_model(MODEL).state_dict(), about)
     with pytest.raises(EvaluationError, match="has no train split"):
-        fine_tune_checkpoint(
+        FineTuneJob(
             tmp_path / "checkpoint.pt",
             tmp_path / "merges.txt.gz",
             "m",
@@ -171,4 +171,4 @@ def test_a_set_without_training_split_is_refused(tmp_path: Path) -> None:
             None,
             FineTuning(),
             tmp_path / "resume",
-        )
+        ).run()

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from clip_scaling.cli.model import export
 from clip_scaling.errors import ConfigError, EvaluationError
-from clip_scaling.evaluate.suite import load_cell
+from clip_scaling.models.encode import load_cell
 from clip_scaling.models.tokenizer import CLIP_ROWS, clip_merges, load_tokenizer, train_merges, write_merges
 from clip_scaling.records.files import read_json, sha256_file, write_json
 from clip_scaling.share.export import write_model

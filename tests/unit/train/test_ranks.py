@@ -125,9 +125,9 @@ def test_positions_of_ranks_are_spread(two_ranks: Path) -> None:
 
 
 def test_a_rank_among_several_validates_on_the_whole_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clip_scaling.evaluate.encode import read_batches
+    from clip_scaling.data.evaluation_sets.read import read_batches
 
-    from ..evaluate.test_metrics import random_images, write_set
+    from ..evaluate.examples import random_images, write_set
 
     folder = write_set(tmp_path / "set", random_images(5, (8, 8)), {"cls": list("01010")}, {})
     monkeypatch.setenv("RANK", "1")

@@ -19,15 +19,17 @@ from clip_scaling.data.duplicates.contamination import (
 )
 from clip_scaling.data.duplicates.hash import perceptual_hashes
 from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set
+from clip_scaling.data.evaluation_sets.read import open_set
 from clip_scaling.data.shards.write import write_shards
 from clip_scaling.data.sources.pairs import Pair
 from clip_scaling.errors import DataError
-from clip_scaling.evaluate.encode import Features
-from clip_scaling.evaluate.suite import Encoder, Protocol, open_set
+from clip_scaling.evaluate.features import Features
+from clip_scaling.evaluate.suite import Protocol
+from clip_scaling.models.encode import Encoder
 from clip_scaling.models.preprocess import Preprocess
 from clip_scaling.records.files import write_json
 
-from ...evaluate.test_metrics import Axes, tokenizer, write_set
+from ...evaluate.examples import Axes, tokenizer, write_set
 
 
 def scenes(count: int, size: int = 128) -> list[Image.Image]:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from ..errors import ConfigError, EvaluationError, close_matches
 from ..models.compute import gmacs_per_sample
+from ..models.encode import Encoder
 from ..models.preprocess import Preprocess
 from ..records.files import read_json, sha256_file
-from .names import parse_released
-from .suite import Encoder
+from .released import parse_released
 
 log = logging.getLogger(__name__)
 

@@ -1,44 +1,42 @@
-"""Results that clip-benchmark wrote, as rows of the tidy table of metrics (docs/design.md, tables)."""
+"""Results of clip-benchmark and of models from elsewhere, as rows of the tidy table of metrics."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ..errors import ConfigError, EvaluationError
-from ..models.compute import gmacs_per_sample
-from ..records.tables import COLUMNS
+from ..records.evaluation import METRICS_TABLE, OutsideEvaluation
 from ..study.config.evaluation import METRICS, probe_name
 from ..study.grid import Cell
-from ..study.resolve import model_config
-from .names import parse_released
+from .released import parse_released
 
 PROBED = {"lp_acc1": "acc1", "lp_acc5": "acc5", "lp_mean_per_class_recall": "mean_per_class_recall"}
 
 
-def tidy_evaluations(evaluations: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
-    """The tidy table of evaluations: each has `cell`, `model`, `metrics` and what else is known of the run.
+def tidy_evaluations(evaluations: Iterable[OutsideEvaluation], source: str) -> pd.DataFrame:
+    """Lay evaluations out as the tidy table of metrics.
 
     What is not known stays empty: compute without samples seen, an interval without the number of images.
     """
     rows = []
     for evaluation in evaluations:
-        about = {key: evaluation.get(key) for key in COLUMNS[:8]}
-        about["seed"] = evaluation.get("seed", 0)
-        gmacs, samples = about["gmacs_per_sample"], about["samples_seen"]
-        if about["compute_gmacs"] is None and gmacs is not None and samples is not None:
+        about = {key: getattr(evaluation, key) for key in METRICS_TABLE.names[:8]}
+        gmacs, samples = evaluation.gmacs_per_sample, evaluation.samples_seen
+        if evaluation.compute_gmacs is None and gmacs is not None and samples is not None:
             about["compute_gmacs"] = gmacs * samples
-        rows += [about | metric | {"source": source} for metric in evaluation["metrics"]]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        rows += [about | row.model_dump() | {"source": source} for row in evaluation.metrics]
+    return pd.DataFrame(rows, columns=METRICS_TABLE.names)
 
 
 def read_results(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Every result in JSON files, folders of them, or CSV files as `clip_benchmark build` writes.
+    """Read every result in JSON files, folders of them, or CSV files as `clip_benchmark build` writes.
 
     Each is clip-benchmark's record: dataset, model, pretrained, task, metrics. EvaluationError where a file is none.
     """
@@ -52,18 +50,27 @@ def read_results(paths: Iterable[Path]) -> list[dict[str, Any]]:
     return found
 
 
-def evaluation_of(result: dict[str, Any], root: Path, runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """One result as `tidy_evaluations` takes it.
+def evaluation_of(
+    result: dict[str, Any], gmacs_of: Callable[[str], float], runs: dict[str, dict[str, Any]]
+) -> OutsideEvaluation:
+    """Read one result of `read_results`.
 
-    root: of the project, for the configs of its own models. runs: what is known of a cell beside its name, by cell:
-    samples_seen, data, unique_pairs, ... It comes before what the name says, which is nominal.
+    gmacs_of: forward compute a sample of a model; ConfigError where it is not known. runs: what is known of a cell
+    beside its name, by cell: samples_seen, data, unique_pairs, ... It overrides the name, whose numbers are nominal.
     """
     cell, known = _run(result)
     known |= runs.get(cell, {})
-    try:
-        known.setdefault("gmacs_per_sample", gmacs_per_sample(model_config(known["model"], root))["total"])
-    except ConfigError:
-        pass  # a tower whose count is not known: the table's cell stays empty
+    if known.get("gmacs_per_sample") is None:
+        # The table's cell stays empty where a tower's count is not known.
+        with suppress(ConfigError):
+            known["gmacs_per_sample"] = gmacs_of(known["model"])
+    rows = _metrics(result, cell)
+    fields = {key: value for key, value in known.items() if key in OutsideEvaluation.model_fields}
+    return OutsideEvaluation.parse(fields | {"cell": cell, "metrics": rows}, Path(cell))
+
+
+def _metrics(result: dict[str, Any], cell: str) -> list[dict[str, Any]]:
+    """Take the metrics of a result that this project knows. EvaluationError where there is none."""
     dataset = str(result["dataset"]).removeprefix("wds/")
     task, metrics = result["task"], result["metrics"]
     if task == "linear_probe":
@@ -72,19 +79,20 @@ def evaluation_of(result: dict[str, Any], root: Path, runs: dict[str, dict[str, 
         metrics = {name: metrics[theirs] for theirs, name in PROBED.items() if theirs in metrics}
     elif "mean_average_precision" in metrics:
         task = "zeroshot_multilabel"
-    rows = []
-    for name, value in metrics.items():
-        if not _is_metric(name) or value is None or value != value:  # acc5 of fewer than five classes is not a number
-            continue
-        empty = {"ci_low": None, "ci_high": None, "n": None}
-        rows.append({"dataset": dataset, "task": task, "metric": name, "value": float(value)} | empty)
+    about = {"dataset": dataset, "task": task, "ci_low": None, "ci_high": None, "n": None}
+    rows = [
+        about | {"metric": name, "value": float(value)}
+        for name, value in metrics.items()
+        # acc5 of fewer than five classes is not a number.
+        if _is_metric(name) and value is not None and value == value
+    ]
     if not rows:
         raise EvaluationError(f"{cell} on {dataset}: no metric that this project knows ({', '.join(metrics)}).")
-    return {"cell": cell, **known, "metrics": rows}
+    return rows
 
 
 def _run(result: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(cell, what its name says): a released model's file, a cell's folder, else `model pretrained`."""
+    """Find (cell, what its name says): a released model's file, a cell's folder, else `model pretrained`."""
     pretrained, model = str(result["pretrained"]), str(result["model"])
     name = Path(pretrained).stem
     try:

@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..models.encode import Encoder
 from ..models.precision import Precision
-from .store import Store
-from .suite import Encoder, EvaluationSet, Protocol, evaluate_sets
-
-NOISE_COLUMNS = [
-    "cell",
-    "dataset",
-    "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-    "n",
-    "change_amp_bf16",
-    "change_batch_size",
-    "other_batch_size",
-]
-"""Of tables/evaluation_noise: value is that of fp32 and the study's batch size, a change is the other minus it."""
+from ..records.evaluation import EVALUATION_NOISE_TABLE
+from .suite import SuiteEvaluator
 
 
 def evaluation_noise(
-    encoder: Encoder,
-    name: str,
-    sets: Sequence[EvaluationSet],
-    protocol: Protocol,
-    other_batch_size: int,
-    store: Store | None = None,
+    encoder: Encoder, name: str, evaluator: SuiteEvaluator, other_batch_size: int
 ) -> list[dict[str, Any]]:
-    """One row a metric of the suite, on one checkpoint: its fp32 value, and its change under bfloat16 autocast and
-    under another batch size. name: of the cell.
+    """Measure the suite on one checkpoint in fp32, under bfloat16 autocast, and with another batch size.
+
+    name: of the cell. Returns one row a metric: its fp32 value and both changes.
     """
     precision = Precision("amp_bf16", encoder.device)
     rough = replace(encoder, forward=precision.forward, identity=encoder.identity | {"precision": precision.name})
-    usual = evaluate_sets(encoder, name, sets, protocol, store)
-    in_bf16 = evaluate_sets(rough, f"{name} amp_bf16", sets, protocol, store)
-    other = replace(protocol, batch_size=other_batch_size)
-    in_batches = evaluate_sets(encoder, f"{name} batch_size={other_batch_size}", sets, other, store)
+    other = replace(evaluator, protocol=replace(evaluator.protocol, batch_size=other_batch_size))
+    usual = evaluator.run(encoder, name)
+    in_bf16 = evaluator.run(rough, f"{name} amp_bf16")
+    in_batches = other.run(encoder, f"{name} batch_size={other_batch_size}")
     rows = []
     for row, bf16, batch in zip(usual, in_bf16, in_batches, strict=True):
-        about = {key: value for key, value in row.as_dict().items() if key in NOISE_COLUMNS}
+        about = {key: value for key, value in row.model_dump().items() if key in EVALUATION_NOISE_TABLE.names}
         changes = {"change_amp_bf16": bf16.value - row.value, "change_batch_size": batch.value - row.value}
         rows.append({"cell": name} | about | changes | {"other_batch_size": other_batch_size})
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ import torch
 from ..models import fast_import as plain_towers  # noqa: F401, before all that imports open_clip
 
 # isort: split
+from ..data.evaluation_sets.read import open_set, read_batches
 from ..errors import EvaluationError
-from ..evaluate.encode import encode_classes, read_batches
-from ..evaluate.intervals import wilson
 from ..evaluate.probe import carve
-from ..models.build import load_checkpoint
-from ..models.tokenizer import load_tokenizer
-from ..records.files import read_json, sha256_file, verify_files
+from ..evaluate.uncertainty import wilson
+from ..models.encode import Encoder, load_cell
+from ..records.evaluation import Evaluation, Measured, Mixture
 from ..study.config.evaluation import FineTuning
 from ..train.state import StateFolder
 from .loop import Classifier, FineTune, LabelledImages, accuracy, patched
@@ -26,111 +26,110 @@ from .loop import Classifier, FineTune, LabelledImages, accuracy, patched
 log = logging.getLogger(__name__)
 
 
-def fine_tune_checkpoint(
-    checkpoint: Path,
-    merges: Path,
-    model_name: str,
-    manifest_path: Path,
-    control_path: Path | None,
-    settings: FineTuning,
-    resume: Path,
-) -> dict[str, Any] | None:
-    """Rows of metrics (`fine_tune/{set}`, `patched/{set}`) and the table of mixtures; None where a signal came.
+@dataclass(frozen=True)
+class FineTuneJob:
+    """One checkpoint to fine-tune on one set.
 
-    The mixture is chosen on a split carved from train; the tower that is measured as `fine_tune` saw all of train only
-    where no mixture has to be chosen. EvaluationError where the set has no training split or the tower is no plain ViT.
+    merges: the tokenizer. model: name of the architecture. manifest: of the set. control: manifest of the zero-shot set
+    that patching looks at. resume: folder of saved states.
     """
-    model, about = load_checkpoint(checkpoint)
-    report: dict[str, Any] = {"cell": about["cell"], "state": about["state"], "metrics": [], "mixtures": []}
-    if about["state"] == "diverged":
-        return report
-    if not hasattr(model.visual, "transformer"):
-        raise EvaluationError(
-            f"{checkpoint}: its image tower is no plain vision transformer; only those are fine-tuned."
-        )
-    if sha256_file(merges) != about["tokenizer_sha256"]:
-        raise EvaluationError(f"{checkpoint}: trained with another tokenizer than {merges}. Train the cell again.")
-    config = about["model_config"]
-    tokenizer = load_tokenizer(merges, config["text_cfg"].get("context_length", 77))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device)
-    size, scale = config["vision_cfg"].get("image_size", 224), model.logit_scale.exp().item()
 
-    def classifier(manifest: dict[str, Any]) -> Classifier:
-        head = encode_classes(model, tokenizer, manifest["classes"], manifest["templates"], device)
-        return Classifier(model.visual, head.to(device), scale, settings).to(device)
+    checkpoint: Path
+    merges: Path
+    model: str
+    manifest: Path
+    control: Path | None
+    settings: FineTuning
+    resume: Path
 
-    manifest, images = _read(manifest_path, size, ("train", "test"))
-    train, test = images["train"], images["test"]
-    kept, held = carve(train.labels.numpy(), settings.validation_share, settings.seed)
-    mixes = bool(settings.mixing) and settings.head == "zeroshot"
-    start = classifier(manifest)
-    rate = settings.learning_rates.get(model_name, settings.learning_rate)
-    folder = StateFolder(resume)
-    run = FineTune(classifier(manifest), train.rows(kept) if mixes else train, settings, rate, folder, device)
-    if not run.run():
-        return None
-    tuned = run.average.module
-    name = manifest["dataset"]
-    rows = [_row(f"fine_tune/{name}", accuracy(tuned, test, device), len(test.labels))]
-    if mixes:
-        control = _control(control_path, size, classifier)
+    def run(self) -> Evaluation | None:
+        """Fine-tune and measure `fine_tune/{set}` and `patched/{set}`; None where a signal came.
+
+        The mixture is chosen on a split carved from train; the tower that is measured as `fine_tune` saw all of train
+        only where no mixture has to be chosen. EvaluationError where the set has no training split or the tower is no
+        plain ViT.
+        """
+        encoder, about = load_cell(self.checkpoint, self.merges)
+        report = Evaluation(cell=about["cell"], state=about["state"], metrics=[], mixtures=[])
+        if encoder is None:
+            return report
+        if not hasattr(encoder.model.visual, "transformer"):
+            raise EvaluationError(
+                "its image tower is no plain vision transformer; only those are fine-tuned", place=str(self.checkpoint)
+            )
+        settings, device = self.settings, encoder.device
+        manifest, images = _read(self.manifest, encoder, ("train", "test"))
+        train, test = images["train"], images["test"]
+        kept, held = carve(train.labels.numpy(), settings.validation_share, settings.seed)
+        mixes = bool(settings.mixing) and settings.head == "zeroshot"
+        start = _classifier(encoder, manifest, settings)
+        rate = settings.learning_rates.get(self.model, settings.learning_rate)
+        folder = StateFolder(self.resume)
+        fresh = _classifier(encoder, manifest, settings)
+        run = FineTune(fresh, train.rows(kept) if mixes else train, settings, rate, folder, device)
+        if not run.run():
+            return None
+        tuned, name, n = run.average.module, manifest["dataset"], len(test.labels)
+        rows = [_row(f"fine_tune/{name}", accuracy(tuned, test, device), n)]
+        mixtures: list[Mixture] = []
+        if mixes:
+            mixtures = self._mix(encoder, start, tuned, train.rows(held), test)
+            rows.append(_row(f"patched/{name}", next(m.test for m in mixtures if m.chosen), n))
+        log.info(f"{about['cell']} " + " ".join(f"{row.dataset}={row.value:.4f}" for row in rows))
+        folder.delete()
+        return report.model_copy(update={"metrics": rows, "mixtures": mixtures})
+
+    def _mix(
+        self, encoder: Encoder, start: Classifier, tuned: Any, held: LabelledImages, test: LabelledImages
+    ) -> list[Mixture]:
+        """Measure each mixture of weights, and choose one."""
+        device, settings = encoder.device, self.settings
+        control: dict[str, Any] = {}
+        if self.control is not None:
+            manifest, images = _read(self.control, encoder, ("test",))
+            head = _classifier(encoder, manifest, settings).head.detach()
         table = []
         for share, mixture in patched(start, tuned, settings.mixing):
-            entry = {"share": share, "validation": accuracy(mixture, train.rows(held), device)}
-            if control is not None:
-                head, pictures = control
-                entry["control"] = accuracy(mixture, pictures, device, head)
-            entry["test"] = accuracy(mixture, test, device)
-            table.append(entry)
+            if self.control is not None:
+                control = {"control": accuracy(mixture, images["test"], device, head)}
+            validation = accuracy(mixture, held, device)
+            test_accuracy = accuracy(mixture, test, device)
+            table.append(Mixture(share=share, validation=validation, test=test_accuracy, **control))
         chosen = choose(table, settings.max_control_loss)
-        report["mixtures"] = [entry | {"chosen": entry is chosen} for entry in table]
-        rows.append(_row(f"patched/{name}", chosen["test"], len(test.labels)))
-    log.info(f"{about['cell']} " + " ".join(f"{row['dataset']}={row['value']:.4f}" for row in rows))
-    folder.delete()
-    return report | {"metrics": rows}
+        return [entry.model_copy(update={"chosen": entry is chosen}) for entry in table]
 
 
-def choose(table: list[dict[str, float]], max_loss: float) -> dict[str, float]:
-    """The mixture with the best validation accuracy of those whose control falls by at most `max_loss` from share 0.
+def choose(table: list[Mixture], max_loss: float) -> Mixture:
+    """Choose the best validation accuracy among mixtures whose control falls by at most `max_loss` from share 0.
 
     Of equals the one with less of the fine-tuned weights. Without a control all may be chosen.
     """
-    first = min(table, key=lambda entry: entry["share"])
-    allowed = [entry for entry in table if "control" not in entry or entry["control"] >= first["control"] - max_loss]
-    return max(allowed, key=lambda entry: (entry["validation"], -entry["share"]))
+    least = min(table, key=lambda mixture: mixture.share).control
+    allowed = [
+        mixture for mixture in table if least is None or mixture.control is None or mixture.control >= least - max_loss
+    ]
+    return max(allowed, key=lambda mixture: (mixture.validation, -mixture.share))
 
 
-def _row(dataset: str, value: float, n: int) -> dict[str, Any]:
+def _row(dataset: str, value: float, n: int) -> Measured:
     low, high = wilson(value, n)
-    return {
-        "dataset": dataset,
-        "task": "fine_tune",
-        "metric": "acc1",
-        "value": value,
-        "ci_low": low,
-        "ci_high": high,
-        "n": n,
-    }
+    return Measured(dataset=dataset, task="fine_tune", metric="acc1", value=value, ci_low=low, ci_high=high, n=n)
 
 
-def _read(path: Path, size: int, splits: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, LabelledImages]]:
-    manifest = read_json(path)
-    folder = Path(manifest.get("folder", path.parent))
-    verify_files(manifest["files"], folder, f"Delete {path} and run `snakemake --cores all {path}`.")
+def _classifier(encoder: Encoder, manifest: dict[str, Any], settings: FineTuning) -> Classifier:
+    """The zero-shot classifier of a set."""
+    head = encoder.classes(manifest["classes"], manifest["templates"]).to(encoder.device)
+    return Classifier(encoder.model.visual, head, encoder.scale, settings).to(encoder.device)
+
+
+def _read(path: Path, encoder: Encoder, splits: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, LabelledImages]]:
+    """Read a set's manifest and images."""
+    opened = open_set(path)
     found = {}
     for split in splits:
-        if not (folder / split / "nshards.txt").is_file():
-            raise EvaluationError(f"{path}: the set has no {split} split, which fine-tuning needs.")
-        batches = list(read_batches(folder, size, 512, split=split))
+        if not (opened.folder / split / "nshards.txt").is_file():
+            raise EvaluationError(f"the set has no {split} split, which fine-tuning needs", place=str(path))
+        batches = list(read_batches(opened.folder, encoder.preprocess, 512, split=split))
         labels = np.array([label for batch in batches for label in batch.labels])
         found[split] = LabelledImages(torch.cat([batch.pixels for batch in batches]), torch.from_numpy(labels))
-    return manifest, found
-
-
-def _control(path: Path | None, size: int, classifier: Any) -> tuple[torch.Tensor, LabelledImages] | None:
-    """The head and the test images of the control set."""
-    if path is None:
-        return None
-    manifest, images = _read(path, size, ("test",))
-    return classifier(manifest).head.detach(), images["test"]
+    return opened.manifest, found

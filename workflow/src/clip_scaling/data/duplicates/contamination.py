@@ -13,11 +13,14 @@ import webdataset
 from PIL import Image
 
 from ...errors import DataError
-from ...evaluate.encode import Features, read_samples
-from ...evaluate.metrics import Measured
+from ...evaluate.features import Features
+from ...evaluate.measure import measure
 from ...evaluate.store import Store
-from ...evaluate.suite import Encoder, EvaluationSet, Protocol, features_of, measure
+from ...evaluate.suite import Protocol, SuiteEvaluator
+from ...models.encode import Encoder
+from ...records.evaluation import Measured
 from ...records.files import read_json
+from ..evaluation_sets.read import EvaluationSet, read_samples
 from ..shards.packed import open_packed
 from ..shards.read import IMAGE_EXTENSIONS, PairReader, UnreadablePair, decode_image
 from ..shards.verify import verify_shards
@@ -99,14 +102,14 @@ def contamination_rows(
     found: EvaluationSet,
     rows: list[int],
     protocol: Protocol,
-    store: Store | None = None,
+    store: Store = Store(None),  # noqa: B008
 ) -> list[dict[str, Any]]:
     """Every zero-shot metric of a set, and what it is with the overlapping images left out.
 
     about: `cell` and `data`. rows: of the overlapping images. A metric that nothing is left for stays empty; recall@k
     without them is also that of a smaller gallery.
     """
-    features = features_of(encoder, found, protocol, store)
+    features = SuiteEvaluator([found], protocol, store).features(encoder, found)
     n = len(features.images)
     usual = measure(encoder, found.manifest, features, protocol.loss_batch_size)
     clean: dict[str, Measured] = {}

@@ -1,4 +1,4 @@
-"""What is measured of features: zero-shot classification, retrieval, and the held-out contrastive loss.
+"""Metrics of features: zero-shot classification, retrieval, and the held-out contrastive loss.
 
 Names and definitions are clip-benchmark's; `contrastive_loss` is ours.
 """
@@ -6,7 +6,6 @@ Names and definitions are clip-benchmark's; `contrastive_loss` is ours.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,33 +13,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..data.evaluation_sets.held_out import CLASSIFICATION, MULTILABEL, RETRIEVAL
 from ..errors import EvaluationError
-from .encode import Features
-from .intervals import mean_interval, recall_interval, wilson
+from ..models.encode import Encoder
+from ..records.evaluation import Measured
+from .features import Features
+from .uncertainty import mean_interval, recall_interval, wilson
 
 RECALL_AT = (1, 5, 10)
-CLASSIFICATION, MULTILABEL, RETRIEVAL = "zeroshot_classification", "zeroshot_multilabel", "zeroshot_retrieval"
+Interval = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One number of an evaluation with its 95 % interval over n images, captions or pairs.
-
-    skipped: images of the set that could not be read and were left out.
-    """
-
-    dataset: str
-    task: str
-    metric: str
-    value: float
-    ci_low: float
-    ci_high: float
-    n: int
-    skipped: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
-        return asdict(self)
+def measure(encoder: Encoder, manifest: dict[str, Any], features: Features, loss_batch_size: int) -> list[Measured]:
+    """Measure every zero-shot metric of a set. EvaluationError: unknown task, or a class that has no name."""
+    name, task = manifest["dataset"], manifest["task"]
+    if task == RETRIEVAL:
+        return [*retrieval(name, features), contrastive_loss(name, features, encoder.scale, loss_batch_size)]
+    if task not in (CLASSIFICATION, MULTILABEL):
+        raise EvaluationError(f"unknown task {task!r}", place=name, remedy="Prepare the set again.")
+    names = manifest["classes"]
+    most = int(features.labels.max()) + 1 if task == CLASSIFICATION else features.labels.shape[1]
+    if most > len(names):
+        raise EvaluationError(
+            f"labels of {most} classes, but {len(names)} class names", place=name, remedy="Prepare the set again."
+        )
+    classes = encoder.classes(names, manifest["templates"])
+    if task == MULTILABEL:
+        return [multilabel(name, features, classes)]
+    return classification(name, features, classes)
 
 
 def classification(name: str, features: Features, classes: Tensor) -> list[Measured]:
@@ -53,12 +53,12 @@ def classification(name: str, features: Features, classes: Tensor) -> list[Measu
     rows = []
     for k in (1, 5) if len(classes) >= 5 else (1,):
         value = (ranked[:, :k] == target[:, None]).any(dim=1).double().mean().item()
-        rows.append(Measured(name, CLASSIFICATION, f"acc{k}", value, *wilson(value, n), n))
+        rows.append(_row(name, CLASSIFICATION, f"acc{k}", value, wilson(value, n), n))
     correct = (ranked[:, 0] == target).numpy()
     sizes = np.bincount(target.numpy())
     shares = np.bincount(target.numpy(), weights=correct)[sizes > 0] / sizes[sizes > 0]
     interval = recall_interval(correct, target.numpy())
-    return [*rows, Measured(name, CLASSIFICATION, "mean_per_class_recall", float(shares.mean()), *interval, n)]
+    return [*rows, _row(name, CLASSIFICATION, "mean_per_class_recall", float(shares.mean()), interval, n)]
 
 
 def multilabel(name: str, features: Features, classes: Tensor) -> Measured:
@@ -73,7 +73,7 @@ def multilabel(name: str, features: Features, classes: Tensor) -> Measured:
         rows = torch.randint(len(target), (len(target),), generator=generator)
         draws.append(_average_precision(logits[rows], target[rows]))
     low, high = np.percentile(draws, [2.5, 97.5])
-    return Measured(name, MULTILABEL, "mean_average_precision", value, float(low), float(high), len(target))
+    return _row(name, MULTILABEL, "mean_average_precision", value, (float(low), float(high)), len(target))
 
 
 def _average_precision(logits: Tensor, target: Tensor) -> float:
@@ -87,24 +87,23 @@ def _average_precision(logits: Tensor, target: Tensor) -> float:
 def mean_of(name: str, metric: str, rows: list[Measured]) -> Measured:
     """The plain mean of one metric over sets; its interval takes their errors for independent."""
     value = float(np.mean([row.value for row in rows]))
-    low = math.sqrt(sum((row.value - row.ci_low) ** 2 for row in rows)) / len(rows)
-    high = math.sqrt(sum((row.ci_high - row.value) ** 2 for row in rows)) / len(rows)
-    return Measured(name, "aggregate", metric, value, value - low, value + high, sum(row.n for row in rows))
+    below = above = 0.0
+    n = 0
+    for row in rows:
+        assert row.ci_low is not None and row.ci_high is not None and row.n is not None, "measured here"
+        below += (row.value - row.ci_low) ** 2
+        above += (row.ci_high - row.value) ** 2
+        n += row.n
+    interval = value - math.sqrt(below) / len(rows), value + math.sqrt(above) / len(rows)
+    return _row(name, "aggregate", metric, value, interval, n)
 
 
 def probe(name: str, value: float, spread: float, draws: int, n: int) -> Measured:
     """A linear probe's accuracy; the interval has the binomial error of the test set and the spread of the draws."""
     low, high = wilson(value, n)
     between = 1.959964 * spread / math.sqrt(draws)
-    return Measured(
-        name,
-        "linear_probe",
-        "acc1",
-        value,
-        max(0.0, value - math.hypot(value - low, between)),
-        min(1.0, value + math.hypot(high - value, between)),
-        n,
-    )
+    interval = max(0.0, value - math.hypot(value - low, between)), min(1.0, value + math.hypot(high - value, between))
+    return _row(name, "linear_probe", "acc1", value, interval, n)
 
 
 def retrieval(name: str, features: Features) -> list[Measured]:
@@ -118,7 +117,7 @@ def retrieval(name: str, features: Features) -> list[Measured]:
         found = (scores.topk(min(k, images), dim=1).indices == owners[:, None]).any(dim=1).double().mean().item()
         own = owners[scores.T.topk(min(k, texts), dim=1).indices] == torch.arange(images)[:, None]
         for way, value, n in (("image", found, texts), ("text", own.any(dim=1).double().mean().item(), images)):
-            rows.append(Measured(name, RETRIEVAL, f"{way}_retrieval_recall@{k}", value, *wilson(value, n), n))
+            rows.append(_row(name, RETRIEVAL, f"{way}_retrieval_recall@{k}", value, wilson(value, n), n))
     return rows
 
 
@@ -143,7 +142,12 @@ def contrastive_loss(name: str, features: Features, scale: float, batch_size: in
     values = torch.cat(losses)
     _require_finite(name, values)
     array = values.double().numpy()
-    return Measured(name, RETRIEVAL, "contrastive_loss", float(array.mean()), *mean_interval(array), len(array))
+    return _row(name, RETRIEVAL, "contrastive_loss", float(array.mean()), mean_interval(array), len(array))
+
+
+def _row(name: str, task: str, metric: str, value: float, interval: Interval, n: int) -> Measured:
+    low, high = interval
+    return Measured(dataset=name, task=task, metric=metric, value=value, ci_low=low, ci_high=high, n=n, skipped=0)
 
 
 def _require_finite(name: str, values: Tensor) -> None:

@@ -1,41 +1,44 @@
-"""The tidy table of metrics and the record of the learning-rate search."""
+"""The tidy table of metrics and the table of the learning-rate search."""
 
 from pathlib import Path
 
 import pytest
 
 from clip_scaling.errors import ManifestError
+from clip_scaling.evaluate.collect import collect_metrics, gather_learning_rates
+from clip_scaling.records.evaluation import METRICS_TABLE
 from clip_scaling.records.files import write_json
-from clip_scaling.records.tables import COLUMNS, collect_metrics, gather_learning_rates
+from clip_scaling.study.paths import StudyPaths
 
 
-def write_cell(folder: Path, cell: str, value: float, says: str | None = None) -> None:
+def write_cell(root: Path, cell: str, value: float, says: str | None = None) -> None:
     trained = {"cell": cell, "model": "m", "data": "d", "unique_pairs": 10, "samples_seen": 256, "seed": 0}
-    write_json(folder / "train" / cell / "train.json", trained | {"gmacs_per_sample": 0.5, "compute_gmacs": 128.0})
+    paths = StudyPaths("s", root)
+    write_json(paths.trained(cell), trained | {"gmacs_per_sample": 0.5, "compute_gmacs": 128.0})
     metric = {"dataset": "s", "task": "t", "metric": "acc1", "value": value, "ci_low": 0.1, "ci_high": 0.9, "n": 7}
-    write_json(folder / "evaluate" / cell / "metrics.json", {"cell": says or cell, "metrics": [metric]})
+    write_json(paths.metrics(cell), {"cell": says or cell, "metrics": [metric]})
 
 
 def test_one_row_a_metric_in_the_order_of_the_grid(tmp_path: Path) -> None:
     for cell, value in (("a", 0.25), ("b", 0.5)):
         write_cell(tmp_path, cell, value)
-    table = collect_metrics(["b", "a"], tmp_path, {"a": "study", "b": "other"})
-    assert list(table.columns) == COLUMNS
+    table = collect_metrics(["b", "a"], StudyPaths("s", tmp_path), {"a": "study", "b": "other"}, {})
+    assert list(table.columns) == METRICS_TABLE.names
     assert table["cell"].tolist() == ["b", "a"] and table["value"].tolist() == [0.5, 0.25]
     assert table["compute_gmacs"].tolist() == [128.0, 128.0] and table["source"].tolist() == ["other", "study"]
 
 
 def test_a_cell_without_metrics_is_named(tmp_path: Path) -> None:
     write_cell(tmp_path, "a", 0.25)
-    (tmp_path / "evaluate" / "a" / "metrics.json").unlink()
+    StudyPaths("s", tmp_path).metrics("a").unlink()
     with pytest.raises(ManifestError, match=r"evaluate/a/metrics\.json: no such file"):
-        collect_metrics(["a"], tmp_path, {"a": "study"})
+        collect_metrics(["a"], StudyPaths("s", tmp_path), {"a": "study"}, {})
 
 
 def test_metrics_of_another_cell_are_refused(tmp_path: Path) -> None:
     write_cell(tmp_path, "a", 0.25, says="z")
-    with pytest.raises(ManifestError, match="metrics.json of a says it is of z"):
-        collect_metrics(["a"], tmp_path, {"a": "study"})
+    with pytest.raises(ManifestError, match=r"evaluate/a/metrics\.json: it is of z, not of a"):
+        collect_metrics(["a"], StudyPaths("s", tmp_path), {"a": "study"}, {})
 
 
 def test_the_rate_with_the_lowest_loss_of_each_model_is_marked(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clip_scaling.evaluate.intervals import mean_interval, recall_interval, wilson
+from clip_scaling.evaluate.uncertainty import mean_interval, recall_interval, wilson
 
 
 def test_wilson_agrees_with_the_textbook() -> None:

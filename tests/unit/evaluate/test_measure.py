@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
+from clip_scaling.data.evaluation_sets.read import read_batches
 from clip_scaling.errors import EvaluationError
-from clip_scaling.evaluate.encode import Features, encode_classes, encode_set, read_batches
-from clip_scaling.evaluate.intervals import wilson
-from clip_scaling.evaluate.metrics import (
-    Measured,
-    classification,
-    contrastive_loss,
-    mean_of,
-    multilabel,
-    probe,
-    retrieval,
-)
-from clip_scaling.models.build import PREPROCESS, build_model
+from clip_scaling.evaluate.features import Features, encode_set
+from clip_scaling.evaluate.measure import classification, contrastive_loss, mean_of, multilabel, probe, retrieval
+from clip_scaling.evaluate.uncertainty import wilson
+from clip_scaling.models.build import build_model
+from clip_scaling.records.evaluation import Measured
 
-WORDS = [f"word{axis}" for axis in range(12)]
-CPU = torch.device("cpu")
+from .examples import WORDS, Axes, encoder_of, hashed, levels, random_images, write_set
+
 MODEL: dict[str, Any] = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "head_width": 8, "layers": 1},
@@ -37,51 +28,10 @@ MODEL: dict[str, Any] = {
 }
 
 
-class Axes(nn.Module):
-    """Image i of brightness 20 i lies on axis i; so does word i."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.logit_scale = nn.Parameter(torch.tensor(0.0))
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        mean, std = (torch.tensor(PREPROCESS[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
-        level = (images * std + mean).mean(dim=(1, 2, 3)) * 255
-        return torch.eye(len(WORDS))[(level / 20).round().long()]
-
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        return torch.eye(len(WORDS))[tokens[:, 0]]
-
-
-def tokenizer(texts: str | list[str]) -> Tensor:
-    return torch.tensor([[WORDS.index(text)] for text in ([texts] if isinstance(texts, str) else texts)])
-
-
-def write_set(folder: Path, images: list[Image.Image], labels: dict[str, list[str]], files: dict[str, str]) -> Path:
-    """A set in clip-benchmark's layout; labels: extension -> one text an image."""
-    (folder / "test").mkdir(parents=True)
-    with tarfile.open(folder / "test" / "0.tar", "w") as tar:
-        for row, image in enumerate(images):
-            picture = io.BytesIO()
-            image.save(picture, "png")
-            members = {"png": picture.getvalue()} | {kind: texts[row].encode() for kind, texts in labels.items()}
-            for kind, content in members.items():
-                info = tarfile.TarInfo(f"{row:03d}.{kind}")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-    for name, text in ({"test/nshards.txt": "1"} | files).items():
-        (folder / name).write_text(text)
-    return folder
-
-
-def levels(brightness: list[int]) -> list[Image.Image]:
-    return [Image.new("RGB", (8, 8), (20 * level,) * 3) for level in brightness]
-
-
 def classify(folder: Path, model: Any = None, batch_size: int = 3) -> list[Measured]:
-    model = model or Axes()
-    features = encode_set(model, tokenizer, read_batches(folder, 8, batch_size), CPU)
-    return classification("x", features, encode_classes(model, tokenizer, WORDS, ["{c}"], CPU))
+    encoder = encoder_of(model or Axes())
+    features = encode_set(encoder, read_batches(folder, 8, batch_size))
+    return classification("x", features, encoder.classes(WORDS, ["{c}"]))
 
 
 def by_name(rows: list[Measured]) -> dict[str, Measured]:
@@ -100,7 +50,7 @@ def test_retrieval_counts_hits_in_both_directions(tmp_path: Path) -> None:
     # Twelve images on axes of their own; the captions of the last two are exchanged.
     captions = [*WORDS[:10], WORDS[11], WORDS[10]]
     folder = write_set(tmp_path / "y", levels(list(range(12))), {"txt": captions}, {})
-    rows = by_name(retrieval("y", encode_set(Axes(), tokenizer, read_batches(folder, 8, 5), CPU)))
+    rows = by_name(retrieval("y", encode_set(encoder_of(Axes()), read_batches(folder, 8, 5))))
     assert rows["image_retrieval_recall@1"].value == pytest.approx(10 / 12)
     assert rows["text_retrieval_recall@1"].value == pytest.approx(10 / 12)
     assert all(row.n == 12 for row in rows.values())
@@ -109,7 +59,7 @@ def test_retrieval_counts_hits_in_both_directions(tmp_path: Path) -> None:
 def test_the_contrastive_loss_is_that_of_its_closed_form(tmp_path: Path) -> None:
     # Twelve pairs on axes of their own, in two batches of six at scale 1: every row's loss is log(e + 5) - 1.
     folder = write_set(tmp_path / "z", levels(list(range(12))), {"txt": WORDS}, {})
-    features = encode_set(Axes(), tokenizer, read_batches(folder, 8, 4), CPU)
+    features = encode_set(encoder_of(Axes()), read_batches(folder, 8, 4))
     row = contrastive_loss("z", features, 1.0, 6)
     assert row.value == pytest.approx(np.log(np.e + 5) - 1, rel=1e-6)
     assert row.n == 12
@@ -118,14 +68,14 @@ def test_the_contrastive_loss_is_that_of_its_closed_form(tmp_path: Path) -> None
 def test_the_loss_takes_the_first_of_several_captions(tmp_path: Path) -> None:
     captions = [f"{word}\n{WORDS[0]}" for word in WORDS]
     folder = write_set(tmp_path / "z", levels(list(range(12))), {"txt": captions}, {})
-    features = encode_set(Axes(), tokenizer, read_batches(folder, 8, 5), CPU)
+    features = encode_set(encoder_of(Axes()), read_batches(folder, 8, 5))
     assert len(features.texts) == 24
     assert contrastive_loss("z", features, 1.0, 6).value == pytest.approx(np.log(np.e + 5) - 1, rel=1e-6)
 
 
 def test_too_few_pairs_for_the_fixed_batch_are_refused(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "w", levels([0, 1]), {"txt": WORDS[:2]}, {})
-    features = encode_set(Axes(), tokenizer, read_batches(folder, 8, 4), CPU)
+    features = encode_set(encoder_of(Axes()), read_batches(folder, 8, 4))
     with pytest.raises(EvaluationError, match="2 pairs, fewer than evaluation.loss_batch_size 3"):
         contrastive_loss("w", features, 1.0, 3)
 
@@ -137,29 +87,6 @@ def test_outputs_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(EvaluationError, match="not finite"):
         classify(write_set(tmp_path / "v", levels([0]), {"cls": ["0"]}, {}), Diverged())
-
-
-def test_a_truncated_image_is_named(tmp_path: Path) -> None:
-    folder = write_set(tmp_path / "t", [Image.effect_noise((64, 64), 50).convert("RGB")], {"cls": ["0"]}, {})
-    tar = folder / "test" / "0.tar"
-    data = bytearray(tar.read_bytes())
-    data[700:3000] = bytes(2300)
-    tar.write_bytes(data)
-    with pytest.raises(EvaluationError, match=r"0\.tar: 000 cannot be decoded"):
-        list(read_batches(folder, 8, 1))
-
-
-def random_images(count: int, size: tuple[int, int]) -> list[Image.Image]:
-    generator = np.random.default_rng(0)
-    return [Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)) for _ in range(count)]
-
-
-def hashed(texts: str | list[str]) -> Tensor:
-    """Tokens of any text: its bytes, modulo the vocabulary."""
-    rows = [
-        [byte % 62 + 1 for byte in text.encode()][-5:] + [63] for text in ([texts] if isinstance(texts, str) else texts)
-    ]
-    return torch.tensor([row + [0] * (6 - len(row)) for row in rows])
 
 
 @pytest.mark.parametrize("size", [(16, 16), (20, 31)])
@@ -189,11 +116,12 @@ def test_every_metric_is_clip_benchmarks(tmp_path: Path, size: tuple[int, int]) 
     weights = theirs.zero_shot_classifier(model, hashed, dataset.classes, dataset.templates, "cpu", amp=False)
     logits, target = theirs.run_classification(model, weights, loader, "cpu", amp=False)
     expected = dict(zip(("acc1", "acc5"), theirs.accuracy(logits, target, topk=(1, 5)), strict=True))
-    features = encode_set(model, hashed, read_batches(labelled, 16, 16), CPU)
-    ours = by_name(classification("l", features, encode_classes(model, hashed, classes, templates, CPU)))
+    encoder = encoder_of(model, hashed, 16)
+    features = encode_set(encoder, read_batches(labelled, 16, 16))
+    ours = by_name(classification("l", features, encoder.classes(classes, templates)))
     _, loader = batches(captioned, "zeroshot_retrieval")
     expected |= zeroshot_retrieval.evaluate(model, loader, hashed, "cpu", amp=False, recall_k_list=[1, 5, 10])
-    ours |= by_name(retrieval("c", encode_set(model, hashed, read_batches(captioned, 16, 16), CPU)))
+    ours |= by_name(retrieval("c", encode_set(encoder, read_batches(captioned, 16, 16))))
     assert expected.keys() == ours.keys() - {"mean_per_class_recall"}
     for name, value in expected.items():
         assert ours[name].value == pytest.approx(float(value), abs=1e-6), name
@@ -215,7 +143,8 @@ def test_mean_average_precision_is_clip_benchmarks() -> None:
 
 def test_a_mean_over_sets_is_plain_and_its_error_adds_up() -> None:
     rows = [
-        Measured(name, "t", "acc1", value, value - 0.03, value + 0.04, 10) for name, value in (("a", 0.2), ("b", 0.6))
+        Measured(dataset=name, task="t", metric="acc1", value=value, ci_low=value - 0.03, ci_high=value + 0.04, n=10)
+        for name, value in (("a", 0.2), ("b", 0.6))
     ]
     mean = mean_of("both", "acc1", rows)
     assert mean.value == pytest.approx(0.4)

@@ -1,0 +1,183 @@
+"""Samples of evaluation sets in clip-benchmark's webdataset layout, in order."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import webdataset
+from PIL import Image
+from torch import Tensor
+
+from ...errors import EvaluationError
+from ...models.preprocess import Preprocess
+from ...records.files import canonical_json, read_json, verify_files
+
+log = logging.getLogger(__name__)
+
+IMAGE_TYPES = ("png", "jpg", "jpeg", "webp")
+REMEDY = "Prepare the set again, or set `on_unreadable: skip` in the suite."
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A set on disk whose files are those of its manifest. digest: of the files' hashes."""
+
+    manifest: dict[str, Any]
+    folder: Path
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Its name in the suite."""
+        return str(self.manifest["dataset"])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a set with its label (a class, or a 0 or 1 a class) or its captions."""
+
+    image: Image.Image
+    label: int | list[int] | None
+    captions: list[str] | None
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images ready for a model. pixels: (n, size, size, 3) uint8. labels, captions: as in `Sample`, one an image.
+
+    skipped: samples that were left out since the batch before.
+    """
+
+    pixels: Tensor
+    labels: list[int | list[int]]
+    captions: list[list[str]]
+    skipped: int = 0
+
+
+def open_set(manifest_path: Path) -> EvaluationSet:
+    """Check a set's files against its manifest, by size and hash. ManifestError where one differs."""
+    manifest = read_json(manifest_path)
+    folder = Path(manifest.get("folder", manifest_path.parent))
+    verify_files(manifest["files"], folder, f"Delete {manifest_path} and run `snakemake --cores all {manifest_path}`.")
+    return EvaluationSet(manifest, folder, hashlib.sha256(canonical_json(manifest["files"]).encode()).hexdigest())
+
+
+def read_samples(folder: Path, split: str = "test", on_unreadable: str = "error") -> Iterator[Sample | None]:
+    """Yield every sample of a split, in order. EvaluationError where one cannot be read; None for it under "skip"."""
+    shards = int((folder / split / "nshards.txt").read_text())
+    urls = [str(folder / split / f"{number}.tar") for number in range(shards)]
+    for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False, nodesplitter=_all_shards):
+        try:
+            yield _read(sample)
+        except EvaluationError as error:
+            if on_unreadable == "error":
+                raise
+            log.warning(f"left out: {error}")
+            yield None
+
+
+def _all_shards(urls: Iterable[Any]) -> Iterable[Any]:
+    """Give every rank of a validation the whole set."""
+    return urls
+
+
+def _read(sample: dict[str, Any]) -> Sample:
+    place = f"{sample['__url__']}: {sample['__key__']}"
+    image = _decode(sample, place)
+    label: int | list[int] | None = None
+    captions = None
+    try:
+        if "cls" in sample:
+            label = int(sample["cls"])
+        if "npy" in sample:  # several classes an image
+            label = np.load(io.BytesIO(sample["npy"])).astype(int).tolist()
+        if "txt" in sample:
+            captions = [line for line in sample["txt"].decode("utf-8").splitlines() if line]
+    except (ValueError, EOFError) as error:
+        raise EvaluationError(f"its label or caption cannot be read ({error})", place=place, remedy=REMEDY) from error
+    if captions == []:
+        raise EvaluationError("it has no caption", place=place, remedy=REMEDY)
+    return Sample(image, label, captions)
+
+
+def _decode(sample: dict[str, Any], place: str) -> Image.Image:
+    kind = next((kind for kind in IMAGE_TYPES if kind in sample), None)
+    if kind is None:
+        raise EvaluationError(f"it has no image ({', '.join(IMAGE_TYPES)})", place=place, remedy=REMEDY)
+    try:
+        with Image.open(io.BytesIO(sample[kind])) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise EvaluationError(f"it cannot be decoded ({error})", place=place, remedy=REMEDY) from error
+    return image
+
+
+def read_batches(
+    folder: Path,
+    preprocess: Preprocess | int,
+    batch_size: int,
+    limit: int | None = None,
+    split: str = "test",
+    on_unreadable: str = "error",
+) -> Iterator[ImageBatch]:
+    """Yield the first `limit` images of a split, in order, resized and cropped by open_clip's evaluation transform.
+
+    preprocess: as the model was trained, or pixels a side where that was here.
+    EvaluationError where a sample cannot be read, unless on_unreadable is "skip": then it is left out and counted.
+    """
+    preprocess = Preprocess(preprocess) if isinstance(preprocess, int) else preprocess
+    pixels: list[Tensor] = []
+    labels: list[int | list[int]] = []
+    captions: list[list[str]] = []
+    count = skipped = 0
+    for sample in read_samples(folder, split, on_unreadable):
+        if sample is None:
+            skipped += 1
+            continue
+        pixels.append(preprocess.pixels(sample.image))
+        if sample.label is not None:
+            labels.append(sample.label)
+        if sample.captions is not None:
+            captions.append(sample.captions)
+        count += 1
+        if len(pixels) == batch_size or count == limit:
+            yield ImageBatch(torch.stack(pixels), labels, captions, skipped)
+            pixels, labels, captions, skipped = [], [], [], 0
+        if count == limit:
+            return
+    if pixels:
+        yield ImageBatch(torch.stack(pixels), labels, captions, skipped)
+
+
+class KeptImages:
+    """Decoded images in memory, for the next checkpoint of the same process. cap_mb: beyond it sets are read again."""
+
+    def __init__(self, cap_mb: float = 300) -> None:
+        self._left = cap_mb * 1e6
+        self._kept: dict[Hashable, list[ImageBatch]] = {}
+
+    def batches(self, key: Hashable, read: Callable[[], Iterator[ImageBatch]]) -> Iterator[ImageBatch]:
+        """Yield the batches of `read`, which must follow from the key alone."""
+        if key in self._kept:
+            yield from self._kept[key]
+            return
+        kept: list[ImageBatch] = []
+        size = 0
+        for batch in read():
+            size += batch.pixels.nbytes
+            if size <= self._left:
+                kept.append(batch)
+            else:
+                kept.clear()
+            yield batch
+        if size <= self._left:
+            self._kept[key] = kept
+            self._left -= size
