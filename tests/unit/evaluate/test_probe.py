@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clip_scaling.errors import EvaluationError
-from clip_scaling.evaluate.probe import best, carve, few_shot, logistic_regression, train_sweep
+from clip_scaling.evaluate.probe import Setting, best, carve, few_shot, logistic_regression, train_sweep
 
 
 @pytest.fixture
@@ -22,25 +24,36 @@ def blobs() -> tuple[Tensor, Tensor]:
     return nn.functional.normalize(features, dim=1), labels
 
 
-def test_a_probe_of_the_sweep_is_torchs_own(blobs: tuple[Tensor, Tensor]) -> None:
+def test_every_probe_of_the_sweep_is_a_layer_under_torchs_adamw(blobs: tuple[Tensor, Tensor]) -> None:
     features, labels = blobs
-    [_, _, probe, _] = train_sweep(features, labels, 3, [0.1, 0.01], [0.0, 0.5], [4], batch_size=100, seed=3)
-    generator = torch.Generator().manual_seed(3)
-    layer = nn.Linear(8, 3)
-    with torch.no_grad():
-        layer.weight.copy_((torch.rand(3, 8, generator=generator) * 2 - 1) / math.sqrt(8))
-        layer.bias.copy_((torch.rand(1, 3, generator=generator) * 2 - 1)[0] / math.sqrt(8))
-    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.01, weight_decay=0.0)
-    for step in range(24):
-        if step % 6 == 0:
-            order = torch.randperm(600, generator=generator)
-        rows = order[step % 6 * 100 :][:100]
-        optimizer.param_groups[0]["lr"] = 0.01 * 0.5 * (1 + math.cos(math.pi * step / 24))
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(layer(features[rows]), labels[rows]).backward()
-        optimizer.step()
-    assert torch.allclose(probe.weight, layer.weight, atol=1e-5)
-    assert torch.allclose(probe.bias, layer.bias, atol=1e-5)
+    settings = [Setting(0.1, 0.5, 2), Setting(0.1, 0.0, 4), Setting(0.01, 0.0, 4), Setting(0.01, 0.5, 4)]
+    for setting, probe in zip(settings, train_sweep(features, labels, 3, settings, 100, seed=3), strict=True):
+        generator = torch.Generator().manual_seed(3)
+        layer = nn.Linear(8, 3)
+        with torch.no_grad():
+            layer.weight.copy_((torch.rand(3, 8, generator=generator) * 2 - 1) / math.sqrt(8))
+            layer.bias.copy_((torch.rand(1, 3, generator=generator) * 2 - 1)[0] / math.sqrt(8))
+        rate, steps = setting.learning_rate, 6 * setting.epochs
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=rate, weight_decay=setting.weight_decay)
+        for step in range(steps):
+            if step % 6 == 0:
+                order = torch.randperm(600, generator=generator)
+            rows = order[step % 6 * 100 :][:100]
+            optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(layer(features[rows]), labels[rows]).backward()
+            optimizer.step()
+        assert probe.setting == setting
+        assert torch.allclose(probe.weight, layer.weight, atol=1e-5)
+        assert torch.allclose(probe.bias, layer.bias, atol=1e-5)
+
+
+def test_probes_do_not_import_what_torchs_optimizers_do() -> None:
+    """torch._dynamo takes a second of CPU, which each short job of an evaluation would pay."""
+    code = "import torch, clip_scaling.models.fast_import; from clip_scaling.evaluate.probe import *; "
+    code += "train_sweep(torch.eye(4), torch.arange(4), 4, [Setting(0.1, 0.0, 1)]); import sys; "
+    code += "sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_accuracy_is_clip_benchmarks_within_the_spread_of_seeds(
@@ -61,7 +74,7 @@ def test_accuracy_is_clip_benchmarks_within_the_spread_of_seeds(
     for seed in range(5):
         layer = theirs.train(loader, 8, 3, 0.0, 0.1, 10, False, "cpu", seed)
         peer.append(accuracy(layer(features[400:])))
-        [probe] = train_sweep(features[:400], labels[:400], 3, [0.1], [0.0], [10], batch_size=64, seed=seed)
+        [probe] = train_sweep(features[:400], labels[:400], 3, [Setting(0.1, 0.0, 10)], 64, seed)
         ours.append(accuracy(probe.logits(features[400:])))
     assert abs(np.mean(peer) - np.mean(ours)) <= 3 * max(np.std(peer), np.std(ours), 0.005)
 
@@ -80,7 +93,7 @@ def test_logistic_regression_is_scikit_learns(blobs: tuple[Tensor, Tensor]) -> N
 
 def test_the_best_probe_is_chosen_by_accuracy(blobs: tuple[Tensor, Tensor]) -> None:
     features, labels = blobs
-    probes = train_sweep(features, labels, 3, [1e-6, 0.1], [0.0], [5])
+    probes = train_sweep(features, labels, 3, [Setting(1e-6, 0.0, 5), Setting(0.1, 0.0, 5)])
     chosen = best(probes, features, labels)
     assert chosen is probes[1]
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from ..errors import EvaluationError
 from ..study.config.evaluation import LinearProbes
@@ -47,7 +48,7 @@ class Probe:
 
 
 def few_shot(labels: Labels, shots: int, seed: int) -> Labels:
-    """Indices of `shots` examples a class, drawn at random. EvaluationError where a class has fewer."""
+    """Draw the indices of `shots` examples a class. EvaluationError where a class has fewer."""
     generator = np.random.default_rng(seed)
     chosen = []
     for number in np.unique(labels):
@@ -59,7 +60,7 @@ def few_shot(labels: Labels, shots: int, seed: int) -> Labels:
 
 
 def carve(labels: Labels, share: float, seed: int) -> tuple[Labels, Labels]:
-    """(train, validation) indices, `share` of each class to validation, at least one example of a class in train."""
+    """Split indices into (train, validation), `share` of each class to validation, one example at least to train."""
     generator = np.random.default_rng(seed)
     train, validation = [], []
     for number in np.unique(labels):
@@ -71,66 +72,73 @@ def carve(labels: Labels, share: float, seed: int) -> tuple[Labels, Labels]:
 
 
 def train_sweep(
-    features: Tensor,
-    labels: Tensor,
-    classes: int,
-    learning_rates: Sequence[float],
-    weight_decays: Sequence[float],
-    epochs: Sequence[int],
-    batch_size: int = 256,
-    seed: int = 0,
+    features: Tensor, labels: Tensor, classes: int, settings: Sequence[Setting], batch_size: int = 256, seed: int = 0
 ) -> list[Probe]:
-    """Every probe of the sweep. Those of equal epochs are trained side by side: they see the same batches.
+    """Train every probe of a sweep. Neighbours of equal epochs are trained side by side: they see the same batches.
 
     features: (n, dim) fp32. labels: (n,) int64 below `classes`. The same as one torch.nn.Linear at a time under
     torch.optim.AdamW with open_clip's cosine rate.
     """
     probes = []
-    rates, decays = zip(*product(learning_rates, weight_decays), strict=True)
-    rate, decay = (torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1) for values in (rates, decays))
-    for count in epochs:
-        weight, bias = _train(features, labels, classes, rate, decay, count, batch_size, seed)
-        settings = [Setting(r, d, count) for r, d in zip(rates, decays, strict=True)]
-        probes += [Probe(setting, w, b[0]) for setting, w, b in zip(settings, weight, bias, strict=True)]
+    for _, alike in groupby(settings, key=lambda setting: setting.epochs):
+        probes += _train(features, labels, classes, list(alike), batch_size, seed)
     return probes
 
 
+class _Sweep:
+    """Linear layers side by side, each under torch's AdamW with a rate and a decay of its own.
+
+    weight: (probes, classes, dim). bias: (probes, 1, classes). All start as one torch.nn.Linear.
+    """
+
+    def __init__(self, settings: Sequence[Setting], classes: int, width: int, generator: torch.Generator) -> None:
+        bound, split = 1 / math.sqrt(width), classes * width
+        start = [torch.rand(shape, generator=generator).flatten() for shape in ((classes, width), (1, classes))]
+        self.settings = settings
+        # One tensor a probe, so that a step of AdamW is one call.
+        self.parameters = ((torch.cat(start) * 2 - 1) * bound).repeat(len(settings), 1)
+        self.weight = self.parameters[:, :split].unflatten(1, (classes, width))
+        self.bias = self.parameters[:, split:].unsqueeze(1)
+        self.mean, self.square = torch.zeros_like(self.parameters), torch.zeros_like(self.parameters)
+        self.steps = torch.zeros(len(settings))
+
+    def step(self, features: Tensor, labels: Tensor, share: float) -> None:
+        """Take one step of all probes on a batch. share: of each probe's peak rate."""
+        x = features.expand(len(self.settings), -1, -1)
+        slope = torch.baddbmm(self.bias, x, self.weight.transpose(1, 2)).softmax(dim=2)
+        slope[:, torch.arange(len(labels)), labels] -= 1
+        slope /= len(labels)  # the gradient of the mean cross-entropy by the logits
+        gradient = torch.cat([(slope.transpose(1, 2) @ x).flatten(1), slope.sum(dim=1)], dim=1)
+        state = self.parameters, gradient, self.mean, self.square, self.steps
+        for setting, *rows in zip(self.settings, *state, strict=True):
+            p, g, mean, square, step = ([row] for row in rows)
+            # The function behind torch.optim.AdamW, whose class would import torch._dynamo: a second of every process.
+            adamw(
+                p, g, mean, square, [], step, fused=True, amsgrad=False, beta1=0.9, beta2=0.999, eps=1e-8,
+                lr=share * setting.learning_rate, weight_decay=setting.weight_decay, maximize=False,
+            )  # fmt: skip
+
+
 def _train(
-    features: Tensor, labels: Tensor, classes: int, rate: Tensor, decay: Tensor, epochs: int, batch_size: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    """(probes, classes, dim) weights and (probes, 1, classes) biases after AdamW with a rate and a decay each."""
+    features: Tensor, labels: Tensor, classes: int, settings: Sequence[Setting], batch_size: int, seed: int
+) -> list[Probe]:
+    """Train probes of equal epochs on the same batches, under open_clip's cosine rate."""
     generator = torch.Generator().manual_seed(seed)
-    width, probes = features.shape[1], len(rate)
-    # torch.nn.Linear's own start, the same for all.
-    bound = 1 / math.sqrt(width)
-    weight = (torch.rand(classes, width, generator=generator) * 2 - 1).mul_(bound).repeat(probes, 1, 1)
-    bias = (torch.rand(1, classes, generator=generator) * 2 - 1).mul_(bound).repeat(probes, 1, 1)
-    parameters = [weight, bias]
-    moments = [[torch.zeros_like(p), torch.zeros_like(p)] for p in parameters]
+    sweep = _Sweep(settings, classes, features.shape[1], generator)
     batches = -(-len(features) // batch_size)
-    for step in range(epochs * batches):
+    total = settings[0].epochs * batches
+    for step in range(total):
         if step % batches == 0:
             order = torch.randperm(len(features), generator=generator)
         rows = order[step % batches * batch_size :][:batch_size]
-        x, y = features[rows], labels[rows]
-        share = torch.baddbmm(bias, x.expand(probes, -1, -1), weight.transpose(1, 2)).softmax(dim=2)
-        share[:, torch.arange(len(y)), y] -= 1
-        share /= len(y)  # the gradient of the mean cross-entropy by the logits
-        gradients = [share.transpose(1, 2) @ x, share.sum(dim=1, keepdim=True)]
-        now = rate * (0.5 * (1 + math.cos(math.pi * step / (epochs * batches))))
-        for p, gradient, (first, second) in zip(parameters, gradients, moments, strict=True):
-            p.mul_(1 - now * decay)
-            first.lerp_(gradient, 0.1)
-            second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-            root = (second / (1 - 0.999 ** (step + 1))).sqrt_().add_(1e-8)
-            p.sub_(now * first / (1 - 0.9 ** (step + 1)) / root)
-    return weight, bias
+        sweep.step(features[rows], labels[rows], 0.5 * (1 + math.cos(math.pi * step / total)))
+    return [Probe(*of) for of in zip(settings, sweep.weight, sweep.bias[:, 0], strict=True)]
 
 
 def logistic_regression(
     features: Tensor, labels: Tensor, classes: int, penalties: Sequence[float], iterations: int = 100
 ) -> list[Probe]:
-    """One probe a penalty: mean cross-entropy + penalty / 2 x |weight|^2, to its minimum by L-BFGS.
+    """Fit one probe a penalty: mean cross-entropy + penalty / 2 x |weight|^2, to its minimum by L-BFGS.
 
     Each starts where the one before ended, from the strongest penalty on.
     """
@@ -152,7 +160,7 @@ def logistic_regression(
 
 
 def best(probes: Sequence[Probe], features: Tensor, labels: Tensor) -> Probe:
-    """The probe with the highest accuracy; of equals the first."""
+    """Choose the probe with the highest accuracy; of equals the first."""
     accuracies = [(probe.logits(features).argmax(dim=1) == labels).double().mean().item() for probe in probes]
     return probes[int(np.argmax(accuracies))]
 
@@ -164,7 +172,7 @@ def probe_accuracy(
     shots: int | str,
     settings: LinearProbes,
 ) -> tuple[float, float, list[Setting | float]]:
-    """Test accuracy of the chosen probe: (mean over draws, standard deviation over draws, what was chosen).
+    """Measure the test accuracy of the chosen probe: (mean over draws, standard deviation over draws, chosen settings).
 
     train, test: (n, dim) features and (n,) labels. shots: examples a class, drawn `settings.draws` times, or "full".
     EvaluationError where a class of train is empty or smaller than the shots.
@@ -203,10 +211,10 @@ def _sweep(
     seed: int,
     only: Setting | float | None = None,
 ) -> list[Probe]:
+    """Train all probes of the settings, or the chosen one."""
     if settings.solver == "lbfgs":
         penalties = settings.weight_decays if only is None else [float(only)]  # type: ignore[arg-type]
         return logistic_regression(features, labels, classes, penalties)
-    rates, decays, epochs = settings.learning_rates, settings.weight_decays, settings.epochs
-    if isinstance(only, Setting):
-        rates, decays, epochs = [only.learning_rate], [only.weight_decay], [only.epochs]
-    return train_sweep(features, labels, classes, rates, decays, epochs, settings.batch_size, seed)
+    every = product(settings.epochs, settings.learning_rates, settings.weight_decays)
+    sweep = [only] if isinstance(only, Setting) else [Setting(rate, decay, epochs) for epochs, rate, decay in every]
+    return train_sweep(features, labels, classes, sweep, settings.batch_size, seed)
