@@ -15,9 +15,9 @@ import argparse
 import json
 from pathlib import Path
 
+from clip_scaling.cost.results import Results
 from clip_scaling.plan.files import open_study
 from clip_scaling.plan.simulate import Job, Machines, simulate
-from clip_scaling.records.runs import Folders
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("."))
     args = parser.parse_args()
     study = open_study(args.configfile, args.root)
-    folders = Folders(args.root, study.config.study)
+    results = Results(args.root, study.config.study)
     planned = {row["cell"]: row for row in json.loads(args.before.read_text())["rows"]}
     used: dict[str, float] = {}
     jobs, guessed, ends, starts = [], [], [], []
@@ -39,7 +39,7 @@ def main() -> None:
         after_training += [f"fine_tune/{name}/{each}" for each in study.fine_tuned_sets()] if name in tuned else []
         for job in (f"train/{name}", *after_training):
             stage = job.split("/")[0]
-            seconds = folders.job_seconds(job)
+            seconds = results.job_seconds(job)
             assert seconds is not None, f"{job}: no benchmark. Run the study first."
             end = (args.root / "results" / "benchmarks" / study.config.study / f"{job}.tsv").stat().st_mtime
             ends.append(end)

@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 
 from clip_scaling.laws import compare, fit
 from clip_scaling.report.style import COLUMN_WIDTH, INK, MARKERS, PALETTE, figure_style
-from clip_scaling.study.resolve import load_study, samples_trained
+from clip_scaling.study.resolve import load_study
+from clip_scaling.study.resolved import samples_trained
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEDULES = {"cosine": {}, "wsd": {"schedule": "wsd", "warmup_steps": 12}}

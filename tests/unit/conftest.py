@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from clip_scaling.published.tables import read_zeroshot
-from clip_scaling.study.resolve import ResolvedStudy, load_study
+from clip_scaling.study.resolve import load_study
+from clip_scaling.study.resolved import ResolvedStudy
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ try:
     from clip_scaling.study.file import PublishedStudy
     from clip_scaling.errors import ClipScalingError, close_matches, entry, told
     from clip_scaling.records.files import canonical_json
-    from clip_scaling.study.resolve import ResolvedStudy, load_any_study
+    from clip_scaling.study.resolve import load_any_study
+    from clip_scaling.study.resolved import ResolvedStudy
 except ModuleNotFoundError as error:
     raise WorkflowError(f"{error}. Install the project first: `make env`, then `. .venv/bin/activate`.")
 

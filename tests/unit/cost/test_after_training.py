@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from clip_scaling.cost.results import Results
 from clip_scaling.cost.speeds import START_SECONDS
 from clip_scaling.plan.render import text_plan
 from clip_scaling.plan.sums import totals
 from clip_scaling.plan.table import make_plan
-from clip_scaling.records.runs import Folders
-from clip_scaling.study.resolve import ResolvedStudy, load_study
+from clip_scaling.study.resolve import load_study
+from clip_scaling.study.resolved import ResolvedStudy
 
 from ..plan.finished import finish
 
@@ -85,4 +86,4 @@ def test_a_fine_tuned_cell_pays_for_its_epochs_and_mixtures(
     write_benchmark(tmp_path, f"fine_tune/{cell.name}/digits", 10.0)
     row = next(row for row in make_plan(study, tmp_path).rows if row.cell == cell.name)
     assert row.evaluation_hours * 3600 == pytest.approx(16.0)
-    assert Folders(tmp_path, "offline").job_seconds("evaluate/nothing") is None
+    assert Results(tmp_path, "offline").job_seconds("evaluate/nothing") is None

@@ -9,7 +9,7 @@ import pytest
 from clip_scaling.cost.speeds import Demand, Speed, SpeedModel, demand, read_speed_table
 from clip_scaling.errors import ConfigError
 from clip_scaling.study.grid import Cell
-from clip_scaling.study.resolve import ResolvedStudy
+from clip_scaling.study.resolved import ResolvedStudy
 
 MODEL = {
     "embed_dim": 512,

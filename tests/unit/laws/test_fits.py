@@ -3,8 +3,8 @@ import pytest
 
 from clip_scaling.errors import LawError
 from clip_scaling.laws import UnfitPoints, fit
+from clip_scaling.laws.law_file import fit_record
 from clip_scaling.laws.study import fit_target
-from clip_scaling.records.laws import fit_record
 
 COMPUTE = [1e3, 1e4, 1e5, 1e6]
 

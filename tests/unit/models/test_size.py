@@ -3,7 +3,7 @@
 import pytest
 
 from clip_scaling.models.size import ModelSize, memory_gb, model_size
-from clip_scaling.study.resolve import ResolvedStudy
+from clip_scaling.study.resolved import ResolvedStudy
 
 # Cherti et al. 2022, the table of architectures: millions of parameters.
 PAPER = {"ViT-B-32": 151.28, "ViT-B-16": 149.62, "ViT-L-14": 427.62, "ViT-H-14": 986.11, "ViT-g-14": 1366.68}

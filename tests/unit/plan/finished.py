@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clip_scaling.study.config.training import RECIPE_VERSION
 from clip_scaling.study.grid import Cell
-from clip_scaling.study.resolve import ResolvedStudy
+from clip_scaling.study.resolved import ResolvedStudy
 
 
 def finish(root: Path, study: ResolvedStudy, cell: Cell, seconds: float = 36.0, speed: float = 1000.0) -> Path:

@@ -11,7 +11,7 @@ from clip_scaling.errors import ConfigError, LawError
 from clip_scaling.plan.files import full_plan
 from clip_scaling.plan.knowledge import what_it_teaches
 from clip_scaling.plan.table import make_plan
-from clip_scaling.study.resolve import ResolvedStudy
+from clip_scaling.study.resolved import ResolvedStudy
 
 from .finished import finish
 

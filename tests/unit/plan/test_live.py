@@ -15,7 +15,7 @@ import pytest
 from clip_scaling.cli.study import _status_text
 from clip_scaling.plan.files import full_plan, write_plan
 from clip_scaling.plan.live import Standing, as_json, standings, summary
-from clip_scaling.study.resolve import ResolvedStudy
+from clip_scaling.study.resolved import ResolvedStudy
 
 from .finished import finish
 

@@ -15,7 +15,8 @@ from clip_scaling.plan.render import text_plan
 from clip_scaling.plan.sums import difference, total, totals
 from clip_scaling.plan.table import make_plan
 from clip_scaling.study.config.resources import Budget
-from clip_scaling.study.resolve import ResolvedStudy, load_study
+from clip_scaling.study.resolve import load_study
+from clip_scaling.study.resolved import ResolvedStudy
 
 from .finished import finish
 
@@ -66,13 +67,14 @@ def test_a_saved_run_is_resumed(study: ResolvedStudy, tmp_path: Path) -> None:
     row = make_plan(study, tmp_path).rows[0]
     assert (row.state, row.reason) == ("resume", "saved at step 24 of 63")
     assert row.samples_trained == 39 * 128 and row.samples_seen == 63 * 128
+    assert row.compute_gmacs == pytest.approx(row.gmacs_per_sample * 63 * 128)
 
 
 def test_pairs_that_cannot_be_prepared_block_their_cells_but_are_costed(laion: ResolvedStudy, repository: Path) -> None:
     plan = make_plan(laion, repository)
     sums = totals(plan)
     assert sums["blocked"] == sums["cells"] == 29
-    assert "LAION-80M is not prepared" in plan.rows[0].reason
+    assert "lists: none is given, so the source can be planned only" in plan.rows[0].reason
     assert sums["gpu_hours"]["estimate"] == pytest.approx(1_058_318, rel=0.01)
     assert sums["energy_mwh"] == pytest.approx(370.41, rel=0.01)  # 0.35 kW a GPU, as the paper
 

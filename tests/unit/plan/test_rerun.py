@@ -11,7 +11,7 @@ import pytest
 from clip_scaling.errors import ConfigError
 from clip_scaling.plan.rerun import choose_cells, drop_replaced, plan_rerun, set_aside
 from clip_scaling.plan.table import make_plan
-from clip_scaling.study.resolve import ResolvedStudy
+from clip_scaling.study.resolved import ResolvedStudy
 
 from .finished import finish
 from .test_live import beat

@@ -17,7 +17,7 @@ from clip_scaling.records.files import sha256_file, write_json
 from clip_scaling.records.provenance import Code, keep_diff, write_lock
 from clip_scaling.share.locks import Results
 from clip_scaling.study.config.training import Recipe
-from clip_scaling.study.resolve import ResolvedStudy
+from clip_scaling.study.resolved import ResolvedStudy
 
 CELL = "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0"
 HOME = Path("results/offline")

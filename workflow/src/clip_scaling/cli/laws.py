@@ -15,12 +15,12 @@ from ..laws.compare import Comparison
 from ..laws.compare import compare as compare_laws
 from ..laws.fits import Fit, fit_runs
 from ..laws.holdout import interval_held, mean_absolute_error, rolling_holdout
+from ..laws.law_file import fit_record
 from ..laws.methods import METHODS, find_method
 from ..laws.own_table import COLUMNS, PASSES, UNITS, tidy_table
 from ..laws.planning import allocation, ranked_cells
 from ..laws.table import Runs, select_runs
 from ..records.files import atomic_path, write_json
-from ..records.laws import fit_record
 from ..records.metrics import is_loss
 from ..study.counts import parse_count
 

@@ -11,7 +11,7 @@ from ..errors import ConfigError, EvaluationError, close_matches
 from ..plan.files import open_study
 from ..records.files import read_json
 from ..records.provenance import provenance
-from ..study.resolve import ResolvedStudy
+from ..study.resolved import ResolvedStudy
 
 Parsers = Any  # argparse keeps the type of its subparsers to itself.
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")

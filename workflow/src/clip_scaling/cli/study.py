@@ -18,7 +18,7 @@ from ..plan.render import duration, human, table, text_plan
 from ..plan.rerun import choose_cells, drop_replaced, plan_rerun, set_aside
 from ..plan.sums import as_json as plan_as_json
 from ..records.files import canonical_json
-from ..study.resolve import ResolvedStudy
+from ..study.resolved import ResolvedStudy
 
 Parsers = Any  # argparse keeps the type of its subparsers to itself.
 SHOWN = 60

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from ..records.files import read_json
-from ..records.runs import Folders
 from ..study.grid import Cell
-from ..study.resolve import ResolvedStudy
+from ..study.paths import DataPaths
+from ..study.resolved import ResolvedStudy
+from .results import Results
 from .speeds import Estimate
 
 PASSES = 3
@@ -31,8 +32,8 @@ class SetSize:
 class AfterTraining:
     """Answers with the hours on one device, and where they come from. finished: cells whose jobs may have run."""
 
-    def __init__(self, study: ResolvedStudy, folders: Folders, finished: Iterable[str]) -> None:
-        self.study, self.folders = study, folders
+    def __init__(self, study: ResolvedStudy, results: Results, finished: Iterable[str]) -> None:
+        self.study, self.results = study, results
         self.tuned_cells, self.tuned_sets = set(study.fine_tuned_cells()), study.fine_tuned_sets()
         self.sizes = {entry: size for entry in study.evaluation_sets if (size := self._size(entry))}
         self._seconds: dict[str, float] = {}
@@ -76,12 +77,12 @@ class AfterTraining:
     def _measured(self, cell: Cell) -> float | None:
         """Seconds of all of a cell's jobs after training by Snakemake's benchmark files; None where one is missing."""
         names = [f"fine_tune/{cell.name}/{name}" for name in self.tuned_sets] if cell.name in self.tuned_cells else []
-        found = [self.folders.job_seconds(job) for job in (f"evaluate/{cell.name}", *names)]
+        found = [self.results.job_seconds(job) for job in (f"evaluate/{cell.name}", *names)]
         known = [seconds for seconds in found if seconds is not None]
         return sum(known) if len(known) == len(found) else None
 
     def _size(self, dataset: str) -> SetSize | None:
-        path = self.folders.manifest(f"eval-{dataset}")
+        path = self.results.data.manifest(DataPaths.evaluation_set(dataset))
         if not path.is_file():
             return None
         manifest = read_json(path)

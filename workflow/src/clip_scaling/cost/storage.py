@@ -8,7 +8,7 @@ from ..models.size import ModelSize
 from ..study.config.existing import ExistingSource, WebdatasetSource
 from ..study.config.sources import UrlListSource
 from ..study.grid import Cell
-from ..study.resolve import ResolvedStudy
+from ..study.resolved import ResolvedStudy
 
 CURVE_BYTES = 100 * 250
 """About a hundred points a curve."""

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..records.laws import fit_record, plain_records, prediction_records
 from .calibrate import misses
 from .compare import compare
 from .fits import DRAWS, Fit, fit_runs
 from .holdout import draws_for, mean_absolute_error, predict_runs, rolling_holdout
+from .law_file import fit_record, plain_records, prediction_records
 from .methods import METHODS, Method, find_method
 from .planning import planning_records
 from .sensitivity import sensitivity

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..cost.results import Results, last_plan
 from ..errors import ConfigError
+from ..records.filenames import GRID
 from ..records.files import write_json, write_text
-from ..records.runs import Folders, last_plan
 from ..study.file import PublishedStudy
-from ..study.resolve import ResolvedStudy, load_any_study, load_yaml
+from ..study.paths import StudyPaths
+from ..study.resolve import load_any_study, load_yaml
+from ..study.resolved import ResolvedStudy
 from .page import page
 from .render import grid_tsv
 from .schedule import make_schedule
@@ -35,10 +38,10 @@ def open_study(configfile: Path, root: Path) -> ResolvedStudy:
 def full_plan(study: ResolvedStudy, root: Path, goal: dict[str, Any] | None = None) -> Plan:
     """Plan, schedule and, where laws can be fitted to what has been measured, what the rest will teach."""
     plan = make_plan(study, root)
-    plan.difference = difference(plan, last_plan(Folders(root, plan.study)))
+    plan.difference = difference(plan, last_plan(Results(root, plan.study)))
     plan.notes += saved_by_trunks(plan)
     plan.schedule = make_schedule(plan, study)
-    metrics = root / "results" / study.config.study / "tables" / "metrics.parquet"
+    metrics = StudyPaths(plan.study, root / "results").table("metrics", "parquet")
     if plan.to_do and metrics.is_file():
         from .knowledge import what_it_teaches  # pandas: only where there is a table
 
@@ -48,9 +51,9 @@ def full_plan(study: ResolvedStudy, root: Path, goal: dict[str, Any] | None = No
 
 
 def write_plan(plan: Plan, study: ResolvedStudy, root: Path) -> Path:
-    """Write grid.tsv, plan.json and plan.html to results/{study}/plan; returns the folder."""
-    folder = root / "results" / plan.study / "plan"
-    write_text(folder / "grid.tsv", grid_tsv(plan))
-    write_text(folder / "plan.html", page(plan, study))
-    write_json(folder / "plan.json", as_json(plan))
-    return folder
+    """Write the table, the page and the record of a plan; returns their folder."""
+    paths = StudyPaths(plan.study, root / "results")
+    write_text(paths.plan(GRID), grid_tsv(plan))
+    write_text(paths.plan("plan.html"), page(plan, study))
+    write_json(paths.plan(), as_json(plan))
+    return paths.plan().parent

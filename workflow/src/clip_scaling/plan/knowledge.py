@@ -16,7 +16,7 @@ from ..laws.design import next_cells
 from ..laws.fits import Fit, fit_runs
 from ..laws.planning import design_law_method
 from ..laws.table import Runs, UnfitPoints, select_runs
-from ..study.resolve import ResolvedStudy
+from ..study.resolved import ResolvedStudy
 from .table import Plan
 
 FACTORS = {"compute": "compute_gmacs", "gmacs": "gmacs_per_sample", "samples": "samples_seen", "unique": "unique_pairs"}

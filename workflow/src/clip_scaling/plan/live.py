@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..records.runs import Folders, last_plan, read_progress, read_record, saved_step, used_seconds
+from ..cost.results import Results, last_plan, read_progress, read_record, saved_step, used_seconds
+from ..records.filenames import ATTEMPTS, CHECKPOINT, CURVE, STATE
 from ..study.grid import Cell
-from ..study.resolve import ResolvedStudy
+from ..study.resolved import ResolvedStudy
 
 STALE_SECONDS = 120.0
 """A heartbeat older than this is stale: a running loop writes one every five seconds, or every step."""
@@ -42,43 +43,43 @@ def standings(study: ResolvedStudy, root: Path, stale_seconds: float = STALE_SEC
     States: done, diverged, evaluated, running, interrupted (its process is gone, or its heartbeat is stale), saved (it
     ended on a signal and continues), failed (its log ends in an error), waiting.
     """
-    folders = Folders(root, study.config.study)
+    results = Results(root, study.config.study)
     jobs = _job_ids(root / "results" / "submitit" / "ledger.jsonl")
-    return [_standing(study, folders, cell, jobs, stale_seconds) for cell in study.cells.values()]
+    return [_standing(study, results, cell, jobs, stale_seconds) for cell in study.cells.values()]
 
 
 def _standing(
-    study: ResolvedStudy, folders: Folders, cell: Cell, jobs: dict[str, str], stale_seconds: float
+    study: ResolvedStudy, results: Results, cell: Cell, jobs: dict[str, str], stale_seconds: float
 ) -> Standing:
     resources = study.config.resources.train_of(cell)
     devices = resources.ranks if resources.gpus else resources.ranks * resources.threads
-    home = folders.train(cell)
-    record = read_record(folders, cell)
+    home = results.paths.train(cell.name)
+    record = read_record(results, cell)
     job = jobs.get(cell.name, "")
-    if record is not None and (home / "checkpoint.pt").is_file():
+    if record is not None and (home / CHECKPOINT).is_file():
         attempts = record.get("attempts", [])
         state = "diverged" if record["state"] == "diverged" else "done"
-        if state == "done" and folders.metrics(cell).is_file():
+        if state == "done" and results.paths.metrics(cell.name).is_file():
             state = "evaluated"
         share = record["steps"] / max(1, study.steps(cell))
-        seconds = used_seconds(folders, cell.name, record)
+        seconds = used_seconds(results, cell.name, record)
         return Standing(
             cell.name, state, min(1.0, share), record.get("final_loss"), record.get("samples_per_second"), 0.0,
             max(1, len(attempts)), seconds / 3600 * devices, _lost_hours(attempts, devices),
             "", job or _slurm_id(attempts), None,
         )  # fmt: skip
     resume = home / "resume"
-    attempts = _lines(resume / "attempts.jsonl")
+    attempts = _lines(resume / ATTEMPTS)
     beat = read_progress(resume)
-    error = _last_error(folders.root / "results" / "logs" / study.config.study / "train" / f"{cell.name}.log")
+    error = _last_error(results.paths.log(f"train/{cell.name}"))
     job = job or _slurm_id(attempts)
     if beat is None:
-        part = _trunk_beat(folders, cell, study)
+        part = _trunk_beat(results, cell, study)
         state = "trunk" if part else "failed" if error else "waiting"
         return Standing(cell.name, state, part, None, None, None, len(attempts), 0.0, 0.0, error, job, None)
     age = max(0.0, time.time() - beat["time"])
     state = _state_of(beat, age, stale_seconds)
-    seconds, share = _seconds(resume / "curve.jsonl"), beat["samples"] / max(1, beat["total_samples"])
+    seconds, share = _seconds(resume / CURVE), beat["samples"] / max(1, beat["total_samples"])
     speed = beat["pairs_per_second"] or None
     left = beat["total_samples"] - beat["samples"]
     lost = _lost_hours(attempts, devices)
@@ -120,12 +121,12 @@ def _is_alive(pid: int) -> bool:
         return not Path("/proc").is_dir()
 
 
-def _trunk_beat(folders: Folders, cell: Cell, study: ResolvedStudy) -> float:
+def _trunk_beat(results: Results, cell: Cell, study: ResolvedStudy) -> float:
     """Under schedule wsd, how far the trunk has come towards this cell's end; 0 without any sign of it."""
     if not study.branch_step(cell):
         return 0.0
-    beat = read_progress(folders.trunk(cell) / "resume")
-    if beat is None and not (folders.trunk(cell) / "state.pt").is_file():
+    beat = read_progress(results.trunk(cell) / "resume")
+    if beat is None and not (results.trunk(cell) / STATE).is_file():
         return 0.0
     return (beat["step"] if beat else study.branch_step(cell)) / study.steps(cell)
 
@@ -182,7 +183,7 @@ def summary(study: ResolvedStudy, root: Path, rows: list[Standing]) -> dict[str,
     counts: dict[str, int] = {}
     for row in rows:
         counts[row.state] = counts.get(row.state, 0) + 1
-    before = last_plan(Folders(root, study.config.study))
+    before = last_plan(Results(root, study.config.study))
     planned = sum(row.get("planned_hours") or 0.0 for row in before["rows"]) if before else None
     return {
         "cells": len(rows),

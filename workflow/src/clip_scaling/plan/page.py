@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from ..study.resolve import ResolvedStudy
+from ..study.resolved import ResolvedStudy
 from .render import duration, text_plan
 from .table import Plan, Row
 

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..cost.results import Results, read_progress
 from ..errors import ConfigError, close_matches
-from ..records.runs import Folders, read_progress
+from ..records.filenames import CHECKPOINT, CURVE, TRAINED
 from ..study.counts import parse_count
 from ..study.grid import Cell
-from ..study.resolve import ResolvedStudy
+from ..study.resolved import ResolvedStudy
+from .state import PREVIOUS
 
-OUTPUTS = ("checkpoint.pt", "train.json", "curve.jsonl", "resume", "parts")
-PREVIOUS = "previous"
+OUTPUTS = (CHECKPOINT, TRAINED, CURVE, "resume", "parts")
 FILTERS = {"model": "model", "data": "data", "samples": "samples_seen", "samples_seen": "samples_seen", "seed": "seed"}
 
 
@@ -69,10 +70,10 @@ def _value(axis: str, text: str) -> str | int:
 
 def plan_rerun(study: ResolvedStudy, cells: list[Cell], root: Path, configfile: Path, extra: Sequence[str]) -> Rerun:
     """What a rerun of these cells does. extra: options handed to snakemake."""
-    folders = Folders(root, study.config.study)
+    results = Results(root, study.config.study)
     lines = []
     for cell in cells:
-        there = [name for name in OUTPUTS if (folders.train(cell) / name).exists()]
+        there = [name for name in OUTPUTS if (results.paths.train(cell.name) / name).exists()]
         kept = f"{', '.join(there)} kept in {PREVIOUS}/" if there else "it has no results yet"
         lines.append(f"train {cell.name}: {kept}")
         if study.branch_step(cell):
@@ -93,12 +94,12 @@ def set_aside(study: ResolvedStudy, cells: list[Cell], root: Path) -> None:
     """
     from .live import is_running
 
-    folders = Folders(root, study.config.study)
+    results = Results(root, study.config.study)
     for cell in cells:
-        if is_running(read_progress(folders.train(cell) / "resume")):
+        if is_running(read_progress(results.paths.train(cell.name) / "resume")):
             raise ConfigError(f"{cell.name} is running. Stop it first, or wait: `clip-scaling status` shows it.")
     for cell in cells:
-        home, previous = folders.train(cell), folders.train(cell) / PREVIOUS
+        home, previous = results.paths.train(cell.name), results.paths.train(cell.name) / PREVIOUS
         for name in OUTPUTS:
             if (home / name).exists():
                 previous.mkdir(parents=True, exist_ok=True)
@@ -110,12 +111,12 @@ def set_aside(study: ResolvedStudy, cells: list[Cell], root: Path) -> None:
 
 def drop_replaced(study: ResolvedStudy, root: Path) -> list[str]:
     """Delete the old results of every cell whose new ones exist; returns the names of those that are still kept."""
-    folders, kept = Folders(root, study.config.study), []
+    results, kept = Results(root, study.config.study), []
     for cell in study.cells.values():
-        previous = folders.train(cell) / PREVIOUS
+        previous = results.paths.train(cell.name) / PREVIOUS
         if not previous.is_dir():
             continue
-        if all((folders.train(cell) / name).is_file() for name in OUTPUTS[:3]):
+        if all((results.paths.train(cell.name) / name).is_file() for name in OUTPUTS[:3]):
             shutil.rmtree(previous)
         else:
             kept.append(cell.name)

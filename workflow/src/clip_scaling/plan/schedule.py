@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..study.grid import trunk_name
-from ..study.resolve import ResolvedStudy
+from ..study.resolved import ResolvedStudy
 from .simulate import Job, Machines, Outcome, simulate
 from .sums import SHARED_VARIANCE
 from .table import Plan

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..cost.after_training import AfterTraining
+from ..cost.results import Results, last_plan, measured_speed, read_pilots, read_record, saved_step, used_seconds
 from ..cost.speeds import Speed, SpeedModel, demand, read_speed_table
 from ..cost.storage import Stage, cell_storage_gb, storage
-from ..data.sources.tars.lists import missing_tars
 from ..models.compute import gmacs_per_sample
-from ..records.runs import (
-    Folders,
-    changes,
-    last_plan,
-    measured_speed,
-    read_pilots,
-    read_progress,
-    read_record,
-    saved_step,
-    used_seconds,
-)
 from ..study.config.devices import CPU, DEVICES
-from ..study.config.existing import FolderSource, TableSource, WebdatasetSource
-from ..study.config.sources import IconifySource, UrlListSource
 from ..study.grid import Cell
-from ..study.resolve import ResolvedStudy, samples_trained
-
-State = Literal["run", "resume", "skip", "blocked"]
+from ..study.resolved import ResolvedStudy, samples_trained
+from .state import Blocks, State, cell_state
 
 
 @dataclass
@@ -103,153 +89,109 @@ class Plan:
         return sum(stage.peak_gb for stage in self.stages)
 
 
-def speed_model(study: ResolvedStudy, folders: Folders, records: dict[str, dict[str, Any]]) -> SpeedModel:
+def speed_model(study: ResolvedStudy, results: Results, records: dict[str, dict[str, Any]]) -> SpeedModel:
     """All speeds that are known for a study: of its finished cells, its pilots, and the table in its file."""
     speeds: list[Speed] = []
     for name, record in records.items():
         cell = study.cells[name]
-        speed = measured_speed(cell, record, folders.job_seconds(f"train/{name}"))
+        speed = measured_speed(cell, record, results.job_seconds(f"train/{name}"))
         speeds += [speed] if speed else []
-    speeds += read_pilots(folders)
+    speeds += read_pilots(results)
     if study.config.costs.throughput:
-        speeds += read_speed_table(folders.root / study.config.costs.throughput)
+        speeds += read_speed_table(results.root / study.config.costs.throughput)
     return SpeedModel([speed for speed in speeds if speed.model in study.models], study.models)
 
 
 def make_plan(study: ResolvedStudy, root: Path) -> Plan:
     """The plan of a study whose results lie under root/results. Nothing is written."""
-    folders = Folders(root, study.config.study)
-    records = {name: record for name, cell in study.cells.items() if (record := read_record(folders, cell))}
-    speeds = speed_model(study, folders, records)
-    before = last_plan(folders)
-    planned = {row["cell"]: row for row in before["rows"]} if before else {}
-    blocks = _Blocks(study, folders)
-    after = AfterTraining(study, folders, records)
-    gmacs = {name: gmacs_per_sample(config)["total"] for name, config in study.models.items()}
-    rows = []
-    for name, cell in study.cells.items():
-        recipe, resources = study.recipe(cell), study.config.resources.train_of(cell)
-        state, reason = _state(study, folders, cell, records.get(name), blocks)
-        asked = demand(cell, recipe, resources)
-        estimate = speeds.estimate(asked)
-        own = samples_trained(study, cell)
-        if state == "resume":  # what is saved costs nothing more
-            own = round(own * (1 - (saved_step(folders.train(cell) / "resume") or 0) / study.steps(cell)))
-        hours = estimate.hours(own)
-        record, used = records.get(name), None
-        if record and state == "skip":
-            seconds = used_seconds(folders, name, record)
-            used = seconds / 3600 * asked.devices if seconds else None
-            if used is not None:
-                hours = (used / asked.devices,) * 3
-        is_cpu = asked.kind == CPU
-        evaluation_hours, evaluation_basis = after.hours(cell, estimate, asked.devices)
-        watts = study.config.costs.watts_per_core if is_cpu else _watts(study, asked.kind)
-        device_hours, low, high = (asked.devices * value for value in hours)
-        seen, pairs = study.steps(cell) * recipe.global_batch_size, study.config.data[cell.data].pairs
-        rows.append(
-            Row(
-                cell=name,
-                model=cell.model,
-                data=cell.data,
-                unique_pairs=pairs,
-                samples_seen=seen,
-                samples_trained=own,
-                seed=cell.seed,
-                state=state,
-                reason=reason,
-                steps=study.steps(cell),
-                epochs=round(seen / pairs, 4),
-                learning_rate=recipe.learning_rate,
-                global_batch_size=recipe.global_batch_size,
-                gmacs_per_sample=gmacs[cell.model],
-                compute_gmacs=gmacs[cell.model] * seen,
-                gpus=0 if is_cpu else asked.devices,
-                gpu_hours=0.0 if is_cpu else device_hours,
-                gpu_hours_low=0.0 if is_cpu else low,
-                gpu_hours_high=0.0 if is_cpu else high,
-                cores=asked.devices if is_cpu else 0,
-                cpu_hours=device_hours if is_cpu else 0.0,
-                cpu_hours_low=low if is_cpu else 0.0,
-                cpu_hours_high=high if is_cpu else 0.0,
-                wall_hours=hours[0],
-                energy_mwh=watts * device_hours / 1e6,
-                storage_gb=cell_storage_gb(study, speeds.sizes, name),
-                origin=estimate.origin,
-                basis=estimate.basis,
-                sd=estimate.sd if used is None else 0.0,
-                planned_hours=_planned(planned.get(name), state, device_hours),
-                used_hours=used,
-                evaluation_hours=evaluation_hours,
-                evaluation_basis=evaluation_basis,
-            )
-        )
+    results = Results(root, study.config.study)
+    records = {name: record for name, cell in study.cells.items() if (record := read_record(results, cell))}
+    rows = _Rows(study, results, records)
     cluster = study.config.resources.cluster
-    plan = Plan(study.config.study, rows, storage(study, speeds.sizes, cluster.concurrent_jobs or len(rows)))
-    plan.notes = blocks.notes
+    plan = Plan(study.config.study, [rows.of(cell) for cell in study.cells.values()], [])
+    plan.stages = storage(study, rows.speeds.sizes, cluster.concurrent_jobs or len(plan.rows))
+    plan.notes = rows.blocks.notes
     return plan
 
 
-class _Blocks:
-    """Why cells cannot run on this machine: asked once a data set, not once a cell."""
+class _Rows:
+    """Makes the row of a cell from all that is known of the study."""
 
-    def __init__(self, study: ResolvedStudy, folders: Folders) -> None:
-        self.study, self.folders = study, folders
-        self.notes: list[str] = []
-        self._known: dict[str, str] = {}
-        missing = [
-            entry.dataset
-            for entry in study.suite.datasets
-            if entry.origin == "webdataset" and not (study.suite.folder_of(entry) / "test" / "nshards.txt").is_file()
-        ]
-        if missing:
-            self.notes.append(
-                f"{len(missing)} evaluation sets are not on this machine ({', '.join(missing[:3])}, ...): "
-                f"config/evaluation/{study.config.evaluation.suite}.yaml says where they must lie"
-            )
+    def __init__(self, study: ResolvedStudy, results: Results, records: dict[str, dict[str, Any]]) -> None:
+        self.study, self.results, self.records = study, results, records
+        self.speeds = speed_model(study, results, records)
+        self.blocks = Blocks(study, results)
+        before = last_plan(results)
+        self._planned = {row["cell"]: row for row in before["rows"]} if before else {}
+        self._after = AfterTraining(study, results, records)
+        self._gmacs = {name: gmacs_per_sample(config)["total"] for name, config in study.models.items()}
 
-    def reason(self, data: str) -> str:
-        """Empty where the data is there or can be made."""
-        if data not in self._known:
-            self._known[data] = self._find(data)
-        return self._known[data]
+    def of(self, cell: Cell) -> Row:
+        """The whole row."""
+        study, recipe = self.study, self.study.recipe(cell)
+        state, reason = cell_state(study, self.results, cell, self.records.get(cell.name), self.blocks)
+        seen, pairs = study.steps(cell) * recipe.global_batch_size, study.config.data[cell.data].pairs
+        return Row(
+            cell=cell.name,
+            model=cell.model,
+            data=cell.data,
+            unique_pairs=pairs,
+            samples_seen=seen,
+            seed=cell.seed,
+            state=state,
+            reason=reason,
+            steps=study.steps(cell),
+            epochs=round(seen / pairs, 4),
+            learning_rate=recipe.learning_rate,
+            global_batch_size=recipe.global_batch_size,
+            gmacs_per_sample=self._gmacs[cell.model],
+            compute_gmacs=self._gmacs[cell.model] * seen,
+            storage_gb=cell_storage_gb(study, self.speeds.sizes, cell.name),
+            **self._cost(cell, state),
+        )
 
-    def _find(self, data: str) -> str:
-        if self.folders.manifest(data).is_file():
-            return ""
-        name = self.study.source_of(data)
-        source = self.study.config.sources[name]
-        if isinstance(source, UrlListSource):
-            return f"{data} is not prepared: sources of kind url_list can be planned only"
-        if isinstance(source, WebdatasetSource) and (missing := missing_tars(source.tars)):
-            return f"sources.{name}.tars: {missing[0]} is not there"
-        if isinstance(source, FolderSource | TableSource) and not Path(source.path).expanduser().exists():
-            return f"sources.{name}.path: {source.path} is not there"
-        if isinstance(source, IconifySource) and source.path and not Path(source.path).is_file():
-            return f"sources.{name}.path: {source.path} is not there"
-        return ""
+    def _cost(self, cell: Cell, state: State) -> dict[str, Any]:
+        """The fields of a row that say what the cell costs, or has cost."""
+        study = self.study
+        asked = demand(cell, study.recipe(cell), study.config.resources.train_of(cell))
+        estimate = self.speeds.estimate(asked)
+        own = self._samples_left(cell, state)
+        used = self._used_hours(cell, asked.devices) if state == "skip" else None
+        hours = estimate.hours(own) if used is None else (used / asked.devices,) * 3
+        device_hours, low, high = (asked.devices * value for value in hours)
+        is_cpu = asked.kind == CPU
+        kind, other = ("cpu", "gpu") if is_cpu else ("gpu", "cpu")
+        watts = study.config.costs.watts_per_core if is_cpu else _watts(study, asked.kind)
+        evaluation_hours, evaluation_basis = self._after.hours(cell, estimate, asked.devices)
+        return {
+            "samples_trained": own,
+            "gpus": 0 if is_cpu else asked.devices,
+            "cores": asked.devices if is_cpu else 0,
+            **{f"{kind}_hours": device_hours, f"{kind}_hours_low": low, f"{kind}_hours_high": high},
+            **{f"{other}_hours": 0.0, f"{other}_hours_low": 0.0, f"{other}_hours_high": 0.0},
+            "wall_hours": hours[0],
+            "energy_mwh": watts * device_hours / 1e6,
+            "origin": estimate.origin,
+            "basis": estimate.basis,
+            "sd": estimate.sd if used is None else 0.0,
+            "planned_hours": _planned(self._planned.get(cell.name), state, device_hours),
+            "used_hours": used,
+            "evaluation_hours": evaluation_hours,
+            "evaluation_basis": evaluation_basis,
+        }
 
+    def _samples_left(self, cell: Cell, state: State) -> int:
+        """Samples that the cell still adds: what is saved costs nothing more."""
+        own = samples_trained(self.study, cell)
+        if state != "resume":
+            return own
+        saved = saved_step(self.results.paths.resume(cell.name)) or 0
+        return round(own * (1 - saved / self.study.steps(cell)))
 
-def _state(
-    study: ResolvedStudy, folders: Folders, cell: Cell, record: dict[str, Any] | None, blocks: _Blocks
-) -> tuple[State, str]:
-    """Where a cell stands, and why."""
-    if record is not None:
-        changed = changes(study, cell, record, folders)
-        if not changed and (folders.train(cell) / "checkpoint.pt").is_file():
-            return "skip", "trained" if record["state"] == "trained" else record["state"]
-        reason = "; ".join(changed) or "its checkpoint is missing"
-    else:
-        resume = folders.train(cell) / "resume"
-        step, beat = saved_step(resume), read_progress(resume)
-        if step is not None:
-            return "resume", f"saved at step {step} of {study.steps(cell)}"
-        is_again = (folders.train(cell) / "previous").is_dir()
-        reason = "rerun asked for" if is_again else "no result yet"
-        if beat is not None:
-            reason = f"{reason}; a run that stopped at step {beat['step']} saved nothing"
-    blocked = blocks.reason(cell.data)
-    return ("blocked", blocked) if blocked else ("run", reason)
+    def _used_hours(self, cell: Cell, devices: int) -> float | None:
+        """Device hours that a finished cell took; None where no file has them."""
+        seconds = used_seconds(self.results, cell.name, self.records[cell.name])
+        return seconds / 3600 * devices if seconds else None
 
 
 def _planned(before: dict[str, Any] | None, state: State, now: float) -> float | None:

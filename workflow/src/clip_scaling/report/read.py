@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..cost.results import Results, used_seconds
 from ..published.tables import read_learning_curves
 from ..records.files import read_json
-from ..records.runs import Folders, used_seconds
 from .explorer import EVALUATED
 from .page import DataCard, StudyResults
 
@@ -87,7 +87,7 @@ def read_study(inputs: Inputs) -> StudyResults:
 
 def _with_job_seconds(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A cell's record with the seconds of its whole job, as `clip-scaling status` counts them."""
-    return record | {"job_seconds": used_seconds(Folders(folder.parent.parent, folder.name), record["cell"], record)}
+    return record | {"job_seconds": used_seconds(Results(folder.parent.parent, folder.name), record["cell"], record)}
 
 
 def _from_page(path: Path, folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,9 +21,7 @@ from .config.training import Recipe, RecipeOverride, Selector
 from .counts import format_count
 from .file import Study
 from .grid import Cell, steps_for
-
-if TYPE_CHECKING:
-    from .resolve import ResolvedStudy
+from .resolved import ResolvedStudy
 
 
 def explain(problem: Any) -> str:
@@ -116,8 +114,8 @@ def check_selectors(study: Study) -> list[str]:
 def check_suite(study: Study, suite: Suite) -> list[str]:
     """Every dataset of the suite must be there or be made, and every law's metric measured."""
     known = study.held_out_sets()
-    # Such data cannot be prepared here yet: the study is planned, and where its sets lie is a matter of its cluster.
-    has_url_lists = any(isinstance(source, UrlListSource) for source in study.sources.values())
+    # A source without lists cannot be prepared: the study is only planned, and its sets lie on some other machine.
+    is_only_planned = any(isinstance(source, UrlListSource) and not source.lists for source in study.sources.values())
     problems = []
     for entry in suite.datasets:
         place = f"evaluation.suite ({study.evaluation.suite}): dataset {entry.dataset!r}"
@@ -136,7 +134,7 @@ def check_suite(study: Study, suite: Suite) -> list[str]:
                     f"evaluation.loss_batch_size: {study.evaluation.loss_batch_size} is more than "
                     f"the {held_out.pairs} pairs of {entry.dataset!r}"
                 )
-        elif entry.origin == "webdataset" and not has_url_lists:
+        elif entry.origin == "webdataset" and not is_only_planned:
             problems += _check_webdataset(place, suite.folder_of(entry), entry)
         else:
             tasks = ["zeroshot_classification"] if entry.origin in ("digits", "idx") else tasks

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...errors import DataError
-from .expressions import parse_expression
+from ...study.config.expressions import parse_expression
 
 _COMPARE = {
     ast.Eq: pc.equal,

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ...data.sources.expressions import columns_of
 from .base import Count, Name
+from .expressions import columns_of
 from .sources import RetrievalHoldOut, SourceBase
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ...data.sources.expressions import columns_of
 from .base import Count, Name, Strict
+from .expressions import columns_of
 
 
 class ClassificationHoldOut(Strict):

@@ -22,10 +22,10 @@ import pyarrow.compute as pc
 from ....errors import DataError
 from ....records.files import canonical_json, write_text
 from ....study.config.existing import MEASURED_COLUMNS, FileSource
+from ....study.config.expressions import columns_of
 from ...progress import Progress
 from ...shards.write import Members
 from ...workers import ordered_map
-from ..expressions import columns_of
 from ..rows import hold_out, in_hash_order, write_row_source
 from ..sieve import Sieve
 from .image import Look, look, stored

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..laws.fits import Fit
-from ..laws.forms import FACTORS
-from ..laws.holdout import BUDGET_RATIO, interval_held, mean_absolute_error
-from ..laws.table import Runs
-from .metrics import from_error, is_loss
+from ..records.metrics import from_error, is_loss
+from .fits import Fit
+from .forms import FACTORS
+from .holdout import BUDGET_RATIO, interval_held, mean_absolute_error
+from .table import Runs
 
 
 def fit_record(fit: Fit, holdout: pd.DataFrame | None = None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clip_scaling.data.sources.expressions import columns_of, parse_expression
+from clip_scaling.study.config.expressions import columns_of, parse_expression
 
 
 def test_the_columns_of_a_condition_are_its_names_without_the_functions() -> None:

@@ -1,0 +1,117 @@
+"""What the files of a study say of its cells: finished records, saved states, heartbeats, pilots, seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import ManifestError
+from ..records.filenames import HEARTBEAT
+from ..records.files import read_json
+from ..study.config.devices import CPU, DEVICES, UNKNOWN_GPU
+from ..study.counts import format_count
+from ..study.grid import Cell, trunk_name
+from ..study.paths import DataPaths, StudyPaths
+from .speeds import Speed
+
+
+class Results:
+    """The results of a study, below a project folder. Read only, and from files alone."""
+
+    def __init__(self, root: Path, study: str) -> None:
+        self.root = root
+        self.paths = StudyPaths(study, root / "results")
+        self.data = DataPaths(root / "results")
+        self._digests: dict[str, str | None] = {}
+
+    def trunk(self, cell: Cell) -> Path:
+        """Folder of the part of a trunk that ends at a cell's branch point."""
+        return self.paths.trunk(trunk_name(cell), format_count(cell.samples_seen))
+
+    def order_digest(self, data: str) -> str | None:
+        """Digest of a prepared subset's order; None where it is not prepared."""
+        if data not in self._digests:
+            path = self.data.manifest(data)
+            self._digests[data] = read_json(path).get("order_digest") if path.is_file() else None
+        return self._digests[data]
+
+    def job_seconds(self, job: str) -> float | None:
+        """Wall seconds of a job, `evaluate/{cell}`, by Snakemake's benchmark file; None without one."""
+        try:
+            return float(self.paths.benchmark(job).read_text(encoding="utf-8").splitlines()[1].split("\t")[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return None  # a job that was killed leaves none, or half of one
+
+
+def used_seconds(results: Results, cell: str, record: dict[str, Any]) -> float:
+    """Wall seconds that a finished cell took, from its record and its job's benchmark file.
+
+    The whole last job, start-up included; or its steps, where attempts before that job made most of them.
+    """
+    return max(results.job_seconds(f"train/{cell}") or 0.0, float(record.get("seconds", 0.0)))
+
+
+def read_record(results: Results, cell: Cell) -> dict[str, Any] | None:
+    """The record of a finished cell; None where it has not finished."""
+    path = results.paths.trained(cell.name)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        remedy = "Delete it; `snakemake --cores all` then trains the cell again."
+        raise ManifestError(f"not JSON ({error})", place=str(path), remedy=remedy) from None
+
+
+def last_plan(results: Results) -> dict[str, Any] | None:
+    """The last plan; None before the first."""
+    path = results.paths.plan()
+    return read_json(path) if path.is_file() else None
+
+
+def read_progress(resume: Path) -> dict[str, Any] | None:
+    """The last heartbeat of a run that has not finished."""
+    try:
+        return json.loads((resume / HEARTBEAT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def saved_step(resume: Path) -> int | None:
+    """The step of the newest saved state; None without one. The name is `step-{step}-{sha256}.pt`."""
+    steps = [int(path.name.split("-")[1]) for path in resume.glob("step-*-*.pt")] if resume.is_dir() else []
+    return max(steps, default=None)
+
+
+def measured_speed(cell: Cell, record: dict[str, Any], job_seconds: float | None) -> Speed | None:
+    """What a finished cell says of its model's speed; None where its record is without seconds or devices."""
+    speed, ranks = record.get("samples_per_second"), record.get("ranks")
+    if not speed or not ranks:
+        return None
+    resources = record.get("resources", {})
+    is_gpu = "cuda" in str(record.get("device", ""))
+    kind = (resources.get("gpu_kind") or UNKNOWN_GPU) if is_gpu else CPU
+    if kind not in DEVICES:
+        return None
+    devices = ranks if is_gpu else ranks * record.get("threads", 1)
+    return Speed(
+        cell.model,
+        kind,
+        devices,
+        speed / devices,
+        "measured",
+        data=cell.data,
+        samples_seen=cell.samples_seen,
+        local_batch=record["recipe"]["global_batch_size"] / devices,
+        overhead_seconds=max(0.0, job_seconds - record.get("seconds", 0.0)) if job_seconds else 0.0,
+    )
+
+
+def read_pilots(results: Results) -> list[Speed]:
+    """The speeds that `snakemake pilot` measured."""
+    speeds = []
+    for path in sorted(results.paths.plan("pilot").glob("*.json")):
+        pilot = read_json(path)
+        speeds.append(Speed(**{key: pilot[key] for key in Speed.__dataclass_fields__ if key in pilot}))
+    return speeds
