@@ -82,11 +82,12 @@ def test_comparisons_tell_the_headline_method_of_the_first_source(law: dict[str,
 
 def test_models_left_out_are_held_against_their_interval() -> None:
     row = {"target": "icons", "metric": "acc1", "cell": "big", "method": "ols-all", "chosen": True}
+    row |= {"predicted_error": 0.2, "predicted_error_low": 0.15, "predicted_error_high": 0.3}
     table = pd.DataFrame(
         [
-            row | {"predicted": 0.8, "low": 0.7, "high": 0.85, "actual": 0.75},
-            row | {"predicted": 0.8, "low": 0.7, "high": 0.85, "actual": 0.9},
-            row | {"predicted": 0.8, "low": 0.7, "high": 0.85, "actual": 0.9, "chosen": False},
+            row | {"error": 0.25},
+            row | {"error": 0.1},
+            row | {"error": 0.1, "chosen": False},
         ]
     )
     rows = left_out_rows(table)

@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..records.laws import (
+    ALLOCATION,
+    COMPARISONS,
+    LAWS,
+    LEAVE_OUT,
+    METHODS,
+    NEXT_CELLS,
+    PREDICTIONS,
+    SENSITIVITY,
+)
 from .calibrate import misses
 from .holdout import least_relative_error
-from .planning import ALLOCATION_COLUMNS
 
 Laws = Sequence[dict[str, Any]]
 TARGET = ["target", "metric"]
@@ -22,22 +31,17 @@ def laws_table(laws: Laws) -> pd.DataFrame:
     holdout_mae is in the error's own unit; holdout_mae_pp, in percentage points, is empty for a loss. n_saturated and
     n_diverged: runs left out.
     """
-    columns = (
-        "target metric source method form n_points alpha alpha_low alpha_high beta floor r2 holdout_mae_pp verdict "
-        "holdout_mae n_saturated n_diverged"
-    )
-    return _rows(laws, "fits", columns)
+    return _rows(laws, "fits", LAWS.names)
 
 
 def predictions_table(laws: Laws) -> pd.DataFrame:
     """One row a (target, metric, source, method, cell or scenario): accuracy as a fraction, a loss in nats."""
-    columns = "target metric source method model samples_seen data compute_gmacs predicted low high actual"
-    return _rows(laws, "predictions", columns)
+    return _rows(laws, "predictions", PREDICTIONS.names)
 
 
 def sensitivity_table(laws: Laws) -> pd.DataFrame:
     """One row a (target, metric, source, choice): the exponent under every defensible choice."""
-    return _rows(laws, "sensitivity", "target metric source left_out points scale estimator n_points alpha")
+    return _rows(laws, "sensitivity", SENSITIVITY.names)
 
 
 def comparisons_table(laws: Laws) -> pd.DataFrame:
@@ -46,13 +50,8 @@ def comparisons_table(laws: Laws) -> pd.DataFrame:
     error_ratio: the first's error over the second's at the greatest compute that both measured (at_gmacs), with its
     interval; `better` names a source where that excludes 1. unmatched: hyper-parameters that may explain a difference.
     """
-    columns = (
-        "target metric first second method difference difference_low difference_high significant "
-        "crossover_gmacs crossover_low crossover_high at_gmacs error_ratio error_ratio_low error_ratio_high better "
-        "unmatched verdict"
-    )
-    found = _rows(laws, "comparisons", "target metric better confounds")
-    rows = _rows(laws, "comparisons", columns)
+    found = _rows(laws, "comparisons", ["target", "metric", "better", "confounds"])
+    rows = _rows(laws, "comparisons", COMPARISONS.names)
     names = {"at_gmacs": "compute_gmacs", "better": "better"} | {
         f"error_{name}": name for name in ("ratio", "ratio_low", "ratio_high")
     }
@@ -64,16 +63,12 @@ def comparisons_table(laws: Laws) -> pd.DataFrame:
 
 def allocation_table(laws: Laws) -> pd.DataFrame:
     """One row a (target, metric, source, method, budget): model size and samples seen of least error."""
-    return _rows(laws, "allocation", "target metric source " + " ".join(ALLOCATION_COLUMNS))
+    return _rows(laws, "allocation", ALLOCATION.names)
 
 
 def next_cells_table(laws: Laws) -> pd.DataFrame:
     """One row a (target, metric, source, candidate), best first: what it would take off the exponent's interval."""
-    columns = (
-        "target metric source method model data gmacs_per_sample samples_seen unique_pairs compute_gmacs "
-        "half_width_now half_width_then shrinkage shrinkage_per_gmac"
-    )
-    return _rows(laws, "next_cells", columns)
+    return _rows(laws, "next_cells", NEXT_CELLS.names)
 
 
 def methods_table(laws: Laws) -> pd.DataFrame:
@@ -84,7 +79,8 @@ def methods_table(laws: Laws) -> pd.DataFrame:
     holdout_mae_pp: mean over accuracies and recalls. `chosen` marks the default method of the source: the one of least
     hold-out error (`least_relative_error`).
     """
-    fits = _rows(laws, "fits", "target metric source method holdout_mae holdout_mae_pp holdout interval_factor")
+    wanted = "target metric source method holdout_mae holdout_mae_pp holdout interval_factor"
+    fits = _rows(laws, "fits", wanted.split())
     fits = fits[fits["holdout_mae"].notna()].assign(cells=fits["holdout"].map(len))
     fits["interval_factor"] = fits["interval_factor"].astype(float).fillna(1.0)
     rows = []
@@ -107,10 +103,7 @@ def methods_table(laws: Laws) -> pd.DataFrame:
                     "chosen": method == default,
                 }
             )
-    columns = (
-        "source method targets predictions holdout_mae_pp intervals_held interval_factor intervals_held_before chosen"
-    )
-    return pd.DataFrame(rows, columns=columns.split())
+    return pd.DataFrame(rows, columns=METHODS.names)
 
 
 def leave_out_table(laws: Laws) -> pd.DataFrame:
@@ -119,16 +112,20 @@ def leave_out_table(laws: Laws) -> pd.DataFrame:
     `chosen` marks the method that the rolling hold-out over the remaining runs of these targets names; it is named
     without a look at the cells left out.
     """
-    columns = (
-        "target metric source method chosen holdout_mae cell compute_gmacs actual predicted low high difference_pp"
-    )
-    rows = _rows(laws, "leave_out", columns.replace(" chosen", "") + " cells")
+    wanted = "target metric source method holdout_mae cell compute_gmacs actual predicted low high cells"
+    senses = {
+        "actual": "error",
+        "predicted": "predicted_error",
+        "low": "predicted_error_low",
+        "high": "predicted_error_high",
+    }
+    rows = _rows(laws, "leave_out", wanted.split()).rename(columns=senses)
     rows["chosen"] = False
-    rows["difference_pp"] = 100 * (rows["predicted"] - rows["actual"])
+    rows["difference_pp"] = 100 * (rows["predicted_error"] - rows["error"])
     for _, part in rows.groupby("source"):
         default = _default(part.drop_duplicates([*TARGET, "method"]))
         rows.loc[part.index, "chosen"] = part["method"] == default
-    return rows[columns.split()]
+    return rows[LEAVE_OUT.names]
 
 
 def _default(scores: pd.DataFrame) -> str | None:
@@ -136,6 +133,6 @@ def _default(scores: pd.DataFrame) -> str | None:
     return least_relative_error(*pivots)
 
 
-def _rows(laws: Laws, key: str, columns: str) -> pd.DataFrame:
+def _rows(laws: Laws, key: str, columns: Sequence[str]) -> pd.DataFrame:
     rows = [{**row, "target": law["target"], "metric": law["metric"]} for law in laws for row in law[key]]
-    return pd.DataFrame(rows, columns=columns.split())
+    return pd.DataFrame(rows, columns=columns)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..records.metrics import to_error
 from .names import dataset_title, metric_title, source_title, with_interval
 from .summary import device_hours, headlines, job_seconds
 from .tables import cells_of, headline_fits, is_law, law_path, reservation
@@ -112,13 +111,13 @@ def comparison_rows(laws: Sequence[dict[str, Any]], methods: Mapping[str, str]) 
 
 
 def left_out_rows(table: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """What the law of the other models said of those left out, by the chosen method: errors, interval, whether held.
+    """Predicted and measured errors of left-out models by the chosen method, and whether its interval held.
 
     table: tables/leave_out.csv; None where nothing was left out.
     """
     rows = []
     for row in (table[table["chosen"]] if table is not None else pd.DataFrame()).to_dict("records"):
-        said, measured, *ends = (float(to_error(row["metric"], row[n])) for n in ("predicted", "actual", "low", "high"))
+        low, high = row["predicted_error_low"], row["predicted_error_high"]
         rows.append(
             {
                 "target": dataset_title(row["target"]),
@@ -126,9 +125,9 @@ def left_out_rows(table: pd.DataFrame | None) -> list[dict[str, Any]]:
                 "file": law_path(row["target"], row["metric"]),
                 "cell": row["cell"],
                 "method": row["method"],
-                "predicted": f"{said:.3f} [{min(ends):.3f}, {max(ends):.3f}]",
-                "measured": f"{measured:.3f}",
-                "inside": bool(min(ends) <= measured <= max(ends)),
+                "predicted": f"{row['predicted_error']:.3f} [{low:.3f}, {high:.3f}]",
+                "measured": f"{row['error']:.3f}",
+                "inside": bool(low <= row["error"] <= high),
             }
         )
     return rows

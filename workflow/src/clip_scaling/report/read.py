@@ -13,7 +13,9 @@ import pandas as pd
 
 from ..cost.results import Results, used_seconds
 from ..published.tables import read_learning_curves
+from ..records.base import Table
 from ..records.files import read_json
+from ..records.laws import LEAVE_OUT
 from .explorer import EVALUATED
 from .page import DataCard, StudyResults
 
@@ -68,7 +70,7 @@ def read_study(inputs: Inputs) -> StudyResults:
         metrics=pd.read_parquet(tables / "metrics.parquet"),
         law_table=pd.read_csv(tables / "laws.csv"),
         method_table=pd.read_csv(tables / "methods.csv"),
-        leave_out=_rows(tables / "leave_out.csv"),
+        leave_out=read_rows(tables / "leave_out.csv", LEAVE_OUT),
         laws=laws,
         methods=inputs.methods,
         records=[_with_job_seconds(read_json(path), folder) for path in records],
@@ -97,9 +99,10 @@ def _from_page(path: Path, folder: Path) -> str:
     return f"../{path.relative_to(folder.parent).as_posix()}"
 
 
-def _rows(path: Path) -> pd.DataFrame | None:
-    """A table that may have no rows."""
+def read_rows(path: Path, form: Table) -> pd.DataFrame | None:
+    """A table that may have no rows. ManifestError where it lacks a column."""
     table = pd.read_csv(path)
+    form.check(table.columns, path)
     return table if len(table) else None
 
 

@@ -1,0 +1,45 @@
+"""From a fit to the page: one number, one sense, through law file, table and page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from clip_scaling.laws.study import fit_target
+from clip_scaling.records.files import canonical_json
+from clip_scaling.records.laws import LEAVE_OUT
+from clip_scaling.report.page import StudyResults, render_report
+from clip_scaling.report.read import read_rows
+
+
+def test_the_page_prints_the_error_of_a_left_out_model_that_the_law_predicts(
+    study: StudyResults, repository: Path, tmp_path: Path
+) -> None:
+    # E = C^-0.1: 10^-0.3 = 0.501 at 10^3 GMAC, ..., and 10^-0.7 = 0.200 at 10^7, which the other models predict.
+    models = {"tiny": 1e3, "small": 1e4, "base": 1e5, "large": 1e6, "huge": 1e7}
+    runs = pd.DataFrame(
+        {
+            "cell": [f"cell-{model}" for model in models],
+            "model": list(models),
+            "compute_gmacs": list(models.values()),
+            "value": [1 - compute**-0.1 for compute in models.values()],
+        }
+    ).assign(dataset="imagenet1k", metric="acc1", source="study", data="d", seed=0, gmacs_per_sample=1.0)
+    law = fit_target(
+        runs.assign(samples_seen=runs["compute_gmacs"]), "imagenet1k", "acc1", ["ols-all"], leave_out=["huge"]
+    )
+    file, csv = tmp_path / "law.json", tmp_path / "leave_out.csv"
+    file.write_text(canonical_json(law))
+    script = [sys.executable, str(repository / "scripts" / "gather_laws.py"), str(file), "--leave-out", str(csv)]
+    subprocess.run(script, check=True)
+    page = render_report(dataclasses.replace(study, leave_out=read_rows(csv, LEAVE_OUT)))
+    row = page[page.index("cell-huge") :].split("</tr>")[0]
+    assert ">0.200 [" in row and '<td class="number">0.200</td>' in row and "<td>yes</td>" in row
+    assert "0.800" not in row
+    predicted = [one for one in json.loads(file.read_text())["predictions"] if one["model"] == "huge"][0]
+    assert round(predicted["actual"], 3) == 0.8  # predictions are in the metric's own sense
