@@ -2,7 +2,7 @@
 
 import os
 
-MAIN_TARGETS = TARGETS[:7]
+MAIN_TARGETS = STUDY.report.of(TARGETS)
 MAIN_LAWS = [f"{STUDY_DIR}/laws/{dataset}/{metric}.json" for dataset, metric in MAIN_TARGETS]
 PROBES = [pair for pair in TARGETS if pair[0].startswith("linear_probe/")]
 FIGURES = ["laws", "predictions", "allocation", "bottleneck", "learning-curves", *(["linear-probes"] if PROBES else [])]

@@ -293,3 +293,17 @@ def test_the_papers_suites_are_whole(name: str, repository: Path) -> None:
         "linear_probe": {"linear_probe/vtab": 19},
     }
     assert means == expected.get(name, {})
+
+
+def test_the_report_shows_the_first_seven_targets_or_those_that_it_is_given(
+    raw: dict[str, Any], repository: Path
+) -> None:
+    study = load(raw, repository)
+    assert study.config.report.of(study.targets()) == study.targets()[:7]
+    dataset, metric = study.targets()[-1]
+    raw["report"] = {"targets": [{"dataset": dataset, "metrics": [metric]}]}
+    study = load(raw, repository)
+    assert study.config.report.of(study.targets()) == [(dataset, metric)]
+    raw["report"] = {"targets": [{"dataset": dataset, "metrics": ["acc2"]}]}
+    with pytest.raises(ConfigError, match=rf"report.targets: '{dataset} acc2' is no target of the study. Close matches"):
+        load(raw, repository)

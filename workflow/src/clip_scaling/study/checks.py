@@ -19,7 +19,7 @@ from .config.resources import TrainResources
 from .config.sources import ProceduralSource, RetrievalHoldOut, UrlListSource
 from .config.training import Recipe, RecipeOverride, Selector
 from .counts import format_count
-from .file import Study
+from .file import Report, Study
 from .grid import Cell, steps_for
 from .resolved import ResolvedStudy
 
@@ -82,6 +82,16 @@ def check_names(study: Study) -> list[str]:
                         f"sources.{name}.pairs {verb} {format_count(source.pairs)}"
                     )
     return problems
+
+
+def check_report(report: Report, targets: list[tuple[str, str]]) -> list[str]:
+    """Every target that the report shows must be one of the study's."""
+    known = [f"{dataset} {metric}" for dataset, metric in targets]
+    return [
+        f"report.targets: {name!r} is no target of the study.{close_matches(name, known)}"
+        for name in (f"{dataset} {metric}" for dataset, metric in report.of(targets))
+        if name not in known
+    ]
 
 
 def check_selectors(study: Study) -> list[str]:

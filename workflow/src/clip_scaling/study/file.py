@@ -20,6 +20,27 @@ class Laws(Strict):
     )
 
 
+class Target(Strict):
+    """What laws are of: metrics of one dataset."""
+
+    dataset: str = Field(description="evaluation set, probe or mean; in a published study as in the released table")
+    metrics: list[str] = Field(min_length=1)
+
+
+class Report(Strict):
+    """What the report shows first."""
+
+    targets: list[Target] | None = Field(
+        None, min_length=1, description="targets with figures, in order; default: the first seven of the study"
+    )
+
+    def of(self, targets: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """(dataset, metric) of the targets that are shown. targets: all of the study."""
+        if self.targets is None:
+            return targets[:7]
+        return [(target.dataset, metric) for target in self.targets for metric in target.metrics]
+
+
 class Study(Strict):
     """One study file."""
 
@@ -32,6 +53,7 @@ class Study(Strict):
     sweep: Sweep | None = None
     evaluation: Evaluation
     laws: Laws = Laws()
+    report: Report = Report()
     resources: Resources = Resources()
     budget: Budget = Budget()
     costs: Costs = Costs()
@@ -73,11 +95,6 @@ class PublishedTable(Strict):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-class Target(Strict):
-    dataset: str = Field(description="as in the released table")
-    metrics: list[str] = Field(min_length=1)
-
-
 class LeaveOut(Strict):
     """Models that every method is fitted without and then predicts."""
 
@@ -94,4 +111,5 @@ class PublishedStudy(Strict):
     tables: list[PublishedTable] = Field(min_length=1)
     targets: list[Target] = Field(min_length=1)
     laws: Laws = Laws()
+    report: Report = Report()
     leave_out: LeaveOut | None = None

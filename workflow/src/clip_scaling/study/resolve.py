@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import ConfigError, close_matches
 from ..models.compute import gmacs_per_sample
-from .checks import check_cells, check_names, check_selectors, check_suite, explain
+from .checks import check_cells, check_names, check_report, check_selectors, check_suite, explain
 from .config.evaluation import Suite
 from .file import PublishedStudy, Study
 from .grid import Cell
@@ -27,7 +27,10 @@ Model = TypeVar("Model", bound=BaseModel)
 def load_any_study(raw: dict[str, Any], root: Path) -> ResolvedStudy | ResolvedPublishedStudy:
     """A study of published results where the file has `tables`, else one that is trained."""
     if "tables" in raw:
-        return ResolvedPublishedStudy(_validate(PublishedStudy, raw))
+        published = ResolvedPublishedStudy(_validate(PublishedStudy, raw))
+        if problems := check_report(published.config.report, published.targets()):
+            raise ConfigError(_as_list(problems))
+        return published
     return load_study(raw, root)
 
 
@@ -64,7 +67,7 @@ def load_study(raw: dict[str, Any], root: Path) -> ResolvedStudy:
         raise ConfigError(_as_list(problems))
     cells = {cell.name: cell for cell in expand(study)}
     resolved = ResolvedStudy(study, suite, cells, models)
-    problems = check_cells(resolved)
+    problems = check_cells(resolved) + check_report(study.report, resolved.targets())
     if problems:
         raise ConfigError(_as_list(problems))
     return resolved
