@@ -9,14 +9,11 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from clip_scaling.errors import EvaluationError
 from clip_scaling.evaluate.foreign import Foreign, foreign_model, load_foreign, released_models
 from clip_scaling.evaluate.released import parse_released
 from clip_scaling.models.preprocess import Preprocess
-
-from .examples import random_images
 
 SMALL: dict[str, Any] = {
     "embed_dim": 16,
@@ -87,16 +84,6 @@ def test_an_unknown_model_or_field_is_refused(config: Path, tmp_path: Path) -> N
         load_foreign(foreign_model(str(config), weights, {"crop": 0.9}))
     with pytest.raises(EvaluationError, match="tokenizer is not CLIP's own"):
         load_foreign(Foreign("x", "ViT-B-16-SigLIP", weights, {}, {}))
-
-
-@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-def test_pixels_are_those_of_open_clips_transform(mode: str) -> None:
-    config = {"size": 16, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), "interpolation": "bilinear"}
-    preprocess = Preprocess.of(config | {"resize_mode": mode, "fill_color": 3})
-    theirs = image_transform_v2(PreprocessCfg(**config, resize_mode=mode, fill_color=3), is_train=False)
-    for image in (*random_images(2, (20, 31)), random_images(1, (20, 31))[0].convert("P")):
-        ours = preprocess.normalise(preprocess.pixels(image)[None])[0]
-        torch.testing.assert_close(ours, theirs(image), atol=1e-6, rtol=1e-6)
 
 
 def test_released_models_are_known_by_their_names(tmp_path: Path) -> None:

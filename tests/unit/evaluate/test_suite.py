@@ -19,7 +19,8 @@ from clip_scaling.errors import DataError, EvaluationError, ManifestError
 from clip_scaling.evaluate import suite
 from clip_scaling.evaluate.store import Store
 from clip_scaling.evaluate.suite import Protocol, SuiteEvaluator
-from clip_scaling.models.build import build_model, model_config_of, save_checkpoint
+from clip_scaling.models.build import build_model, model_config_of
+from clip_scaling.models.checkpoint import save_checkpoint
 from clip_scaling.models.encode import load_cell, load_state
 from clip_scaling.models.tokenizer import train_merges, write_merges
 from clip_scaling.records.evaluation import Evaluation, Measured

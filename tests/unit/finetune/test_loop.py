@@ -14,7 +14,8 @@ from clip_scaling.data.evaluation_sets.labelled import write_digits
 from clip_scaling.errors import EvaluationError
 from clip_scaling.finetune.job import FineTuneJob, choose
 from clip_scaling.finetune.loop import Classifier, FineTune, LabelledImages, accuracy, layer_groups, patched
-from clip_scaling.models.build import build_model, save_checkpoint, weights_sha256
+from clip_scaling.models.build import build_model
+from clip_scaling.models.checkpoint import save_checkpoint, weights_sha256
 from clip_scaling.models.tokenizer import train_merges, write_merges
 from clip_scaling.records.evaluation import Evaluation, Mixture
 from clip_scaling.records.files import sha256_file

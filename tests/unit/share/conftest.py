@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from clip_scaling.models.build import build_model, model_config_of, save_checkpoint, weights_sha256
+from clip_scaling.models.build import build_model, model_config_of
+from clip_scaling.models.checkpoint import save_checkpoint, weights_sha256
 from clip_scaling.models.tokenizer import train_merges, write_merges
 from clip_scaling.plan.files import open_study
 from clip_scaling.records import provenance

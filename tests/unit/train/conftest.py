@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from clip_scaling.data.shards.packed import PackedPairs
-from clip_scaling.models.build import weights_sha256
+from clip_scaling.models.checkpoint import weights_sha256
 from clip_scaling.study.config.resources import TrainResources
 from clip_scaling.study.config.training import Recipe
 from clip_scaling.train import signals

@@ -12,7 +12,7 @@ from clip_scaling.data.shards.write import write_shards
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.data.sources.pairs import Pair
 from clip_scaling.errors import TrainingError
-from clip_scaling.models.build import load_checkpoint
+from clip_scaling.models.checkpoint import load_checkpoint
 from clip_scaling.models.tokenizer import vocabulary_size, write_merges
 from clip_scaling.records.files import read_json, write_json
 from clip_scaling.study.config.resources import TrainResources

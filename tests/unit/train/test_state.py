@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from clip_scaling.errors import TrainingError
+from clip_scaling.models.checkpoint import read_state
 from clip_scaling.records.files import sha256_file
-from clip_scaling.train.state import StateFolder, read_state
+from clip_scaling.train.state import StateFolder
 
 
 def content(value: int) -> dict:

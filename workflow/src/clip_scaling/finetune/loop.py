@@ -26,12 +26,13 @@ from torch import Tensor, nn
 
 from ..errors import EvaluationError
 from ..models.build import normalise
+from ..models.checkpoint import read_state
 from ..study.config.evaluation import FineTuning
 from ..train.augment import crop_boxes, fit
 from ..train.order import Order, key
 from ..train.schedule import cosine
 from ..train.signals import received
-from ..train.state import StateFolder, read_state
+from ..train.state import StateFolder
 
 
 @dataclass(frozen=True)

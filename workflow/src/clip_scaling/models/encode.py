@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import EvaluationError
+from ..models.checkpoint import read_state
 from ..records.files import sha256_file
-from ..train.state import read_state
-from .build import build_model, load_checkpoint, with_weights
+from .build import build_model
+from .checkpoint import load_checkpoint, with_weights
 from .preprocess import Preprocess
 from .tokenizer import load_tokenizer
 

@@ -13,7 +13,7 @@ from ..models import fast_import as plain_towers  # noqa: F401, before all that 
 from safetensors.torch import save_file
 
 from ..errors import EvaluationError
-from ..models.build import load_checkpoint
+from ..models.checkpoint import load_checkpoint
 from ..models.preprocess import Preprocess
 from ..records.files import atomic_path, describe_file, sha256_file, write_json, write_text
 from .tokenizer import is_open_clips_own, write_tokenizer

@@ -20,7 +20,7 @@ from ..data.shards.packed import open_packed
 from ..data.shards.verify import verify_shards
 from ..data.shards.write import read_manifest
 from ..errors import TrainingError
-from ..models.build import save_checkpoint, weights_sha256
+from ..models.checkpoint import read_state, save_checkpoint, weights_sha256
 from ..models.compute import gmacs_per_sample
 from ..records.files import canonical_json, sha256_file, write_json, write_text
 from ..records.provenance import keep_diff, provenance, write_lock
@@ -34,7 +34,7 @@ from .loop import Loop, Outcome
 from .monitor import Monitor
 from .order import Order
 from .schedule import schedule_of
-from .state import StateFolder, read_state, write_state
+from .state import StateFolder, write_state
 from .validation import make_validation, validation_steps
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from ..errors import TrainingError
+from ..models.checkpoint import read_state
 from ..study.config.training import Recipe
 from .distributed import Ranks
 from .engine import Engine
@@ -20,7 +21,7 @@ from .order import add_digests, order_digest, rank_positions
 from .schedule import Schedule
 from .signals import received
 from .stability import Event, Watch, finite
-from .state import StateFolder, read_state
+from .state import StateFolder
 
 log = logging.getLogger(__name__)
 POINTS = 100

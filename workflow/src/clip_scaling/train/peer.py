@@ -27,7 +27,8 @@ import torch
 from ..data.shards.cache import is_url
 from ..data.shards.write import read_manifest
 from ..errors import TrainingError
-from ..models.build import PREPROCESS, model_config_of, save_checkpoint, weights_sha256
+from ..models.build import PREPROCESS, model_config_of
+from ..models.checkpoint import save_checkpoint, weights_sha256
 from ..models.compute import gmacs_per_sample
 from ..records.files import sha256_file, write_json, write_text
 from ..records.provenance import keep_diff, provenance

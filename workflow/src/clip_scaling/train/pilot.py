@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from ..models.build import save_checkpoint, weights_sha256
+from ..models.checkpoint import save_checkpoint, weights_sha256
 from ..study.grid import Cell, steps_for
 from .job import Job, open_job
 from .loop import Loop

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import torch
 
-from ..errors import TrainingError
 from ..records.files import atomic_path, sha256_file
 
 log = logging.getLogger(__name__)
@@ -96,14 +94,6 @@ class StateFolder:
                 continue
             if number and (number >= self.keep or (self.max_bytes is not None and total > self.max_bytes)):
                 state.path.unlink()
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """A state's content, on the CPU. TrainingError where it cannot be read."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, ValueError, EOFError, OSError, IndexError, KeyError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"{path}: cannot be read as a state ({error}). Delete it and run again.") from None
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

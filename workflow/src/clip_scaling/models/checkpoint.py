@@ -1,0 +1,74 @@
+"""Checkpoints of finished runs, and the reading of states saved on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import EvaluationError, TrainingError
+from ..records.files import atomic_path, canonical_json
+from .build import PREPROCESS, Model, build_model
+
+
+def weights_sha256(state: dict[str, Tensor]) -> str:
+    """Hash names, shapes, types and bytes of all weights, independent of the file format."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, state: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write weights and what is needed to use them, atomically and with the same bytes for the same weights.
+
+    about: plain JSON values: model_config, tokenizer_sha256, cell, recipe, ...
+    """
+    buffer = io.BytesIO()  # torch.save puts a file's name into its bytes, but not a buffer's
+    content = {name: tensor.detach().cpu() for name, tensor in state.items()}
+    torch.save({"state_dict": content, "about": canonical_json({**about, "preprocess": PREPROCESS})}, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> tuple[Model, dict[str, Any]]:
+    """Load the trained model, in eval mode on the CPU, and its `about`. EvaluationError where weights do not fit."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        about = json.loads(content["about"])
+        state = content["state_dict"]
+    except FileNotFoundError:
+        raise EvaluationError(f"{path}: no such checkpoint. Run `snakemake --cores all {path}`.") from None
+    except (KeyError, RuntimeError, ValueError, EOFError, TypeError) as error:
+        raise EvaluationError(
+            f"{path}: not a checkpoint of this workflow ({error}). Delete it and train the cell again."
+        ) from None
+    if about["preprocess"] != PREPROCESS:
+        raise EvaluationError(
+            f"{path}: trained with preprocessing {about['preprocess']}, evaluation knows {PREPROCESS}."
+        )
+    return with_weights(build_model(about["model_config"]), state, path), about
+
+
+def with_weights(model: Model, state: dict[str, Tensor], path: Path) -> Model:
+    """Put the model in eval mode with these weights. EvaluationError: one is missing, unexpected or of other shape."""
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise EvaluationError(f"{path}: weights do not fit the model config beside them: {error}") from None
+    return model.eval()
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read the content of a state saved in training, on the CPU. TrainingError where it cannot be read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, ValueError, EOFError, OSError, IndexError, KeyError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"{path}: cannot be read as a state ({error}). Delete it and run again.") from None
