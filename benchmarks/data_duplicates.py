@@ -53,7 +53,7 @@ def textures(count: int, generator: np.random.Generator) -> list[Image.Image]:
 
 def icons(manifest: Path, count: int) -> list[Image.Image]:
     """The first images of a prepared subset."""
-    reader = PairReader(manifest)
+    reader = PairReader.open(manifest)
     found = [decode_image(reader.read(number)[0]) for number in range(min(count, reader.pairs))]
     reader.close()
     return found

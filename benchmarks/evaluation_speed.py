@@ -32,8 +32,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set, write_evaluation_set
+from clip_scaling.data.evaluation_sets.held_out import write_evaluation_set
 from clip_scaling.data.evaluation_sets.labelled import write_digits
+from clip_scaling.data.evaluation_sets.webdataset import index_evaluation_set
 from clip_scaling.data.shards.write import write_tar
 from clip_scaling.data.sources import procedural
 from clip_scaling.data.sources.write import write_source

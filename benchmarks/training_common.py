@@ -17,9 +17,9 @@ import numpy as np
 from clip_scaling.data.shards.packed import pack
 from clip_scaling.data.shards.write import write_shards
 from clip_scaling.data.sources.iconify.raster import encode
-from clip_scaling.data.sources.pairs import Pair
 from clip_scaling.models.tokenizer import load_tokenizer, train_merges, vocabulary_size, write_merges
-from clip_scaling.records.files import write_json
+from clip_scaling.records.data import PackedManifest, SubsetCounts, SubsetManifest
+from clip_scaling.records.files import FileEntry, ShardEntry
 from clip_scaling.study.config.training import RECIPE_VERSION, Recipe
 from clip_scaling.study.grid import Cell
 
@@ -65,17 +65,25 @@ def write_data(root: Path, pairs: int, size: int, context: int = 16, shards: int
     captions = [" ".join(random.choice(WORDS, length)) for length in lengths]
     blocks = random.integers(0, 256, (pairs, 4, 4, 3), dtype=np.uint8)
     scale = np.ones((size // 4, size // 4, 1), dtype=np.uint8)
-    content = [
-        Pair(f"blocks:{number}", captions[number], encode(np.kron(blocks[number], scale)).png, b"")
+    samples = (
+        (f"blocks/{number}", {"png": encode(np.kron(blocks[number], scale)).png, "txt": captions[number].encode()})
         for number in range(pairs)
-    ]
-    entries = write_shards(root / "tars", content, -(-pairs // shards))
-    about = {"kind": "subset", "format": 1, "name": "blocks", "pairs": pairs, "order_digest": "0", "shards": entries}
-    write_json(root / "tars/manifest.json", about)
+    )
+    write_manifest(root / "tars", write_shards(root / "tars", samples, pairs, -(-pairs // shards)))
     merges = root / "merges.txt.gz"
     write_merges(merges, train_merges(captions, 1024))
     pack(root / "packed", root / "tars/manifest.json", merges, size, context)
     return Data(root / "tars/manifest.json", root / "packed/manifest.json", merges, vocabulary_size(merges))
+
+
+def write_manifest(root: Path, shards: list[ShardEntry]) -> Path:
+    """The manifest of shards of synthetic pairs, with their index beside them."""
+    pairs = sum(entry.pairs for entry in shards)
+    SubsetManifest(
+        name="blocks", source="none", source_order_digest="0", order_digest="0", pairs=pairs, shards=shards,
+        counts=SubsetCounts(source=pairs, kept=pairs, left_in_source=0), files=[FileEntry.of(root / "index.npy", root)],
+    ).write(root / "manifest.json")  # fmt: skip
+    return root / "manifest.json"
 
 
 def write_arrays(root: Path, pairs: int, size: int, context: int = 16) -> Path:
@@ -88,12 +96,11 @@ def write_arrays(root: Path, pairs: int, size: int, context: int = 16) -> Path:
         for start in range(0, pairs, 10_000):
             file.write(random.bytes(min(10_000, pairs - start) * size * size * 3))
     np.save(root / "tokens.npy", random.integers(1, 500, (pairs, context), dtype=np.int32))
-    files = [{"path": name, "bytes": (root / name).stat().st_size} for name in ("pixels.npy", "tokens.npy")]
-    about = {
-        "kind": "packed", "format": 2, "data": "noise", "pairs": pairs, "shard_pairs": [pairs], "image_size": size,
-        "context_length": context, "tokenizer_sha256": "0", "order_digest": "0", "files": files,
-    }  # fmt: skip
-    write_json(root / "manifest.json", about)
+    PackedManifest(
+        data="noise", pairs=pairs, shard_pairs=[pairs], image_size=size, context_length=context, vocabulary_size=500,
+        truncated_captions=0, tokenizer_sha256="0", order_digest="0",
+        files=[FileEntry(name, (root / name).stat().st_size, "0") for name in ("pixels.npy", "tokens.npy")],
+    ).write(root / "manifest.json")  # fmt: skip
     return root / "manifest.json"
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from training_common import WORDS, model_config, write_arrays
+from training_common import WORDS, model_config, write_arrays, write_manifest
 
 from clip_scaling.data.shards.packed import open_packed
-from clip_scaling.data.shards.write import INDEX_DTYPE, write_index, write_tar
+from clip_scaling.data.shards.write import INDEX_DTYPE, write_array, write_tar
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.models.tokenizer import train_merges, write_merges
-from clip_scaling.records.files import write_json
+from clip_scaling.records.files import FileEntry
 from clip_scaling.study.config.resources import TrainResources
 from clip_scaling.study.config.training import Recipe
 from clip_scaling.train.distributed import join_ranks
@@ -104,12 +104,10 @@ def write_tars(root: Path, pairs: int, size: int) -> Path:
         rows = slice(number * SHARD, (number + 1) * SHARD)
         index["shard"][rows] = number
         index["offset"][rows], index["size"][rows] = np.array(spans).T
-        shards.append({"path": name, "pairs": SHARD, "bytes": first.stat().st_size})
-    write_index(root / "index.npy", index)
+        shards.append(FileEntry.of(root / name, root).with_pairs(SHARD))
+    write_array(root / "index.npy", index)
     write_merges(root / "merges.txt.gz", train_merges(captions, 1024))
-    manifest = root / "manifest.json"
-    write_json(manifest, {"kind": "subset", "format": 1, "pairs": pairs, "shards": shards})
-    return manifest
+    return write_manifest(root, shards)
 
 
 def in_a_fork(call: Any) -> Any:

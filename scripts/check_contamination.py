@@ -4,25 +4,25 @@ import argparse
 import logging
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
-from clip_scaling.data.duplicates.contamination import (
-    CONTAMINATION_COLUMNS,
-    contamination_rows,
-    overlapping_rows,
-    training_hashes,
-)
+from clip_scaling.data.duplicates.fingerprints import UNREADABLE, read_fingerprints
 from clip_scaling.data.evaluation_sets.read import open_set
+from clip_scaling.data.subsets.places import subset_places
 from clip_scaling.errors import run_script
+from clip_scaling.evaluate.contamination import CONTAMINATION_COLUMNS, contamination_rows, overlapping_rows
 from clip_scaling.evaluate.suite import protocol_of
 from clip_scaling.models.encode import load_cell
-from clip_scaling.records.files import atomic_path, read_json
+from clip_scaling.records.data import SubsetManifest
+from clip_scaling.records.files import atomic_path
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, type=Path, help="manifest of the training data: a subset, or packed")
+    parser.add_argument("--data", required=True, type=Path, help="manifest.json of the training data, a subset")
+    parser.add_argument("--fingerprints", required=True, type=Path, help="fingerprints.npy of its source")
     parser.add_argument("--checkpoints", required=True, type=Path, nargs="+", help="cells trained on that data")
     parser.add_argument("--sets", required=True, type=Path, nargs="+", help="manifests of the evaluation sets")
     parser.add_argument("--tokenizer", required=True, type=Path, help="merges.txt.gz of the checkpoints")
@@ -35,9 +35,11 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     protocol = protocol_of({"on_unreadable": args.on_unreadable}, args.batch_size, args.loss_batch_size)
-    data = read_json(args.data)
-    training = training_hashes(args.data)
+    images = read_fingerprints(args.fingerprints)[subset_places(args.data)]
+    # Plain images too, as in the paper, although noise decides their hash.
+    training = np.unique(images["phash"][images["state"] != UNREADABLE])
     logging.info(f"{args.data}: {len(training)} distinct perceptual hashes")
+    data = SubsetManifest.read(args.data).name
     sets = [open_set(path) for path in args.sets]
     overlaps = []
     for found in sets:
@@ -49,7 +51,7 @@ def main() -> None:
         encoder, about = load_cell(checkpoint, args.tokenizer)
         if encoder is None:  # it diverged: it has no metrics
             continue
-        which = {"cell": about["cell"], "data": data.get("name", data.get("data"))}
+        which = {"cell": about["cell"], "data": data}
         for found, rows in zip(sets, overlaps, strict=True):
             table += contamination_rows(encoder, which, found, rows, protocol)
     with atomic_path(args.output) as temporary:

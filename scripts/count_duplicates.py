@@ -7,9 +7,8 @@ from pathlib import Path
 
 from clip_scaling.data.duplicates.count import count_duplicates
 from clip_scaling.data.duplicates.fingerprints import evaluation_fingerprints, read_fingerprints
-from clip_scaling.data.shards.places import subset_places
+from clip_scaling.data.subsets.places import subset_places
 from clip_scaling.errors import run_script
-from clip_scaling.records.files import write_json
 
 
 def main() -> None:
@@ -20,7 +19,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="duplicates.json")
     args = parser.parse_args()
     training = read_fingerprints(args.source)[subset_places(args.data)]
-    write_json(args.output, count_duplicates(training, evaluation_fingerprints(args.sets)))
+    count_duplicates(training, evaluation_fingerprints(args.sets)).write(args.output)
 
 
 if __name__ == "__main__":

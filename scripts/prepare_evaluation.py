@@ -27,7 +27,7 @@ def main() -> None:
 
         write_idx(args.output.parent, args.name, Path(args.held_out))
     else:
-        from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set
+        from clip_scaling.data.evaluation_sets.webdataset import index_evaluation_set
 
         index_evaluation_set(args.output.parent, args.name, Path(args.held_out))
 

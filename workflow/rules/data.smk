@@ -4,7 +4,7 @@ Shards, arrays and images are undeclared on purpose: Snakemake deletes declared 
 is written last and lists them with size and sha256.
 """
 
-from clip_scaling.study.config.data import PACKED_FORMAT
+from clip_scaling.records.data import PackedManifest
 from clip_scaling.study.config.existing import ExistingSource
 from clip_scaling.study.config.sources import IconifySource
 
@@ -218,7 +218,7 @@ rule pack_subset:
         mem_mb=2000,
         runtime=60,
     params:
-        format=PACKED_FORMAT,
+        format=PackedManifest.FORMAT,
     message:
         "Pack {wildcards.data}: decode to {wildcards.image_size} px and tokenise to {wildcards.context_length} tokens, once"
     shell:

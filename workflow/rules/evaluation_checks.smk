@@ -53,6 +53,7 @@ rule measure_evaluation_noise:
 rule check_contamination:
     input:
         data="results/data/{data}/manifest.json",
+        fingerprints=source_fingerprints,
         checkpoint=data_checkpoints,
         tokenizer=data_tokenizer,
         sets=expand("results/data/eval-{dataset}/manifest.json", dataset=EVALUATION_SETS),
@@ -72,7 +73,8 @@ rule check_contamination:
     message:
         "Find evaluation images that {wildcards.data} repeats"
     shell:
-        "python scripts/check_contamination.py --data {input.data} --checkpoints {input.checkpoint} --sets {input.sets}"
+        "python scripts/check_contamination.py --data {input.data} --fingerprints {input.fingerprints}"
+        " --checkpoints {input.checkpoint} --sets {input.sets}"
         " --tokenizer {input.tokenizer} --batch-size {params.batch_size} --loss-batch-size {params.loss_batch_size}"
         " --on-unreadable {params.on_unreadable} --output {output.table} --threads {threads} 2>&1 | tee {log}"
 

@@ -7,7 +7,7 @@ import io
 import json
 import resource
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clip_scaling.data.shards.write import Members, write_shards
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.data.sources.pairs import HeldOutSet, Pair, SourceContent
 from clip_scaling.data.sources.write import write_source
+from clip_scaling.records.data import SubsetCounts, SubsetManifest
+from clip_scaling.records.files import FileEntry, ShardEntry
 from clip_scaling.study.config.sources import IconifySource, ProceduralSource
 
 
@@ -126,6 +129,22 @@ def small_source(tmp_path: Path) -> Path:
     content = SourceContent(training, held_out, 41, {}, "# Attribution\n")
     write_source(tmp_path / "small", "small", SMALL_RECIPE, content)
     return tmp_path / "small/manifest.json"
+
+
+def write_plain_subset(root: Path, samples: Iterable[tuple[str, Members]], pairs: int, shard_size: int) -> Path:
+    """A subset of samples that come from no source; its manifest."""
+    shards = write_shards(root, samples, pairs, shard_size)
+    return write_plain_manifest(root, shards)
+
+
+def write_plain_manifest(root: Path, shards: list[ShardEntry]) -> Path:
+    """The manifest of shards and an index that are there."""
+    pairs = sum(entry.pairs for entry in shards)
+    SubsetManifest(
+        name=root.name, source="none", source_order_digest="0", pairs=pairs, shards=shards, order_digest="0",
+        counts=SubsetCounts(source=pairs, kept=pairs, left_in_source=0), files=[FileEntry.of(root / "index.npy", root)],
+    ).write(root / "manifest.json")  # fmt: skip
+    return root / "manifest.json"
 
 
 @contextmanager

@@ -7,11 +7,14 @@ import pytest
 from PIL import Image
 
 from clip_scaling.data.card import CELL_PIXELS, caption_numbers, quantiles, save_sheet, write_card
-from clip_scaling.data.shards.write import INDEX_DTYPE, write_index, write_tar
+from clip_scaling.data.duplicates.count import count_duplicates
+from clip_scaling.data.duplicates.fingerprints import FINGERPRINT_DTYPE
+from clip_scaling.data.shards.write import INDEX_DTYPE, write_array, write_tar
 from clip_scaling.data.subsets.prefix import write_subset
-from clip_scaling.records.files import read_json, write_json
+from clip_scaling.records.data import Quantiles
+from clip_scaling.records.files import FileEntry, read_json, write_json
 
-from .conftest import make_pair
+from .conftest import make_pair, write_plain_manifest
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def subset(small_source: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def duplicates(tmp_path: Path) -> Path:
-    (tmp_path / "duplicates.json").write_text('{"pairs": 13}')
+    count_duplicates(np.zeros(13, FINGERPRINT_DTYPE), {}).write(tmp_path / "duplicates.json")
     return tmp_path / "duplicates.json"
 
 
@@ -36,7 +39,7 @@ def test_a_card_counts_the_pairs_and_measures_their_images(
     assert card["pairs_of_the_source"] == read_json(small_source)["counts"]
     assert card["captions"]["distinct"] <= 13
     assert card["pairs_chosen"] == {"source": 25, "kept": 13, "left_in_source": 12}
-    assert card["duplicates"] == {"pairs": 13}
+    assert card["duplicates"] == read_json(duplicates)
     assert card["captions"]["share_by_language"] == "not measured: the source names no language"
     with Image.open(tmp_path / "contact_sheet.png") as sheet:
         assert sheet.size == (8 * (CELL_PIXELS + 4), 2 * (CELL_PIXELS + 4))  # 13 images: two rows of eight
@@ -49,7 +52,7 @@ def test_the_same_data_give_the_same_bytes(subset: Path, small_source: Path, dup
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_languages_are_told_where_the_lists_name_them(
+def test_languages_are_counted_where_the_lists_name_them(
     subset: Path, small_source: Path, duplicates: Path, tmp_path: Path
 ) -> None:
     samples = [
@@ -61,8 +64,8 @@ def test_languages_are_told_where_the_lists_name_them(
     ]
     root = subset.parent
     spans = write_tar(root / "shards/web.tar", samples)
-    write_index(root / "index.npy", np.array([(0, *span) for span in spans], INDEX_DTYPE))
-    write_json(subset, read_json(subset) | {"pairs": 8, "shards": [{"path": "shards/web.tar", "pairs": 8}]})
+    write_array(root / "index.npy", np.array([(0, *span) for span in spans], INDEX_DTYPE))
+    write_plain_manifest(root, [FileEntry.of(root / "shards/web.tar", root).with_pairs(8)])
     source = read_json(small_source)
     write_json(small_source, source | {"recipe": source["recipe"] | {"columns": {"language": "LANGUAGE"}}})
     write_card(tmp_path, subset, small_source, duplicates)
@@ -82,18 +85,18 @@ def test_an_image_that_is_none_is_counted_and_the_others_are_measured(
     assert read_json(tmp_path / "card.json")["unreadable"] == 1
 
 
-def test_captions_are_told_by_length_and_script() -> None:
-    told = caption_numbers(["red fox", "red fox", "Лис", "狐 2"])
+def test_captions_are_counted_by_length_and_script() -> None:
+    found = caption_numbers(["red fox", "red fox", "Лис", "狐 2"])
     # Letters: 6 + 6 Latin, 3 Cyrillic, 1 CJK.
-    assert told["share_of_letters_by_script"] == {"LATIN": 0.75, "CYRILLIC": 0.1875, "CJK": 0.0625}
-    assert told["distinct"] == 3
-    assert told["words"] == {"least": 1, "p5": 1, "median": 2, "p95": 2, "greatest": 2}
+    assert found.share_of_letters_by_script == {"LATIN": 0.75, "CYRILLIC": 0.1875, "CJK": 0.0625}
+    assert found.distinct == 3
+    assert found.words == Quantiles(least=1, p5=1, median=2, p95=2, greatest=2)
 
 
 def test_quantiles_are_values_that_occur_and_nothing_has_none() -> None:
-    assert quantiles([*range(1, 101)]) == {"least": 1, "p5": 5, "median": 50, "p95": 95, "greatest": 100}
+    assert quantiles([*range(1, 101)]) == Quantiles(least=1, p5=5, median=50, p95=95, greatest=100)
     assert quantiles([]) is None
-    assert caption_numbers([])["share_of_letters_by_script"] == {}
+    assert caption_numbers([]).share_of_letters_by_script == {}
 
 
 def test_a_sheet_shows_each_image_whole_in_its_square_and_is_small_even_of_photographs(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set
 from clip_scaling.data.evaluation_sets.read import open_set
+from clip_scaling.data.evaluation_sets.webdataset import index_evaluation_set
 from clip_scaling.evaluate.noise import evaluation_noise
 from clip_scaling.evaluate.suite import Protocol, SuiteEvaluator
 from clip_scaling.models.encode import load_cell

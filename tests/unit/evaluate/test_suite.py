@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set
 from clip_scaling.data.evaluation_sets.labelled import write_digits
 from clip_scaling.data.evaluation_sets.read import open_set
+from clip_scaling.data.evaluation_sets.webdataset import index_evaluation_set
 from clip_scaling.errors import DataError, EvaluationError, ManifestError
 from clip_scaling.evaluate import suite
 from clip_scaling.evaluate.store import Store

@@ -152,7 +152,7 @@ def test_a_checkpoint_is_fine_tuned_on_digits_and_measured(tmp_path: Path) -> No
 
 
 def test_a_set_without_training_split_is_refused(tmp_path: Path) -> None:
-    from clip_scaling.data.evaluation_sets.held_out import index_evaluation_set
+    from clip_scaling.data.evaluation_sets.webdataset import index_evaluation_set
 
     from ..evaluate.examples import random_images, write_set
 

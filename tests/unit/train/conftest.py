@@ -61,7 +61,7 @@ class Run:
         self.steps: int | None = -(-samples // self.recipe.global_batch_size)
         self.engine = Engine(self.model_config, self.recipe, resources, ALONE, seed)
         self.folder = StateFolder(folder)
-        order = Order(pairs.manifest["shard_pairs"], seed, replacement=self.recipe.sampling == "replacement")
+        order = Order(pairs.manifest.shard_pairs, seed, replacement=self.recipe.sampling == "replacement")
         self.data = PackedInput(pairs, order, self.recipe.crop_scale)
 
     def loop(self) -> Loop:

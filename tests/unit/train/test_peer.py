@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clip_scaling.data.shards.write import write_shards
 from clip_scaling.data.sources.iconify.raster import encode
-from clip_scaling.data.sources.pairs import Pair
 from clip_scaling.errors import TrainingError
 from clip_scaling.models.checkpoint import load_checkpoint
 from clip_scaling.models.tokenizer import vocabulary_size, write_merges
-from clip_scaling.records.files import read_json, write_json
+from clip_scaling.records.files import read_json
 from clip_scaling.study.config.resources import TrainResources
 from clip_scaling.study.config.training import Recipe
 from clip_scaling.study.grid import Cell
@@ -28,6 +26,8 @@ from clip_scaling.train.peer import (
     shard_list,
     train_cell_by_peer,
 )
+
+from ..data.conftest import write_plain_subset
 
 LOG = """\
 2026-11-24,04:00:00 | INFO | Start epoch 0
@@ -115,10 +115,9 @@ def test_a_cell_runs_through_the_peer(tmp_path: Path, repository: Path, monkeypa
         pytest.skip("needs `make env-peers`")
     monkeypatch.setenv(PYTHON, str(python))
     noise = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
-    pairs = [Pair(f"noise:{n}", "red green"[: 1 + n % 9], encode(noise[n]).png, b"") for n in range(64)]
-    shards = write_shards(tmp_path / "data", pairs, 16)
-    about = {"kind": "subset", "format": 1, "pairs": 64, "order_digest": "0", "shards": shards}
-    write_json(tmp_path / "data/manifest.json", about)
+    captions = ["red green"[: 1 + n % 9] for n in range(64)]
+    samples = ((f"noise/{n}", {"png": encode(noise[n]).png, "txt": captions[n].encode()}) for n in range(64))
+    write_plain_subset(tmp_path / "data", samples, 64, 16)
     merges = tmp_path / "merges.txt.gz"
     write_merges(merges, ["r e", "re d</w>"])
     config: dict[str, Any] = {

@@ -15,15 +15,16 @@ from PIL import Image
 
 from clip_scaling.data.shards.cache import ShardCache
 from clip_scaling.data.shards.packed import open_packed, pack
-from clip_scaling.data.shards.write import INDEX_DTYPE, write_index, write_shards, write_tar
+from clip_scaling.data.shards.write import INDEX_DTYPE, write_array, write_tar
 from clip_scaling.data.sources.iconify.raster import encode
-from clip_scaling.data.sources.pairs import Pair
 from clip_scaling.errors import DataError
 from clip_scaling.models.tokenizer import write_merges
-from clip_scaling.records.files import describe_file, read_json, write_json
+from clip_scaling.records.files import FileEntry, read_json, write_json
 from clip_scaling.train.inputs import Batch, PackedInput
 from clip_scaling.train.order import Order, add_digests, order_digest, rank_positions
 from clip_scaling.train.stream import StreamInput
+
+from ..data.conftest import write_plain_manifest, write_plain_subset
 
 PAIRS, SHARD, SIDE, CONTEXT, BATCH = 40, 10, 8, 6, 8
 WORDS = ["red", "green", "blue", "round", "flat"]
@@ -42,17 +43,12 @@ def subset(tmp_path: Path) -> Path:
     """Manifest of 40 pairs in four tars: images of 12 x 12 noise, captions of two words."""
     root = tmp_path / "subset"
     noise = np.random.default_rng(0).integers(0, 256, (PAIRS, 12, 12, 3), dtype=np.uint8)
-    pairs = [
-        Pair(f"noise:{number}", f"{WORDS[number % 5]} {WORDS[number // 5 % 5]}", encode(noise[number]).png, b"")
+    captions = [f"{WORDS[number % 5]} {WORDS[number // 5 % 5]}" for number in range(PAIRS)]
+    samples = (
+        (f"noise/{number}", {"png": encode(noise[number]).png, "txt": captions[number].encode()})
         for number in range(PAIRS)
-    ]
-    shards = write_shards(root, pairs, SHARD)
-    manifest = {
-        "kind": "subset", "format": 1, "name": "noise-40", "source": "noise", "pairs": PAIRS, "shards": shards,
-        "files": [describe_file(root / "index.npy", root)], "order_digest": "0",
-    }  # fmt: skip
-    write_json(root / "manifest.json", manifest)
-    return root / "manifest.json"
+    )
+    return write_plain_subset(root, samples, PAIRS, SHARD)
 
 
 @pytest.fixture
@@ -290,9 +286,8 @@ def test_names_longer_than_a_tar_header_are_read(subset: Path, merges: Path) -> 
     samples = [(key, {"png": image, "txt": b"red"}) for key in ("k" * 150, "ü" * 60)]
     spans = write_tar(root / "long.tar", samples)
     index = np.array([(0, *span) for span in spans], INDEX_DTYPE)
-    write_index(root / "index.npy", index)
-    shards = [{"path": "long.tar", "pairs": 2}]
-    write_json(root / "manifest.json", {"kind": "subset", "format": 1, "pairs": 2, "shards": shards})
+    write_array(root / "index.npy", index)
+    write_plain_manifest(root, [FileEntry.of(root / "long.tar", root).with_pairs(2)])
     stream = StreamInput(
         root / "manifest.json", merges, Order([2], 0), 12, CONTEXT, None, workers=0, ranks=1, batch_size=2
     )

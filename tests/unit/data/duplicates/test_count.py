@@ -23,12 +23,13 @@ from clip_scaling.data.duplicates.fingerprints import (
     write_source_fingerprints,
 )
 from clip_scaling.data.evaluation_sets.held_out import write_evaluation_set
-from clip_scaling.data.shards.places import subset_places
 from clip_scaling.data.sources.pairs import order_digest
 from clip_scaling.data.subsets.composed import Repeats, write_composed_subset
 from clip_scaling.data.subsets.overlap import overlap
+from clip_scaling.data.subsets.places import subset_places
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.errors import DataError
+from clip_scaling.records.data import RepeatCounts, ShownImages
 from clip_scaling.records.files import read_json, verify_files
 
 
@@ -91,25 +92,22 @@ def test_the_beginning_of_a_source_decides_alone_on_its_pairs() -> None:
 
 def test_repeats_are_counted_by_distance_within_the_data_and_against_each_set() -> None:
     counted = count_duplicates(TRAINING, {"one": table((3, bits(1)), (7, EVEN ^ 3)), "two": table((8, bits(40)))})
-    assert (counted["pairs"], counted["plain_images"], counted["unreadable_images"]) == (8, 3, 0)
-    within = counted["repeat_an_earlier_image"]
+    assert (counted.pairs, counted.plain_images, counted.unreadable_images) == (8, 3, 0)
     # Equal bytes: the fourth and the last. By hash, of the five comparable ones: the fourth at 0, the second at 3.
-    assert within == {"equal_bytes": 2, "near_by_bits": {"0": 1, "2": 1, "4": 2, "6": 2, "8": 2}}
-    one = counted["evaluation_images_in_training"]["one"]
-    assert one == {
-        "images": 2,
-        "plain_images": 0,
-        "equal_bytes": 1,
-        "near_by_bits": {"0": 0, "2": 2, "4": 2, "6": 2, "8": 2},
-    }
-    assert counted["evaluation_images_in_training"]["two"]["near_by_bits"]["8"] == 0
+    assert counted.repeat_an_earlier_image == RepeatCounts(
+        equal_bytes=2, near_by_bits={"0": 1, "2": 1, "4": 2, "6": 2, "8": 2}
+    )
+    assert counted.evaluation_images_in_training["one"] == ShownImages(
+        images=2, plain_images=0, equal_bytes=1, near_by_bits={"0": 0, "2": 2, "4": 2, "6": 2, "8": 2}
+    )
+    assert counted.evaluation_images_in_training["two"].near_by_bits["8"] == 0
 
 
 def test_a_distance_at_which_all_are_alike_is_not_counted_and_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clip_scaling.data.duplicates.search.MAX_PAIRS", 5)
     # Hashes 0, 1, 3, 7, 15: four pairs are 1 bit apart, three 2 bits, so at 2 there are too many.
     counted = count_duplicates(table(*[(n, bits(n)) for n in range(5)]), {})
-    near = counted["repeat_an_earlier_image"]["near_by_bits"]
+    near = counted.repeat_an_earlier_image.near_by_bits
     assert near == {"0": 0, "2": None, "4": None, "6": None, "8": None}
 
 

@@ -32,7 +32,7 @@ def test_row_i_of_both_arrays_is_pair_i(subset: Path, merges: Path, tmp_path: Pa
     assert packed.pixels.dtype == np.uint8 and packed.tokens.dtype == np.int32
     assert np.array_equal(packed.pixels, np.stack([scene(i) for i in range(13)]))
     # "very" and "pair" are the only words, so each is one token; pair 1 is "very very pair".
-    vocabulary = packed.manifest["vocabulary_size"]
+    vocabulary = packed.manifest.vocabulary_size
     start, end = vocabulary - 2, vocabulary - 1
     first, second, third = packed.tokens[1, 1:4]
     assert first == second != third
@@ -43,8 +43,8 @@ def test_captions_that_do_not_fit_are_cut_and_counted(subset: Path, merges: Path
     pack(tmp_path / "packed", subset, merges, image_size=8, context_length=6)
     packed = open_packed(tmp_path / "packed/manifest.json")
     # Pair i has i + 2 words, start and end: six tokens hold i = 0, 1, 2; the other ten are cut.
-    assert packed.manifest["truncated_captions"] == 10
-    assert (packed.tokens[2:, -1] == packed.manifest["vocabulary_size"] - 1).all()
+    assert packed.manifest.truncated_captions == 10
+    assert (packed.tokens[2:, -1] == packed.manifest.vocabulary_size - 1).all()
 
 
 def test_tokens_are_those_of_open_clip_s_tokenizer(merges: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_subset_may_be_of_one_kind_alone(two_kinds: Path, tmp_path: Path, shar
 
 def test_the_index_finds_each_pair_in_the_new_tars(two_kinds: Path, tmp_path: Path) -> None:
     write_composed_subset(tmp_path / "half", "half", two_kinds, 12, 0.5)
-    reader = PairReader(tmp_path / "half/manifest.json")
+    reader = PairReader.open(tmp_path / "half/manifest.json")
     captions = [reader.read(place)[1].decode() for place in range(12)]
     reader.close()
     assert captions == ["very " * (i + 1) + "pair" for i in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15)]

@@ -11,13 +11,18 @@ import pytest
 from PIL import Image
 
 from clip_scaling.data.card import write_card
-from clip_scaling.data.duplicates.contamination import training_hashes
-from clip_scaling.data.duplicates.fingerprints import fingerprints, read_fingerprints, write_source_fingerprints
-from clip_scaling.data.duplicates.hash import perceptual_hashes
+from clip_scaling.data.duplicates.count import count_duplicates
+from clip_scaling.data.duplicates.fingerprints import (
+    FINGERPRINT_DTYPE,
+    fingerprints,
+    read_fingerprints,
+    write_source_fingerprints,
+)
 from clip_scaling.data.sources.pairs import hash_order
 from clip_scaling.data.sources.tars.lists import tars_of
 from clip_scaling.data.sources.tars.source import write_tar_source
 from clip_scaling.data.subsets.composed import write_composed_subset
+from clip_scaling.data.subsets.places import subset_places
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.records.files import read_json, sha256_file, write_json
 from clip_scaling.study.config.existing import WebdatasetSource
@@ -64,10 +69,11 @@ def test_fingerprints_stand_in_hash_order_whatever_order_the_tars_are_read_in(so
     assert read_fingerprints(tmp_path / "fingerprints.npy").tolist() == expected.tolist()
 
 
-def test_training_has_seen_the_pairs_that_are_listed_not_all_that_their_tars_hold(source: Path, tmp_path: Path) -> None:
+def test_a_list_has_the_fingerprints_of_its_pairs_not_of_all_that_their_tars_hold(source: Path, tmp_path: Path) -> None:
     write_subset(tmp_path / "Web-5", "Web-5", source, 5)
-    expected = np.unique(perceptual_hashes(picture(number) for number in in_hash_order()[:5]))
-    assert training_hashes(tmp_path / "Web-5/manifest.json").tolist() == expected.tolist()
+    write_source_fingerprints(tmp_path / "fingerprints.npy", source, 1)
+    found = read_fingerprints(tmp_path / "fingerprints.npy")[subset_places(tmp_path / "Web-5/manifest.json")]
+    assert found.tolist() == fingerprints(encoded(number) for number in in_hash_order()[:5]).tolist()
 
 
 def test_pairs_are_chosen_by_colour_from_tars_at_urls(source: Path, tmp_path: Path) -> None:
@@ -97,7 +103,7 @@ def test_the_card_of_a_list_measures_pairs_of_all_its_tars(
 ) -> None:
     monkeypatch.setattr("clip_scaling.data.card.SAMPLE_PAIRS", 9)
     write_subset(tmp_path / "Web-12", "Web-12", source, PAIRS)
-    (tmp_path / "duplicates.json").write_text("{}")
+    count_duplicates(np.empty(0, FINGERPRINT_DTYPE), {}).write(tmp_path / "duplicates.json")
     write_card(tmp_path, tmp_path / "Web-12/manifest.json", source, tmp_path / "duplicates.json")
     card = read_json(tmp_path / "card.json")
     assert (card["measured_on_first_pairs"], card["unreadable"], card["captions"]["distinct"]) == (9, 0, 9)

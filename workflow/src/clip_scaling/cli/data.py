@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..records.files import canonical_json
+from ..study.paths import DataPaths
 
 
 def add_commands(commands: Any) -> None:
@@ -22,7 +23,7 @@ def overlap(args: argparse.Namespace) -> None:
     """How many pairs two prepared subsets share, from files alone."""
     from ..data.subsets.overlap import overlap as find_overlap  # numpy: only where it is needed
 
-    found = find_overlap(*(args.root / "results" / "data" / name / "manifest.json" for name in args.data))
+    found = find_overlap(*(DataPaths(args.root / "results").manifest(name) for name in args.data))
     if args.json:
         names = zip(args.data, found.pairs, found.shares, strict=True)
         about = [{"data": name, "pairs": pairs, "share": share} for name, pairs, share in names]

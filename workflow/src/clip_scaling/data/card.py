@@ -1,4 +1,4 @@
-"""A data card: what a training set holds, in numbers and in one picture, measured on its first pairs.
+"""A data card: a training set in numbers and in one picture, measured on its first pairs.
 
 Pairs stand in hash order, so the first ones are a random sample of the set, and of every set that contains it.
 """
@@ -10,22 +10,32 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..records.files import atomic_path, read_json, write_json
+from ..records.data import (
+    CaptionNumbers,
+    DataCard,
+    DuplicateCounts,
+    ImageNumbers,
+    Quantiles,
+    SourceManifest,
+    SubsetManifest,
+)
+from ..records.filenames import CARD
+from ..records.files import atomic_path
 from .shards.read import PairReader, UnreadablePair, decode_caption, decode_image
-from .shards.write import read_manifest
 
 SAMPLE_PAIRS = 5_000
-"""Captions and images of so many pairs are measured: shares are then known within 1.4 points at 95 %."""
+"""Pairs whose captions and images are measured: shares are then known within 1.4 points at 95 %."""
 SHEET_SIDE, CELL_PIXELS = 8, 56
 """The contact sheet shows 8 x 8 images of 56 pixels."""
 SHEET_COLOURS = 128
 """A palette keeps the sheet small enough for the report (below 150 kB with photographs)."""
+NO_LANGUAGE = "not measured: the source names no language"
 
 
 def write_card(root: Path, data_manifest: Path, source_manifest: Path, duplicates: Path) -> None:
@@ -35,65 +45,73 @@ def write_card(root: Path, data_manifest: Path, source_manifest: Path, duplicate
 
     ManifestError or DataError where manifest, index and shards do not agree.
     """
-    subset, source = read_manifest(data_manifest, "subset"), read_manifest(source_manifest, "source")
-    sampled = min(SAMPLE_PAIRS, subset["pairs"])
-    captions: list[str] = []
-    sizes: list[tuple[int, int]] = []
-    encoded: list[int] = []
-    pictures: list[Image.Image] = []
-    languages: Counter[str] = Counter()
-    has_languages = "language" in source["recipe"].get("columns", {})
-    unreadable = 0
-    reader = PairReader(data_manifest)
-    numbers, shown = _sample(subset)
+    subset, source = SubsetManifest.read(data_manifest), SourceManifest.read(source_manifest)
+    has_languages = "language" in source.recipe.get("columns", {})
+    with PairReader.open(data_manifest) as reader:
+        sample = _measure(reader, subset, has_languages)
+    save_sheet(root / "contact_sheet.png", sample.pictures)
+    DataCard(
+        pairs=subset.pairs,
+        source=subset.source,
+        licences=source.recipe.get("licences") or "not limited: ATTRIBUTION.md of the source says what is known",
+        pairs_of_the_source=source.counts,
+        pairs_chosen=subset.counts,
+        measured_on_first_pairs=min(SAMPLE_PAIRS, subset.pairs),
+        unreadable=sample.unreadable,
+        captions=caption_numbers(sample.captions, _shares(sample.languages) if has_languages else NO_LANGUAGE),
+        images=ImageNumbers(
+            pixels_wide=quantiles([width for width, _ in sample.sizes]),
+            pixels_high=quantiles([height for _, height in sample.sizes]),
+            bytes=quantiles(sample.bytes),
+        ),
+        duplicates=DuplicateCounts.read(duplicates),
+        order_digest=subset.order_digest,
+    ).write(root / CARD)
+
+
+@dataclass
+class _Sample:
+    """Measured pairs. sizes: width and height of images. bytes: of the encoded images."""
+
+    captions: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)
+    pictures: list[Image.Image] = field(default_factory=list)
+    languages: Counter[str] = field(default_factory=Counter)
+    unreadable: int = 0
+
+
+def _measure(reader: PairReader, subset: SubsetManifest, has_languages: bool) -> _Sample:
+    sample = _Sample()
+    numbers, shown = _choose(subset)
     for number in numbers:
         try:
             content, text = reader.read(number)
             caption = decode_caption(text)
             with Image.open(io.BytesIO(content)) as image:  # the header only
                 size = image.size
-            if len(pictures) < SHEET_SIDE**2 and (shown is None or number in shown):
-                pictures.append(decode_image(content))
+            if len(sample.pictures) < SHEET_SIDE**2 and (shown is None or number in shown):
+                sample.pictures.append(decode_image(content))
         except (UnreadablePair, OSError):
-            unreadable += 1
+            sample.unreadable += 1
             continue
-        captions.append(caption)
-        sizes.append(size)
-        encoded.append(len(content))
+        sample.captions.append(caption)
+        sample.sizes.append(size)
+        sample.bytes.append(len(content))
         if has_languages:
-            languages[_language(reader.read_members(number))] += 1
-    reader.close()
-    save_sheet(root / "contact_sheet.png", pictures)
-    card = {
-        "pairs": subset["pairs"],
-        "source": subset["source"],
-        "licences": source["recipe"].get("licences") or "not limited: ATTRIBUTION.md of the source says what is known",
-        "pairs_of_the_source": source["counts"],
-        "pairs_chosen": subset["counts"],
-        "measured_on_first_pairs": sampled,
-        "unreadable": unreadable,
-        "captions": caption_numbers(captions)
-        | {"share_by_language": _shares(languages) if has_languages else "not measured: the source names no language"},
-        "images": {
-            "pixels_wide": quantiles([width for width, _ in sizes]),
-            "pixels_high": quantiles([height for _, height in sizes]),
-            "bytes": quantiles(encoded),
-        },
-        "duplicates": read_json(duplicates),
-        "order_digest": subset["order_digest"],
-    }
-    write_json(root / "card.json", card)
+            sample.languages[_language(reader.read_members(number))] += 1
+    return sample
 
 
-def _sample(subset: Mapping[str, Any]) -> tuple[Sequence[int], set[int] | None]:
+def _choose(subset: SubsetManifest) -> tuple[Sequence[int], set[int] | None]:
     """Pairs to measure, and which of them may be shown (None: any, the first ones).
 
     A subset of existing tars stands tar by tar, not in hash order: its sample is drawn, always the same one.
     """
-    sampled = min(SAMPLE_PAIRS, subset["pairs"])
-    if not subset.get("is_in_place") and not subset.get("is_copied"):
+    sampled = min(SAMPLE_PAIRS, subset.pairs)
+    if subset.is_in_hash_order:
         return range(sampled), None
-    drawn = np.random.default_rng(0).choice(subset["pairs"], sampled, replace=False).tolist()
+    drawn = np.random.default_rng(0).choice(subset.pairs, sampled, replace=False).tolist()
     return sorted(drawn), set(drawn[: SHEET_SIDE**2])
 
 
@@ -109,31 +127,32 @@ def _shares(counts: Counter[str]) -> dict[str, float]:
     return {name: round(count / counts.total(), 4) for name, count in ranked}
 
 
-def caption_numbers(captions: list[str]) -> dict[str, Any]:
+def caption_numbers(captions: list[str], share_by_language: dict[str, float] | str = NO_LANGUAGE) -> CaptionNumbers:
     """Lengths, how many captions are distinct, and the share of letters by script (`LATIN`, `CJK`, ...)."""
     scripts: Counter[str] = Counter()
     for letter, count in Counter("".join(captions)).items():
         if letter.isalpha():
             scripts[unicodedata.name(letter, "UNKNOWN").split()[0].split("-")[0]] += count
     letters = scripts.total()
-    return {
-        "characters": quantiles([len(caption) for caption in captions]),
-        "words": quantiles([len(caption.split()) for caption in captions]),
-        "distinct": len(set(captions)),
-        "share_of_letters_by_script": {name: round(count / letters, 4) for name, count in scripts.most_common(8)},
-    }
+    return CaptionNumbers(
+        characters=quantiles([len(caption) for caption in captions]),
+        words=quantiles([len(caption.split()) for caption in captions]),
+        distinct=len(set(captions)),
+        share_of_letters_by_script={name: round(count / letters, 4) for name, count in scripts.most_common(8)},
+        share_by_language=share_by_language,
+    )
 
 
-def quantiles(values: list[int]) -> dict[str, int] | None:
+def quantiles(values: list[int]) -> Quantiles | None:
     """Least, 5 %, median, 95 % and greatest, each a value that occurs; None of nothing."""
     if not values:
         return None
     found = np.quantile(values, (0, 0.05, 0.5, 0.95, 1), method="inverted_cdf")
-    return dict(zip(("least", "p5", "median", "p95", "greatest"), map(int, found), strict=True))
+    return Quantiles(**dict(zip(Quantiles.model_fields, map(int, found), strict=True)))
 
 
 def save_sheet(path: Path, pictures: list[Image.Image]) -> None:
-    """The pictures side by side, each within its square on white, as a PNG with a palette."""
+    """Save the pictures side by side, each within its square on white, as a PNG with a palette."""
     pitch = CELL_PIXELS + 4
     rows = max(1, -(-len(pictures) // SHEET_SIDE))
     sheet = Image.new("RGB", (SHEET_SIDE * pitch, rows * pitch), "white")

@@ -6,16 +6,15 @@ Names and definitions are clip-benchmark's; `contrastive_loss` is ours.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.evaluation_sets.held_out import CLASSIFICATION, MULTILABEL, RETRIEVAL
 from ..errors import EvaluationError
 from ..models.encode import Encoder
+from ..records.data import CLASSIFICATION, MULTILABEL, RETRIEVAL, EvaluationSetManifest
 from ..records.evaluation import Measured
 from .features import Features
 from .uncertainty import mean_interval, recall_interval, wilson
@@ -24,20 +23,20 @@ RECALL_AT = (1, 5, 10)
 Interval = tuple[float, float]
 
 
-def measure(encoder: Encoder, manifest: dict[str, Any], features: Features, loss_batch_size: int) -> list[Measured]:
-    """Measure every zero-shot metric of a set. EvaluationError: unknown task, or a class that has no name."""
-    name, task = manifest["dataset"], manifest["task"]
+def measure(
+    encoder: Encoder, manifest: EvaluationSetManifest, features: Features, loss_batch_size: int
+) -> list[Measured]:
+    """Measure every zero-shot metric of a set. EvaluationError: a class that has no name."""
+    name, task = manifest.dataset, manifest.task
     if task == RETRIEVAL:
         return [*retrieval(name, features), contrastive_loss(name, features, encoder.scale, loss_batch_size)]
-    if task not in (CLASSIFICATION, MULTILABEL):
-        raise EvaluationError(f"unknown task {task!r}", place=name, remedy="Prepare the set again.")
-    names = manifest["classes"]
+    names = manifest.classes
     most = int(features.labels.max()) + 1 if task == CLASSIFICATION else features.labels.shape[1]
     if most > len(names):
         raise EvaluationError(
             f"labels of {most} classes, but {len(names)} class names", place=name, remedy="Prepare the set again."
         )
-    classes = encoder.classes(names, manifest["templates"])
+    classes = encoder.classes(names, manifest.templates)
     if task == MULTILABEL:
         return [multilabel(name, features, classes)]
     return classification(name, features, classes)

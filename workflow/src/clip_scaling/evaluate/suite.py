@@ -109,7 +109,7 @@ class SuiteEvaluator:
             test = features("test")
             return _with_skipped(measure(encoder, manifest, test, protocol.loss_batch_size), test)
 
-        prompts = {"prompts": [manifest["classes"], manifest["templates"]], "task": manifest["task"]}
+        prompts = {"prompts": [manifest.classes, manifest.templates], "task": manifest.task}
         rows = self.store.scores(key | prompts | {"loss_batch_size": protocol.loss_batch_size}, zeroshot)
         for shots in (protocol.probes or {}).get(found.name, []):
 
@@ -124,7 +124,7 @@ class SuiteEvaluator:
         value, spread, chosen = probe_accuracy(
             (train.images, train.labels),
             (test.images, test.labels),
-            len(found.manifest["classes"]),
+            len(found.manifest.classes),
             shots,
             self.protocol.linear_probe,
         )

@@ -13,6 +13,7 @@ from ..data.evaluation_sets.read import ImageBatch, open_set, read_batches
 from ..models.encode import Encoder
 from ..models.preprocess import Preprocess
 from ..models.tokenizer import load_tokenizer
+from ..records.data import EvaluationSetManifest
 from .features import encode_set
 from .measure import measure
 
@@ -46,7 +47,7 @@ class ModelValidation:
     """The validation of one model. sets: manifests and batches."""
 
     encoder: Encoder
-    sets: list[tuple[dict[str, Any], list[ImageBatch]]]
+    sets: list[tuple[EvaluationSetManifest, list[ImageBatch]]]
     loss_batch_size: int
 
     def run(self) -> Iterator[tuple[str, float]]:

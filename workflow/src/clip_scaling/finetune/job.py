@@ -18,6 +18,7 @@ from ..errors import EvaluationError
 from ..evaluate.probe import carve
 from ..evaluate.uncertainty import wilson
 from ..models.encode import Encoder, load_cell
+from ..records.data import EvaluationSetManifest
 from ..records.evaluation import Evaluation, Measured, Mixture
 from ..study.config.evaluation import FineTuning
 from ..train.state import StateFolder
@@ -69,7 +70,7 @@ class FineTuneJob:
         run = FineTune(fresh, train.rows(kept) if mixes else train, settings, rate, folder, device)
         if not run.run():
             return None
-        tuned, name, n = run.average.module, manifest["dataset"], len(test.labels)
+        tuned, name, n = run.average.module, manifest.dataset, len(test.labels)
         rows = [_row(f"fine_tune/{name}", accuracy(tuned, test, device), n)]
         mixtures: list[Mixture] = []
         if mixes:
@@ -116,13 +117,15 @@ def _row(dataset: str, value: float, n: int) -> Measured:
     return Measured(dataset=dataset, task="fine_tune", metric="acc1", value=value, ci_low=low, ci_high=high, n=n)
 
 
-def _classifier(encoder: Encoder, manifest: dict[str, Any], settings: FineTuning) -> Classifier:
+def _classifier(encoder: Encoder, manifest: EvaluationSetManifest, settings: FineTuning) -> Classifier:
     """The zero-shot classifier of a set."""
-    head = encoder.classes(manifest["classes"], manifest["templates"]).to(encoder.device)
+    head = encoder.classes(manifest.classes, manifest.templates).to(encoder.device)
     return Classifier(encoder.model.visual, head, encoder.scale, settings).to(encoder.device)
 
 
-def _read(path: Path, encoder: Encoder, splits: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, LabelledImages]]:
+def _read(
+    path: Path, encoder: Encoder, splits: tuple[str, ...]
+) -> tuple[EvaluationSetManifest, dict[str, LabelledImages]]:
     """Read a set's manifest and images."""
     opened = open_set(path)
     found = {}

@@ -27,7 +27,6 @@ class Entry(BaseModel):
 class Manifest(Record):
     """A list of the files of one data set, beside them. Its `kind` and `format` are those of its class."""
 
-    FILE: ClassVar[str] = filenames.MANIFEST
     KIND: ClassVar[str] = ""
     FORMAT: ClassVar[int] = 1
 
@@ -99,14 +98,15 @@ class SourceManifest(Manifest):
     report and the model card.
     """
 
+    FILE: ClassVar[str] = filenames.MANIFEST
     KIND: ClassVar[str] = "source"
 
     name: str
     recipe: dict[str, Any] = Field(description="settings that decide the content")
     pairs: int = Field(description="training pairs")
     counts: SourceCounts
-    shards: list[ShardEntry]
-    files: list[FileEntry] = Field(description="files beside the shards")
+    shards: list[ShardEntry] = Field(description="tars: path, bytes, sha256, pairs")
+    files: list[FileEntry] = Field(description="files beside the shards: path, bytes, sha256")
     held_out: dict[str, HeldOutImages]
     order_digest: str = Field(description="sha256 of the identities in order, one a line")
     is_in_place: bool = Field(False, description="whether the shards are existing tars, which are never rewritten")
@@ -140,6 +140,7 @@ class SubsetManifest(Manifest):
     Written by `prepare_subset`, last of all; read by packing, training, the data card, the report and `overlap`.
     """
 
+    FILE: ClassVar[str] = filenames.MANIFEST
     KIND: ClassVar[str] = "subset"
 
     name: str
@@ -147,7 +148,7 @@ class SubsetManifest(Manifest):
     source_order_digest: str = Field(description="`order_digest` of the source")
     pairs: int
     counts: SubsetCounts
-    shards: list[ShardEntry]
+    shards: list[ShardEntry] = Field(description="tars: path, bytes, sha256, pairs")
     files: list[FileEntry] = Field(description="files beside the shards: index.npy, and places.npy of chosen pairs")
     order_digest: str = Field(description="sha256 of the identities in hash order, one a line")
     is_in_place: bool = Field(False, description="whether the shards are existing tars, of which the index lists pairs")
@@ -173,6 +174,7 @@ class PackedManifest(Manifest):
     Written by `pack_subset`, last of all; read by training.
     """
 
+    FILE: ClassVar[str] = filenames.MANIFEST
     KIND: ClassVar[str] = "packed"
     FORMAT: ClassVar[int] = 2
 
@@ -185,7 +187,7 @@ class PackedManifest(Manifest):
     tokenizer_sha256: str
     truncated_captions: int = Field(description="captions cut to fit")
     order_digest: str = Field(description="that of the subset")
-    files: list[FileEntry]
+    files: list[FileEntry] = Field(description="path, bytes, sha256 of each")
 
 
 class EvaluationSetManifest(Manifest):
@@ -194,6 +196,7 @@ class EvaluationSetManifest(Manifest):
     Written by `prepare_evaluation`, last of all; read by evaluation, validation, fine-tuning, the plan and the report.
     """
 
+    FILE: ClassVar[str] = filenames.MANIFEST
     KIND: ClassVar[str] = "evaluation"
 
     dataset: str = Field(description="name of the set")
@@ -202,7 +205,7 @@ class EvaluationSetManifest(Manifest):
     task: Task
     classes: list[str] = Field(description="class names, in the order of the labels; empty for retrieval")
     templates: list[str] = Field(description="prompts; `{c}` stands for the class")
-    files: list[FileEntry]
+    files: list[FileEntry] = Field(description="path, bytes, sha256 of each")
     n: int | None = Field(None, description="test images; null: not counted")
     n_train: int | None = Field(None, description="training images; null: none, or not counted")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 MANIFEST = "manifest.json"
 INDEX = "index.npy"
 PLACES = "places.npy"
+IDENTITIES = "identities.txt"
 FINGERPRINTS = "fingerprints.npy"
 PIXELS = "pixels.npy"
 TOKENS = "tokens.npy"

@@ -18,11 +18,11 @@ from ..models import fast_import as plain_towers  # noqa: F401, before all that 
 # isort: split
 from ..data.shards.packed import open_packed
 from ..data.shards.verify import verify_shards
-from ..data.shards.write import read_manifest
 from ..errors import TrainingError
 from ..models.checkpoint import read_state, save_checkpoint, weights_sha256
 from ..models.compute import gmacs_per_sample
-from ..records.files import canonical_json, sha256_file, write_json, write_text
+from ..records.data import PackedManifest, SubsetManifest
+from ..records.files import canonical_json, remake, sha256_file, write_json, write_text
 from ..records.provenance import keep_diff, provenance, write_lock
 from ..study.config.resources import Resources, TrainResources
 from ..study.config.training import Recipe
@@ -48,14 +48,15 @@ class Job:
     ranks: Ranks
     recipe: Recipe
     resources: TrainResources
-    manifest: dict[str, Any]
+    manifest: PackedManifest | SubsetManifest
+    tokenizer_sha256: str
     data: Input
     engine: Engine
 
     @property
     def identity(self) -> str:
         """Hash of all that the states of this run have in common."""
-        about = {"recipe": self.args.recipe, "order_digest": self.manifest["order_digest"], "seed": self.engine.seed}
+        about = {"recipe": self.args.recipe, "order_digest": self.manifest.order_digest, "seed": self.engine.seed}
         return hashlib.sha256(canonical_json(about).encode()).hexdigest()
 
     def close(self) -> None:
@@ -78,26 +79,26 @@ def open_job(args: argparse.Namespace, cell: Cell) -> Job:
     data: Input
     if resources.input == "packed":
         pairs = open_packed(args.data)
-        manifest = pairs.manifest
-        data = PackedInput(pairs, _order(recipe, manifest["shard_pairs"], seed), recipe.crop_scale)
-        if (manifest["image_size"], manifest["context_length"]) != (size, context):
+        manifest: PackedManifest | SubsetManifest
+        manifest = packed = pairs.manifest
+        tokenizer_sha256 = packed.tokenizer_sha256
+        data = PackedInput(pairs, _order(recipe, packed.shard_pairs, seed), recipe.crop_scale)
+        if (packed.image_size, packed.context_length) != (size, context):
             raise TrainingError(
-                f"{args.data}: packed at {manifest['image_size']} px and {manifest['context_length']} tokens, but the "
+                f"{args.data}: packed at {packed.image_size} px and {packed.context_length} tokens, but the "
                 f"model takes {size} px and {context} tokens. Run `snakemake --cores all` to pack the pairs for it."
             )
     else:
         from .stream import StreamInput
 
-        manifest = read_manifest(args.data, "subset")
-        remedy = f"Delete {args.data} and run `snakemake --cores all {args.data}`."
-        verify_shards(manifest["shards"], args.data.parent, "size", remedy)
-        shards = [entry["pairs"] for entry in manifest["shards"]]
-        manifest["tokenizer_sha256"] = sha256_file(args.tokenizer)
+        manifest = SubsetManifest.read(args.data)
+        verify_shards(manifest.shards, args.data.parent, "size", remake(args.data))
+        tokenizer_sha256 = sha256_file(args.tokenizer)
         data = StreamInput(
-            args.data, args.tokenizer, _order(recipe, shards, seed), size, context, recipe.crop_scale,
+            args.data, args.tokenizer, _order(recipe, manifest.shard_pairs, seed), size, context, recipe.crop_scale,
             workers=resources.workers, ranks=ranks.size, batch_size=recipe.global_batch_size,
         )  # fmt: skip
-    return Job(args, ranks, recipe, resources, manifest, data, engine)
+    return Job(args, ranks, recipe, resources, manifest, tokenizer_sha256, data, engine)
 
 
 def _order(recipe: Recipe, shard_pairs: list[int], seed: int) -> Order:
@@ -175,7 +176,7 @@ def train_cell(args: argparse.Namespace) -> Outcome:
             "model_config": job.engine.model_config,
             "recipe": job.recipe.model_dump(),
             "recipe_version": args.recipe["recipe_version"],
-            "tokenizer_sha256": job.manifest["tokenizer_sha256"],
+            "tokenizer_sha256": job.tokenizer_sha256,
         }
         curve = args.resume / "curve.jsonl"
         write_text(args.curve, curve.read_text(encoding="utf-8"))
@@ -201,13 +202,13 @@ def _record(job: Job, cell: Cell, outcome: Outcome, steps: int) -> dict[str, Any
         "model": cell.model,
         "data": cell.data,
         "seed": cell.seed,
-        "unique_pairs": job.manifest["pairs"],
-        "order_digest": job.manifest["order_digest"],
+        "unique_pairs": job.manifest.pairs,
+        "order_digest": job.manifest.order_digest,
         "seen_digest": f"{now.digest & ((1 << 64) - 1):016x}",
         "steps": now.step,
         "samples_seen": seen,
         "samples_trained": (now.step - first) * batch,
-        "epochs": seen / job.manifest["pairs"],
+        "epochs": seen / job.manifest.pairs,
         "lost_samples": now.lost,
         "gmacs_per_sample": gmacs["total"],
         "compute_gmacs": gmacs["total"] * seen,

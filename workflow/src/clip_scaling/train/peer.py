@@ -25,11 +25,11 @@ from typing import Any
 import torch
 
 from ..data.shards.cache import is_url
-from ..data.shards.write import read_manifest
 from ..errors import TrainingError
 from ..models.build import PREPROCESS, model_config_of
 from ..models.checkpoint import save_checkpoint, weights_sha256
 from ..models.compute import gmacs_per_sample
+from ..records.data import SubsetManifest
 from ..records.files import sha256_file, write_json, write_text
 from ..records.provenance import keep_diff, provenance
 from ..study.config.resources import Resources, TrainResources
@@ -200,9 +200,9 @@ def train_cell_by_peer(args: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     check_recipe(recipe, resources, ranks, device)
     python = peer_python()
-    manifest = read_manifest(args.data, "subset")
+    manifest = SubsetManifest.read(args.data)
     home = args.data.parent.resolve()
-    shards = [entry["path"] if is_url(entry["path"]) else str(home / entry["path"]) for entry in manifest["shards"]]
+    shards = [entry.path if is_url(entry.path) else str(home / entry.path) for entry in manifest.shards]
     steps = steps_for(cell.samples_seen, recipe.global_batch_size)
     run = PeerRun(
         recipe, resources, shards, args.resume.resolve() / "open_clip_train", steps,
@@ -249,7 +249,7 @@ def _call(command: list[str], threads: int) -> None:
 
 
 def _convert(
-    args: argparse.Namespace, run: PeerRun, config: dict[str, Any], manifest: dict[str, Any], begun: float
+    args: argparse.Namespace, run: PeerRun, config: dict[str, Any], manifest: SubsetManifest, begun: float
 ) -> None:
     """From what open_clip_train left to checkpoint, record and curve."""
     cell, recipe = args.cell, run.recipe
@@ -275,13 +275,13 @@ def _convert(
         "model": cell.model,
         "data": cell.data,
         "seed": cell.seed,
-        "unique_pairs": manifest["pairs"],
-        "order_digest": manifest["order_digest"],
+        "unique_pairs": manifest.pairs,
+        "order_digest": manifest.order_digest,
         "seen_digest": None,
         "steps": points[-1].step,
         "samples_seen": seen,
         "samples_trained": seen,
-        "epochs": seen / manifest["pairs"],
+        "epochs": seen / manifest.pairs,
         "lost_samples": None,
         "gmacs_per_sample": gmacs["total"],
         "compute_gmacs": gmacs["total"] * seen,

@@ -142,10 +142,10 @@ class StreamInput:
         cache: ShardCache | None = None,
     ) -> None:
         self.order, self.workers, self.ranks, self.batch_size = order, workers, ranks, batch_size
-        self.reader = PairReader(manifest_path, cache)
+        self.reader = PairReader.open(manifest_path, cache)
         if self.reader.pairs != order.pairs:
             raise DataError(f"{manifest_path}: {self.reader.pairs} pairs, the order is of {order.pairs}")
-        if order.readers is None and any(is_url(entry["path"]) for entry in self.reader.shards):
+        if order.readers is None and any(is_url(entry.path) for entry in self.reader.shards):
             log.warning(f"{manifest_path}: shards at URLs, and a full shuffle reads all of them: set recipe.readers")
         self.decoder = Decoder(self.reader, merges, order, image_size, context_length, crop_scale)
         self._parts: Iterator[Batch | DataError] | None = None

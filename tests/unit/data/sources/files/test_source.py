@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from clip_scaling.data.shards.write import read_manifest
 from clip_scaling.data.sources.files.image import stored
 from clip_scaling.data.sources.files.places import folders_of, missing_place
 from clip_scaling.data.sources.files.source import write_file_source
 from clip_scaling.data.sources.pairs import hash_order, order_digest
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.errors import DataError
+from clip_scaling.records.files import read_json
 from clip_scaling.study.config.existing import FileSource, FolderSource, TableSource
 
 
@@ -56,7 +56,7 @@ def table_recipe(path: Path, **fields: Any) -> TableSource:
 
 def write(root: Path, recipe: FileSource, workers: int = 1) -> dict[str, Any]:
     write_file_source(root, "mine", recipe, workers)
-    return read_manifest(root / "manifest.json", "source")
+    return read_json(root / "manifest.json")
 
 
 def samples(root: Path) -> dict[str, dict[str, bytes]]:
@@ -202,7 +202,7 @@ def test_an_added_image_takes_its_place_and_moves_no_other_and_subsets_are_neste
     assert after == sorted(after, key=hash_order) and len(manifest["shards"]) == 5
     for pairs in (15, 30):
         write_subset(tmp_path / f"First-{pairs}", f"First-{pairs}", tmp_path / "after/manifest.json", pairs)
-        subset = read_manifest(tmp_path / f"First-{pairs}/manifest.json", "subset")
+        subset = read_json(tmp_path / f"First-{pairs}/manifest.json")
         assert subset["order_digest"] == order_digest(after[:pairs])
 
 

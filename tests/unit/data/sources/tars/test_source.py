@@ -22,8 +22,10 @@ from clip_scaling.data.sources.pairs import hash_order, order_digest
 from clip_scaling.data.sources.tars.lists import tars_of
 from clip_scaling.data.sources.tars.source import write_tar_source
 from clip_scaling.data.subsets.in_place import TarAccess
-from clip_scaling.data.subsets.prefix import write_chosen_subset, write_subset
+from clip_scaling.data.subsets.prefix import write_subset
+from clip_scaling.data.subsets.write import Choice, write_choice
 from clip_scaling.errors import ClipScalingError, DataError, ManifestError
+from clip_scaling.records.data import SubsetCounts
 from clip_scaling.records.files import read_json, sha256_file
 from clip_scaling.study.config.existing import WebdatasetSource
 
@@ -84,7 +86,7 @@ def test_pairs_stand_in_hash_order_and_are_read_from_the_tars_themselves(tmp_pat
     manifest = prepare(tmp_path / "wds", tars)
     assert (tmp_path / "wds/identities.txt").read_text().splitlines() == expected_order()
     assert read_json(manifest)["order_digest"] == order_digest(expected_order())
-    reader = PairReader(manifest, kind="source")
+    reader = PairReader.open(manifest)
     for place, identity in enumerate(expected_order()):
         number = int(identity[-4:])
         assert reader.read(place) == (image(number), f"caption {number}".encode())
@@ -141,7 +143,7 @@ def test_a_retrieval_set_keeps_its_captions_and_images_from_training(tmp_path: P
     assert texts <= set(sorted(captions, key=hash_order)[:14]) and len(texts & set(chosen)) >= 7
     counts = manifest["counts"]
     assert counts["parsed"] == 36 == counts["kept"] + sum(counts["held_out"].values()) + sum(counts["dropped"].values())
-    reader = PairReader(tmp_path / "a/manifest.json", kind="source")
+    reader = PairReader.open(tmp_path / "a/manifest.json")
     left = [reader.read(place) for place in range(manifest["pairs"])]
     reader.close()
     assert not {caption.decode() for _, caption in left} & texts
@@ -157,7 +159,7 @@ def test_subsets_are_lists_into_the_tars_nested_and_numbered_tar_by_tar(tmp_path
         manifest = read_json(root / "manifest.json")
         assert manifest["order_digest"] == order_digest(expected_order()[:pairs])
         assert all((root / entry["path"]).is_symlink() for entry in manifest["shards"])
-        reader = PairReader(root / "manifest.json")
+        reader = PairReader.open(root / "manifest.json")
         assert [entry["pairs"] for entry in manifest["shards"]] == np.bincount(reader.index["shard"]).tolist()
         assert (np.diff(reader.index["shard"].astype(int)) >= 0).all()
         found[pairs] = {reader.read(number)[1].decode() for number in range(pairs)}
@@ -169,7 +171,8 @@ def test_subsets_are_lists_into_the_tars_nested_and_numbered_tar_by_tar(tmp_path
 def test_chosen_pairs_are_a_list_too(tmp_path: Path, tars: Path) -> None:
     source = prepare(tmp_path / "wds", tars)
     places = np.array([1, 4, 20])
-    write_chosen_subset(tmp_path / "Some", "Some", source, places, {"counts": {}})
+    counts = SubsetCounts(source=22, kept=3, left_in_source=19)
+    write_choice(tmp_path / "Some", "Some", source, Choice(counts, places))
     assert read_json(tmp_path / "Some/manifest.json")["order_digest"] == order_digest(
         expected_order()[place] for place in places
     )
@@ -197,7 +200,7 @@ def test_a_copied_subset_has_the_pairs_of_the_list_in_its_order_and_tars_of_its_
     assert [entry["pairs"] for entry in copied["shards"]] == [4, 4, 3]
     assert (copied["order_digest"], copied["counts"]) == (listed["order_digest"], listed["counts"])
     shutil.rmtree(tars)
-    reader = PairReader(tmp_path / "copied/manifest.json")
+    reader = PairReader.open(tmp_path / "copied/manifest.json")
     found = [reader.read(number) for number in range(11)]
     reader.close()
     numbers = sorted(int(identity[-4:]) for identity in expected_order()[:11])

@@ -172,7 +172,7 @@ def test_one_worker_and_two_join_the_same_bytes_in_hash_order(downloaded: Downlo
 def test_a_pair_read_from_a_subset_is_the_served_image_with_its_caption(downloaded: Downloaded, tmp_path: Path) -> None:
     downloaded.join(tmp_path / "web")
     write_subset(tmp_path / "Web-150", "Web-150", tmp_path / "web" / "manifest.json", 150)
-    reader = PairReader(tmp_path / "Web-150" / "manifest.json")
+    reader = PairReader.open(tmp_path / "Web-150" / "manifest.json")
     planted, address = downloaded.server.planted, downloaded.server.address
     known = {identity_of(f"{address}/image/{number}.jpg", planted.caption(number)): number for number in range(IMAGES)}
     identities = (tmp_path / "web" / "identities.txt").read_text().splitlines()

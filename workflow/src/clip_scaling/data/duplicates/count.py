@@ -1,6 +1,6 @@
-"""Images of a training set that repeat an earlier one, or that an evaluation set shows: counted, and chosen to leave.
+"""Count, and choose to leave out, images of a training set that repeat an earlier one or that an evaluation set shows.
 
-Equal bytes are one repeat; a perceptual hash within a distance, in bits of 64, is the other (`near_duplicates.py`).
+Equal bytes are one kind of repeat; a perceptual hash within a distance, in bits of 64, is the other (`search.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from ...records.data import DuplicateCounts, RepeatCounts, ShownImages
 from .fingerprints import COMPARABLE, PLAIN, UNREADABLE
 from .search import Hashes, NearPairs, keep_first, near_pairs
 
@@ -100,8 +101,8 @@ def reasons_to_leave(
     return reason
 
 
-def count_duplicates(training: np.ndarray, evaluation: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """How many images of a training set repeat an earlier one, and how many of each evaluation set it shows.
+def count_duplicates(training: np.ndarray, evaluation: Mapping[str, np.ndarray]) -> DuplicateCounts:
+    """Count the images of a training set that repeat an earlier one, and those of each evaluation set that it shows.
 
     training, evaluation: fingerprints. Near ones are counted at each of DISTANCES, with those of equal bytes among
     them; None at a distance at which too many images are alike to be searched.
@@ -115,26 +116,25 @@ def count_duplicates(training: np.ndarray, evaluation: Mapping[str, np.ndarray])
     def by_distance(count: Any) -> dict[str, int | None]:
         return {str(bits): int(count(bits)) if bits <= index.distance else None for bits in DISTANCES}
 
-    return {
-        "pairs": len(training),
-        "plain_images": int(np.count_nonzero(training["state"] == PLAIN)),
-        "unreadable_images": int(np.count_nonzero(training["state"] == UNREADABLE)),
-        "repeat_an_earlier_image": {
-            "equal_bytes": len(equal) - len(np.unique(equal)),
-            "near_by_bits": by_distance(lambda bits: np.count_nonzero(~index.first_of_each(own, bits))),
-        },
-        "evaluation_images_in_training": {
-            name: {
-                "images": len(rows),
-                "plain_images": int(np.count_nonzero(rows["state"] == PLAIN)),
-                "equal_bytes": int(np.count_nonzero(np.isin(rows["content"][rows["state"] != UNREADABLE], equal))),
-                "near_by_bits": by_distance(
-                    lambda bits, name=name: np.count_nonzero(index.near(hashes[name], own, bits))
-                ),
-            }
-            for name, rows in sorted(evaluation.items())
-        },
-    }
+    def shown(name: str, rows: np.ndarray) -> ShownImages:
+        readable = rows["content"][rows["state"] != UNREADABLE]
+        return ShownImages(
+            images=len(rows),
+            plain_images=int(np.count_nonzero(rows["state"] == PLAIN)),
+            equal_bytes=int(np.count_nonzero(np.isin(readable, equal))),
+            near_by_bits=by_distance(lambda bits: np.count_nonzero(index.near(hashes[name], own, bits))),
+        )
+
+    return DuplicateCounts(
+        pairs=len(training),
+        plain_images=int(np.count_nonzero(training["state"] == PLAIN)),
+        unreadable_images=int(np.count_nonzero(training["state"] == UNREADABLE)),
+        repeat_an_earlier_image=RepeatCounts(
+            equal_bytes=len(equal) - len(np.unique(equal)),
+            near_by_bits=by_distance(lambda bits: np.count_nonzero(~index.first_of_each(own, bits))),
+        ),
+        evaluation_images_in_training={name: shown(name, rows) for name, rows in sorted(evaluation.items())},
+    )
 
 
 def _widest_index(hashes: list[Hashes]) -> HashIndex:

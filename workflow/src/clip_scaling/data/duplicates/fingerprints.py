@@ -1,4 +1,4 @@
-"""What tells images apart without looking at them again: a row an image, of a whole source or of an evaluation set."""
+"""Fingerprints of images, a row each: of a whole source or of an evaluation set."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import numpy as np
 from PIL import Image
 
 from ...errors import DataError
-from ...records.files import atomic_path
+from ...records.data import EvaluationSetManifest, SourceManifest
+from ...records.filenames import INDEX
+from ..evaluation_sets.layout import tar_paths
 from ..progress import Progress
 from ..shards.read import IMAGE_EXTENSIONS, PairReader, UnreadablePair, decode_image
-from ..shards.write import read_manifest
+from ..shards.write import write_array
 from ..workers import ordered_map
 from .hash import PLAIN_CONTRAST, hashes_and_contrasts
 
@@ -57,25 +59,23 @@ def _decoded(content: bytes | None) -> Image.Image | None:
 
 def write_source_fingerprints(path: Path, source_manifest: Path, workers: int) -> None:
     """Write (pairs,) fingerprints of a source's training images, in its order; the same for any number of workers."""
-    pairs = read_manifest(source_manifest, "source")["pairs"]
-    index = np.load(source_manifest.parent / "index.npy", mmap_mode="r")
+    pairs = SourceManifest.read(source_manifest).pairs
+    index = np.load(source_manifest.with_name(INDEX), mmap_mode="r")
     # Existing tars hold pairs in another order: each is read through, and one at a URL is fetched once.
     order = np.lexsort((index["offset"], index["shard"]))
     chunks = [order[start : start + _CHUNK] for start in range(0, pairs, _CHUNK)]
     progress = Progress("fingerprinted", pairs)
     rows = np.empty(pairs, FINGERPRINT_DTYPE)
     with ordered_map(max(1, min(workers, len(chunks)))) as mapped:
-        for chunk, part in zip(chunks, mapped(partial(_chunk, source_manifest), chunks), strict=True):
-            rows[chunk] = part
-            progress.add(len(part))
-    _write(path, rows)
+        for chunk, found in zip(chunks, mapped(partial(_chunk, source_manifest), chunks), strict=True):
+            rows[chunk] = found
+            progress.add(len(found))
+    write_array(path, rows)
 
 
 def _chunk(source_manifest: Path, numbers: np.ndarray) -> np.ndarray:
-    reader = PairReader(source_manifest, kind="source")
-    found = fingerprints(_content(reader, number) for number in numbers)
-    reader.close()
-    return found
+    with PairReader.open(source_manifest) as reader:
+        return fingerprints(_content(reader, number) for number in numbers)
 
 
 def _content(reader: PairReader, number: int) -> bytes | None:
@@ -87,10 +87,8 @@ def _content(reader: PairReader, number: int) -> bytes | None:
 
 def write_evaluation_fingerprints(path: Path, manifest_path: Path) -> None:
     """Write fingerprints of the test images of a set in clip-benchmark's layout, in the order of its tars."""
-    manifest = read_manifest(manifest_path, "evaluation")
-    folder = Path(manifest.get("folder", manifest_path.parent))
-    shards = int((folder / "test/nshards.txt").read_text(encoding="utf-8"))
-    _write(path, fingerprints(_images_of([folder / f"test/{number}.tar" for number in range(shards)])))
+    folder = EvaluationSetManifest.read(manifest_path).home(manifest_path)
+    write_array(path, fingerprints(_images_of([folder / tar for tar in tar_paths(folder, "test")])))
 
 
 def _images_of(tars: list[Path]) -> Iterator[bytes]:
@@ -103,23 +101,19 @@ def _images_of(tars: list[Path]) -> Iterator[bytes]:
                         assert file is not None  # a regular member
                         yield file.read()
         except (OSError, tarfile.TarError) as error:
-            raise DataError(f"{path}: cannot be read ({error}). Prepare the evaluation set again.") from None
-
-
-def _write(path: Path, rows: np.ndarray) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, rows)
+            remedy = "Prepare the evaluation set again."
+            raise DataError(f"cannot be read ({error})", place=str(path), remedy=remedy) from None
 
 
 def read_fingerprints(path: Path) -> np.ndarray:
     """Rows as they were written, mapped into memory. DataError where the file is no such table."""
+    about = {"place": str(path), "remedy": f"Delete it and run `snakemake --cores all {path}`."}
     try:
         rows = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
-        remedy = f"Delete it and run `snakemake --cores all {path}`."
-        raise DataError(f"{path}: cannot be read ({error}). {remedy}") from None
+        raise DataError(f"cannot be read ({error})", **about) from None
     if rows.dtype != FINGERPRINT_DTYPE:
-        raise DataError(f"{path}: no table of fingerprints. Delete it and run `snakemake --cores all {path}`.")
+        raise DataError("no table of fingerprints", **about)
     return rows
 
 

@@ -16,17 +16,20 @@ import hashlib
 import io
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ...errors import DataError
-from ...records.files import describe_file, write_json, write_text
+from ...records.data import CLASSIFICATION, EvaluationSetManifest
+from ...records.filenames import MANIFEST
 from ..shards.write import clear, write_tar
+from .layout import tar_path, write_texts
 
-CLASSES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-TEMPLATES = ["{c}", "the digit {c}", "a drawing of the number {c}"]
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+DIGIT_TEMPLATES = ["{c}", "the digit {c}", "a drawing of the number {c}"]
 FASHION = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 FASHION_TEMPLATES = ["{c}", "{c} icon", "a photo of a {c}"]
 TEST_SHARE = 0.2
@@ -34,6 +37,16 @@ IDX_FILES = {"train": "train-{}-ubyte.gz", "test": "t10k-{}-ubyte.gz"}
 
 Split = tuple[np.ndarray, np.ndarray]
 """Images (n, height, width) uint8, dark on white, and their classes (n,)."""
+
+
+@dataclass(frozen=True)
+class _About:
+    """Name, origin, class names and templates of a set."""
+
+    dataset: str
+    source: str
+    classes: list[str]
+    templates: list[str]
 
 
 def write_digits(root: Path, dataset: str) -> None:
@@ -48,7 +61,7 @@ def write_digits(root: Path, dataset: str) -> None:
     test = {row for rows in by_class.values() for row in rows[: round(TEST_SHARE * len(rows))]}
     rows = {split: [row for row in order if (row in test) == (split == "test")] for split in ("train", "test")}
     splits = {split: (pixels[rows[split]], found.target[rows[split]]) for split in rows}
-    _write(root, dataset, "scikit-learn digits", splits, rows, CLASSES, TEMPLATES)
+    _write(root, _About(dataset, "scikit-learn digits", DIGITS, DIGIT_TEMPLATES), splits, rows)
 
 
 def write_idx(root: Path, dataset: str, folder: Path) -> None:
@@ -64,9 +77,8 @@ def write_idx(root: Path, dataset: str, folder: Path) -> None:
             raise DataError(f"{folder}: {len(images)} {split} images of {images.ndim - 1} axes, {len(labels)} labels.")
         splits[split] = (255 - images, labels)  # dark on white, as the icons are drawn
         rows[split] = range(len(images))
-    fashion = "fashion" in dataset
-    names, templates = (FASHION, FASHION_TEMPLATES) if fashion else (CLASSES, TEMPLATES)
-    _write(root, dataset, "MNIST's format", splits, rows, names, templates)
+    prompts = (FASHION, FASHION_TEMPLATES) if "fashion" in dataset else (DIGITS, DIGIT_TEMPLATES)
+    _write(root, _About(dataset, "MNIST's format", *prompts), splits, rows)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -87,40 +99,23 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 
-def _write(
-    root: Path,
-    dataset: str,
-    source: str,
-    splits: Mapping[str, Split],
-    rows: Mapping[str, Sequence[int]],
-    classes: list[str],
-    templates: list[str],
-) -> None:
+def _write(root: Path, about: _About, splits: Mapping[str, Split], rows: Mapping[str, Sequence[int]]) -> None:
     """`train/0.tar`, `test/0.tar`, their text files and the manifest. rows: numbers that name the images."""
-    clear(root, "train", "test")
+    clear(root, *splits)
     for split, (pixels, targets) in splits.items():
         named = zip(rows[split], pixels, targets, strict=True)
-        write_tar(root / split / "0.tar", ((f"{row:05d}", _members(image, target)) for row, image, target in named))
-        write_text(root / split / "nshards.txt", "1\n")
-    texts = {"classnames.txt": classes, "zeroshot_classification_templates.txt": templates}
-    for name, lines in (texts | {"dataset_type.txt": ["classification"]}).items():
-        write_text(root / name, "".join(f"{line}\n" for line in lines))
-    files = [f"{split}/{name}" for split in ("test", "train") for name in ("0.tar", "nshards.txt")]
-    write_json(
-        root / "manifest.json",
-        {
-            "kind": "evaluation",
-            "format": 1,
-            "dataset": dataset,
-            "source": source,
-            "task": "zeroshot_classification",
-            "n": len(splits["test"][1]),
-            "n_train": len(splits["train"][1]),
-            "classes": classes,
-            "templates": templates,
-            "files": [describe_file(root / path, root) for path in sorted([*files, *texts, "dataset_type.txt"])],
-        },
-    )
+        samples = ((f"{row:05d}", _members(image, target)) for row, image, target in named)
+        write_tar(root / tar_path(split), samples)
+    EvaluationSetManifest(
+        dataset=about.dataset,
+        source=about.source,
+        task=CLASSIFICATION,
+        n=len(splits["test"][1]),
+        n_train=len(splits["train"][1]),
+        classes=about.classes,
+        templates=about.templates,
+        files=write_texts(root, CLASSIFICATION, about.classes, about.templates, list(splits)),
+    ).write(root / MANIFEST)
 
 
 def _members(image: np.ndarray, target: int) -> dict[str, bytes]:

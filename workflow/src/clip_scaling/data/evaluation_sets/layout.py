@@ -8,8 +8,8 @@ from pathlib import Path
 from ...records.data import CLASSIFICATION, MULTILABEL, RETRIEVAL, Task
 from ...records.files import FileEntry, write_text
 
-TYPES: dict[str, Task] = {"classification": CLASSIFICATION, "multilabel": MULTILABEL, "retrieval": RETRIEVAL}
-"""Tasks by the word in dataset_type.txt."""
+TASKS: dict[str, Task] = {"classification": CLASSIFICATION, "multilabel": MULTILABEL, "retrieval": RETRIEVAL}
+"""By the word in dataset_type.txt."""
 TYPE, CLASSES, TEMPLATES = "dataset_type.txt", "classnames.txt", "zeroshot_classification_templates.txt"
 
 
@@ -23,12 +23,18 @@ def count_path(split: str) -> str:
     return f"{split}/nshards.txt"
 
 
+def tar_paths(folder: Path, split: str) -> list[str]:
+    """The tars that a split says it has."""
+    count = int((folder / count_path(split)).read_text(encoding="utf-8"))
+    return [tar_path(split, number) for number in range(count)]
+
+
 def write_texts(
     root: Path, task: Task, classes: Sequence[str], templates: Sequence[str], splits: Sequence[str]
 ) -> list[FileEntry]:
     """Write the text files beside one tar a split; the entries of texts and tars, in the manifest's order."""
     texts = {count_path(split): ["1"] for split in splits}
-    texts[TYPE] = [next(word for word, its in TYPES.items() if its == task)]
+    texts[TYPE] = [next(word for word, its in TASKS.items() if its == task)]
     if task != RETRIEVAL:
         texts |= {CLASSES: list(classes), TEMPLATES: list(templates)}
     for name, lines in texts.items():

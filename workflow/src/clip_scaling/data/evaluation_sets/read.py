@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from torch import Tensor
 
 from ...errors import EvaluationError
 from ...models.preprocess import Preprocess
-from ...records.files import canonical_json, read_json, verify_files
+from ...records.data import EvaluationSetManifest
+from ...records.files import canonical_json, remake, verify_files
+from ..shards.read import IMAGE_EXTENSIONS
+from .layout import tar_paths
 
 log = logging.getLogger(__name__)
 
-IMAGE_TYPES = ("png", "jpg", "jpeg", "webp")
 REMEDY = "Prepare the set again, or set `on_unreadable: skip` in the suite."
 
 
@@ -30,14 +32,14 @@ REMEDY = "Prepare the set again, or set `on_unreadable: skip` in the suite."
 class EvaluationSet:
     """A set on disk whose files are those of its manifest. digest: of the files' hashes."""
 
-    manifest: dict[str, Any]
+    manifest: EvaluationSetManifest
     folder: Path
     digest: str
 
     @property
     def name(self) -> str:
         """Its name in the suite."""
-        return str(self.manifest["dataset"])
+        return self.manifest.dataset
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,16 @@ class ImageBatch:
 
 def open_set(manifest_path: Path) -> EvaluationSet:
     """Check a set's files against its manifest, by size and hash. ManifestError where one differs."""
-    manifest = read_json(manifest_path)
-    folder = Path(manifest.get("folder", manifest_path.parent))
-    verify_files(manifest["files"], folder, f"Delete {manifest_path} and run `snakemake --cores all {manifest_path}`.")
-    return EvaluationSet(manifest, folder, hashlib.sha256(canonical_json(manifest["files"]).encode()).hexdigest())
+    manifest = EvaluationSetManifest.read(manifest_path)
+    folder = manifest.home(manifest_path)
+    verify_files(manifest.files, folder, remake(manifest_path))
+    files = canonical_json([asdict(entry) for entry in manifest.files])
+    return EvaluationSet(manifest, folder, hashlib.sha256(files.encode()).hexdigest())
 
 
 def read_samples(folder: Path, split: str = "test", on_unreadable: str = "error") -> Iterator[Sample | None]:
     """Yield every sample of a split, in order. EvaluationError where one cannot be read; None for it under "skip"."""
-    shards = int((folder / split / "nshards.txt").read_text())
-    urls = [str(folder / split / f"{number}.tar") for number in range(shards)]
+    urls = [str(folder / path) for path in tar_paths(folder, split)]
     for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False, nodesplitter=_all_shards):
         try:
             yield _read(sample)
@@ -109,9 +111,9 @@ def _read(sample: dict[str, Any]) -> Sample:
 
 
 def _decode(sample: dict[str, Any], place: str) -> Image.Image:
-    kind = next((kind for kind in IMAGE_TYPES if kind in sample), None)
+    kind = next((kind for kind in IMAGE_EXTENSIONS if kind in sample), None)
     if kind is None:
-        raise EvaluationError(f"it has no image ({', '.join(IMAGE_TYPES)})", place=place, remedy=REMEDY)
+        raise EvaluationError(f"it has no image ({', '.join(IMAGE_EXTENSIONS)})", place=place, remedy=REMEDY)
     try:
         with Image.open(io.BytesIO(sample[kind])) as image:
             image.load()

@@ -10,10 +10,9 @@ import shutil
 import tempfile
 import urllib.parse
 from pathlib import Path
-from typing import Any
 
 from ...errors import DataError
-from ...records.files import atomic_path, sha256_file
+from ...records.files import FileEntry, atomic_path, sha256_file
 
 log = logging.getLogger(__name__)
 CACHE_BYTES = 20e9
@@ -21,7 +20,7 @@ CACHE_BYTES = 20e9
 
 
 def is_url(path: str) -> bool:
-    """True for what webdataset's openers take: `https://...`, `s3://...`, `file:...`, `pipe:...`."""
+    """Whether webdataset's openers take it: `https://...`, `s3://...`, `file:...`, `pipe:...`."""
     return "://" in path or path.startswith(("pipe:", "file:"))
 
 
@@ -36,28 +35,28 @@ class ShardCache:
     def __init__(self, root: Path | None = None, max_bytes: float = CACHE_BYTES) -> None:
         self.root, self.max_bytes = root or cache_folder(), max_bytes
 
-    def open(self, entry: dict[str, Any]) -> int:
-        """A file descriptor of a shard of a manifest, fetched if need be. DataError where it cannot be had.
+    def open(self, entry: FileEntry) -> int:
+        """Open a shard of a manifest, fetched if need be; a file descriptor. DataError where it cannot be had.
 
-        It stays readable after its file was deleted. `bytes` and `sha256` of the entry, where given, must agree.
+        The descriptor stays readable after the file was deleted.
         """
-        url = entry["path"]
-        name = hashlib.sha256(f"{url} {entry.get('sha256')}".encode()).hexdigest()[:32] + ".tar"
+        name = hashlib.sha256(f"{entry.path} {entry.sha256}".encode()).hexdigest()[:32] + ".tar"
         path = self.root / name
         self.root.mkdir(parents=True, exist_ok=True)
         # One process fetches, the others wait for it.
         with open(self.root / f".{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.is_file():
-                self._fetch(url, entry, path)
+                self._fetch(entry, path)
             os.utime(path)
             descriptor = os.open(path, os.O_RDONLY)
         self._prune(keep=path)
         return descriptor
 
-    def _fetch(self, url: str, entry: dict[str, Any], path: Path) -> None:
+    def _fetch(self, entry: FileEntry, path: Path) -> None:
         import webdataset  # brings torch, which readers of local shards have no use for
 
+        url = entry.path
         log.info(f"fetching {url}")
         remedy = "Check that the URL can be opened from this node, or prepare the data again."
         try:
@@ -65,12 +64,13 @@ class ShardCache:
                 with open(temporary, "wb") as file, webdataset.gopen(url) as stream:
                     shutil.copyfileobj(stream, file, 1 << 20)
                 size = temporary.stat().st_size
-                if size != entry.get("bytes", size):
-                    raise DataError(f"{url}: {size} bytes, {entry['bytes']} in the manifest. {remedy}")
-                if "sha256" in entry and sha256_file(temporary) != entry["sha256"]:
-                    raise DataError(f"{url}: sha256 differs from the manifest. {remedy}")
+                if size != entry.bytes:
+                    raise DataError(f"{size} bytes, {entry.bytes} in the manifest", place=url, remedy=remedy)
+                if sha256_file(temporary) != entry.sha256:
+                    raise DataError("sha256 differs from the manifest", place=url, remedy=remedy)
         except (OSError, ValueError) as error:
-            raise DataError(f"{_without_password(url)}: the shard cannot be fetched ({error}). {remedy}") from None
+            reason = f"the shard cannot be fetched ({error})"
+            raise DataError(reason, place=_without_password(url), remedy=remedy) from None
 
     def _prune(self, keep: Path) -> None:
         found = []

@@ -14,12 +14,13 @@ from PIL import Image, ImageOps
 
 from ...errors import DataError
 from ...models.tokenizer import load_tokenizer
-from ...records.files import atomic_path, describe_file, sha256_file, verify_files, write_json
-from ...study.config.data import PACKED_FORMAT
+from ...records.data import PackedManifest, SubsetManifest
+from ...records.filenames import MANIFEST, PIXELS, TOKENS
+from ...records.files import FileEntry, atomic_path, remake, sha256_file, verify_files
 from ..progress import Progress
 from .read import IMAGE_EXTENSIONS, PairReader, UnreadablePair, decode_caption, decode_image
-from .verify import verify_shards
-from .write import clear, read_manifest
+from .verify import verify_before_reading
+from .write import clear, write_array
 
 
 @dataclass(frozen=True)
@@ -28,53 +29,41 @@ class PackedPairs:
 
     pixels: np.ndarray
     tokens: np.ndarray
-    manifest: dict[str, Any]
+    manifest: PackedManifest
 
 
 def pack(root: Path, data_manifest: Path, merges: Path, image_size: int, context_length: int) -> None:
     """Write `pixels.npy`, `tokens.npy` and the manifest under root.
 
-    Images of another size are resized as open_clip does (bicubic), the middle square of those that are none.
+    Images of another size are resized as open_clip does (bicubic); of images that are not square, the middle square.
     ManifestError where a shard differs from its manifest, DataError where an image in it cannot be read.
     """
-    subset = read_manifest(data_manifest, "subset")
-    home = data_manifest.parent
-    remedy = f"Delete {data_manifest} and run `snakemake --cores all {data_manifest}`."
-    if subset.get("is_in_place"):  # hashed as the source's `verify` asks, when the subset was listed
-        verify_shards(subset["shards"], home, "size", remedy)
-    else:
-        verify_files(subset["shards"], home, remedy)
+    subset = SubsetManifest.read(data_manifest)
+    verify_before_reading(subset, data_manifest)
     tokenizer = load_tokenizer(merges, context_length)
     clear(root)
     captions: list[str] = []
-    pixels_path, tokens_path = root / "pixels.npy", root / "tokens.npy"
-    shape = (subset["pairs"], image_size, image_size, 3)
+    shape = (subset.pairs, image_size, image_size, 3)
     # Written as a stream, not through a memory map: on a full disk a map dies of SIGBUS without a word.
-    with atomic_path(pixels_path) as temporary, open(temporary, "wb") as file:
+    with atomic_path(root / PIXELS) as temporary, open(temporary, "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for image, caption in _read_pairs(home, subset, image_size):
+        for image, caption in _read_pairs(data_manifest, subset, image_size):
             file.write(image.tobytes())
             captions.append(caption)
     tokens, truncated = tokenize(captions, tokenizer, context_length)
-    with atomic_path(tokens_path) as temporary, open(temporary, "wb") as file:
-        np.save(file, tokens)
-    write_json(
-        root / "manifest.json",
-        {
-            "kind": "packed",
-            "format": PACKED_FORMAT,
-            "data": subset["name"],
-            "pairs": subset["pairs"],
-            "shard_pairs": [entry["pairs"] for entry in subset["shards"]],
-            "image_size": image_size,
-            "context_length": context_length,
-            "vocabulary_size": tokenizer.vocab_size,
-            "tokenizer_sha256": sha256_file(merges),
-            "truncated_captions": truncated,
-            "order_digest": subset["order_digest"],
-            "files": [describe_file(path, root) for path in (pixels_path, tokens_path)],
-        },
-    )
+    write_array(root / TOKENS, tokens)
+    PackedManifest(
+        data=subset.name,
+        pairs=subset.pairs,
+        shard_pairs=subset.shard_pairs,
+        image_size=image_size,
+        context_length=context_length,
+        vocabulary_size=tokenizer.vocab_size,
+        tokenizer_sha256=sha256_file(merges),
+        truncated_captions=truncated,
+        order_digest=subset.order_digest,
+        files=[FileEntry.of(root / name, root) for name in (PIXELS, TOKENS)],
+    ).write(root / MANIFEST)
 
 
 def tokenize(captions: list[str], tokenizer: Any, context_length: int) -> tuple[np.ndarray, int]:
@@ -91,41 +80,43 @@ def tokenize(captions: list[str], tokenizer: Any, context_length: int) -> tuple[
     return table[inverse], int(cut[inverse].sum())
 
 
-def _read_pairs(home: Path, subset: dict[str, Any], image_size: int) -> Iterator[tuple[np.ndarray, str]]:
-    """Pixels and caption of every pair, shard by shard; exactly as many as the manifest says."""
-    progress = Progress("packed", subset["pairs"])
-    if subset.get("is_in_place"):
-        yield from _read_listed(home, subset, image_size, progress)
-        return
-    for entry in subset["shards"]:
-        path, inside = home / entry["path"], 0
-        for sample in webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False):
-            yield _decode(sample, path, image_size), sample["txt"].decode("utf-8")
-            inside += 1
-        if inside != entry["pairs"]:
-            raise DataError(
-                f"{path}: {inside} pairs, the manifest promises {entry['pairs']}. Prepare {home.name} again."
-            )
-        progress.add(inside)
-
-
-def _read_listed(
-    home: Path, subset: dict[str, Any], image_size: int, progress: Progress
-) -> Iterator[tuple[np.ndarray, str]]:
-    """The same where the subset is a list into existing tars."""
-    reader = PairReader(home / "manifest.json")
-    for number in range(subset["pairs"]):
-        try:
-            image, caption = reader.read(number)
-            pixels, text = squared(decode_image(image), image_size), decode_caption(caption)
-        except UnreadablePair as error:
-            raise DataError(
-                f"{home / 'manifest.json'}: pair {number}: {error}. Set input: stream in resources.train, which takes "
-                "another pair for an unreadable one and counts it."
-            ) from None
-        yield pixels, text
+def _read_pairs(path: Path, subset: SubsetManifest, image_size: int) -> Iterator[tuple[np.ndarray, str]]:
+    """Pixels and caption of every pair, in order; exactly as many as the manifest at `path` says."""
+    progress = Progress("packed", subset.pairs)
+    found = _read_listed(path, image_size) if subset.is_in_place else _read_shards(path, subset, image_size)
+    for pair in found:
+        yield pair
         progress.add(1)
-    reader.close()
+
+
+def _read_shards(path: Path, subset: SubsetManifest, image_size: int) -> Iterator[tuple[np.ndarray, str]]:
+    for entry in subset.shards:
+        shard, inside = path.parent / entry.path, 0
+        for sample in webdataset.WebDataset(str(shard), shardshuffle=False, empty_check=False):
+            yield _decode(sample, shard, image_size), sample["txt"].decode("utf-8")
+            inside += 1
+        if inside != entry.pairs:
+            raise DataError(
+                f"{inside} pairs, the manifest promises {entry.pairs}",
+                place=str(shard),
+                remedy=f"Prepare {path.parent.name} again.",
+            )
+
+
+def _read_listed(path: Path, image_size: int) -> Iterator[tuple[np.ndarray, str]]:
+    """The same for a list of pairs in existing tars."""
+    with PairReader.open(path) as reader:
+        for number in range(reader.pairs):
+            try:
+                image, caption = reader.read(number)
+                yield squared(decode_image(image), image_size), decode_caption(caption)
+            except UnreadablePair as error:
+                raise DataError(
+                    f"pair {number}: {error}",
+                    place=str(path),
+                    remedy="Set input: stream in resources.train, which takes another pair for an unreadable one and "
+                    "counts it.",
+                ) from None
 
 
 def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
@@ -135,14 +126,15 @@ def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
             rgb = image.convert("RGB")
     except (OSError, SyntaxError) as error:
         raise DataError(
-            f"{shard}: the image of {sample['__key__']} cannot be decoded ({error}). "
-            "Delete the data set's manifest and its source's, and prepare them again."
+            f"the image of {sample['__key__']} cannot be decoded ({error})",
+            place=str(shard),
+            remedy="Delete the data set's manifest and its source's, and prepare them again.",
         ) from error
     return squared(rgb, image_size)
 
 
 def squared(rgb: Image.Image, image_size: int) -> np.ndarray:
-    """(size, size, 3) uint8 of an RGB image: resized (bicubic), the middle square of one that is none."""
+    """(size, size, 3) uint8 of an RGB image: resized (bicubic), the middle square where it is not square."""
     if rgb.width != rgb.height:
         rgb = ImageOps.fit(rgb, (image_size, image_size), Image.Resampling.BICUBIC)
     elif rgb.width != image_size:
@@ -152,8 +144,7 @@ def squared(rgb: Image.Image, image_size: int) -> np.ndarray:
 
 def open_packed(manifest_path: Path) -> PackedPairs:
     """Map a packed data set read-only. ManifestError where an array is missing or has another size."""
-    manifest, home = read_manifest(manifest_path, "packed", PACKED_FORMAT), manifest_path.parent
-    remedy = f"Delete {manifest_path} and run `snakemake --cores all {manifest_path}`."
-    verify_files(manifest["files"], home, remedy, hashes=False)
-    pixels, tokens = (np.load(home / name, mmap_mode="r") for name in ("pixels.npy", "tokens.npy"))
+    manifest, home = PackedManifest.read(manifest_path), manifest_path.parent
+    verify_files(manifest.files, home, remake(manifest_path), hashes=False)
+    pixels, tokens = (np.load(home / name, mmap_mode="r") for name in (PIXELS, TOKENS))
     return PackedPairs(pixels, tokens, manifest)

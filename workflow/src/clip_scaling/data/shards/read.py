@@ -7,15 +7,18 @@ import json
 import os
 import tarfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ...errors import DataError
+from ...records.data import SourceManifest, SubsetManifest, read_any_manifest
+from ...records.filenames import INDEX
+from ...records.files import ShardEntry, remake
 from .cache import ShardCache, is_url
-from .write import INDEX_DTYPE, read_manifest
+from .write import INDEX_DTYPE
 
 IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")
 _OPEN_SHARDS = 64
@@ -26,40 +29,51 @@ class UnreadablePair(Exception):
 
 
 class PairReader:
-    """Reads pairs of the subset at `manifest_path`. Memory does not grow with the subset: its index is mapped.
+    """Read pairs by number. Memory does not grow with their number where the index is mapped.
 
-    cache: of shards whose path is a URL. kind: of the manifest, a subset or a whole source.
-    DataError where index and manifest do not agree.
+    manifest_path: of the data set, which need not be written yet. index: (pairs,) INDEX_DTYPE.
+    caption_key: key of the caption in a sample's JSON; None: its txt member. cache: of shards at URLs.
     """
 
-    def __init__(self, manifest_path: Path, cache: ShardCache | None = None, kind: str = "subset") -> None:
-        self._begin(manifest_path, read_manifest(manifest_path, kind), cache)
-        try:
-            self.index = np.load(self.home / "index.npy", mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.home / 'index.npy'}: cannot be read ({error}). {self.remedy}") from None
-        if self.index.dtype != INDEX_DTYPE or len(self.index) != self.pairs:
-            raise DataError(
-                f"{self.home / 'index.npy'}: {len(self.index)} rows of {self.index.dtype}, the manifest promises "
-                f"{self.pairs} pairs. {self.remedy}"
-            )
-
-    @classmethod
-    def of_rows(cls, manifest_path: Path, manifest: dict[str, Any], index: np.ndarray) -> PairReader:
-        """A reader of pairs by rows of an index that is in memory, for a manifest that is not written yet."""
-        reader = cls.__new__(cls)
-        reader._begin(manifest_path, manifest, None)
-        reader.index, reader.pairs = index, len(index)
-        return reader
-
-    def _begin(self, manifest_path: Path, manifest: dict[str, Any], cache: ShardCache | None) -> None:
-        self.home = manifest_path.parent
-        self.shards: list[dict[str, Any]] = manifest["shards"]
-        self.pairs: int = manifest["pairs"]
-        self.caption_key: str | None = manifest.get("caption_key")
-        self.remedy = f"Delete {manifest_path} and run `snakemake --cores all {manifest_path}`."
+    def __init__(
+        self,
+        manifest_path: Path,
+        shards: Sequence[ShardEntry],
+        index: np.ndarray,
+        caption_key: str | None = None,
+        cache: ShardCache | None = None,
+    ) -> None:
+        self.home, self.remedy = manifest_path.parent, remake(manifest_path)
+        self.shards, self.index, self.caption_key = shards, index, caption_key
         self.cache = cache or ShardCache()
         self._descriptors: OrderedDict[int, int] = OrderedDict()
+
+    @classmethod
+    def open(cls, manifest_path: Path, cache: ShardCache | None = None) -> PairReader:
+        """Open a subset or a whole source. DataError where its index cannot be read or does not fit the manifest."""
+        manifest, path = read_any_manifest(manifest_path), manifest_path.with_name(INDEX)
+        if not isinstance(manifest, SourceManifest | SubsetManifest):
+            raise DataError(f"a manifest of kind {manifest.KIND}, not of pairs in tars", place=str(manifest_path))
+        about = {"place": str(path), "remedy": remake(manifest_path)}
+        try:
+            index = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot be read ({error})", **about) from None
+        if index.dtype != INDEX_DTYPE or len(index) != manifest.pairs:
+            found = f"{len(index)} rows of {index.dtype}, the manifest promises {manifest.pairs} pairs"
+            raise DataError(found, **about)
+        return cls(manifest_path, manifest.shards, index, manifest.caption_key, cache)
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs."""
+        return len(self.index)
+
+    def __enter__(self) -> PairReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def read(self, number: int) -> tuple[bytes, bytes]:
         """Encoded image and caption (UTF-8) of a pair. UnreadablePair, or DataError where its whole shard is gone."""
@@ -69,7 +83,7 @@ class PairReader:
     def read_sample(self, number: int) -> tuple[str, bytes, dict[str, bytes]]:
         """(extension of the image, caption, all members by extension) of a pair; errors as of `read`."""
         found = self.read_members(number)
-        where = f"{self.shards[int(self.index[number]['shard'])]['path']}, pair {number}"
+        where = f"{self.shards[int(self.index[number]['shard'])].path}, pair {number}"
         image = next((extension for extension in IMAGE_EXTENSIONS if extension in found), None)
         caption = found.get("txt")
         if self.caption_key is not None:
@@ -83,7 +97,7 @@ class PairReader:
         row = self.index[number]
         shard, offset, size = int(row["shard"]), int(row["offset"]), int(row["size"])
         content = os.pread(self._open(shard), size, offset)
-        where = f"{self.shards[shard]['path']}, pair {number}"
+        where = f"{self.shards[shard].path}, pair {number}"
         if len(content) != size:
             raise UnreadablePair(f"{where}: the tar ends before it")
         return _members(content, where)
@@ -93,14 +107,16 @@ class PairReader:
             self._descriptors.move_to_end(shard)
             return self._descriptors[shard]
         entry = self.shards[shard]
-        if is_url(entry["path"]):
+        if is_url(entry.path):
             descriptor = self.cache.open(entry)
         else:
             try:
-                descriptor = os.open(self.home / entry["path"], os.O_RDONLY)
+                descriptor = os.open(self.home / entry.path, os.O_RDONLY)
             except OSError as error:
                 raise DataError(
-                    f"{self.home / entry['path']}: the shard cannot be opened ({error.strerror}). {self.remedy}"
+                    f"the shard cannot be opened ({error.strerror})",
+                    place=str(self.home / entry.path),
+                    remedy=self.remedy,
                 ) from None
         self._descriptors[shard] = descriptor
         if len(self._descriptors) > _OPEN_SHARDS:

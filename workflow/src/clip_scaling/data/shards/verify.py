@@ -1,13 +1,14 @@
-"""Shards held against a manifest before they are used: sizes always, hashes of all or of a few drawn anew each time."""
+"""Check shards against a manifest before use: sizes always, hashes of all or of a few, drawn each time."""
 
 from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ...records.files import verify_files
+from ...records.data import SourceManifest, SubsetManifest
+from ...records.files import FileEntry, remake, verify_files
 from .cache import is_url
 
 log = logging.getLogger(__name__)
@@ -15,18 +16,27 @@ SAMPLED_SHARE = 0.05
 """Of the shards, at least one, where `verify` is `sample`."""
 
 
-def verify_shards(shards: list[dict[str, Any]], home: Path, how: str, remedy: str) -> int:
-    """Hold local shards against their entries; how many were hashed. ManifestError names the first that differs.
+def verify_shards(shards: Sequence[FileEntry], home: Path, how: str, remedy: str) -> int:
+    """Compare local shards with their entries; how many were hashed. ManifestError names the first that differs.
 
-    how: size, sample or full. Shards at URLs are held against theirs by the cache, when they are fetched.
+    how: size, sample or full. The cache compares shards at URLs when it fetches them.
     """
-    local = [entry for entry in shards if not is_url(entry["path"])]
+    local = [entry for entry in shards if not is_url(entry.path)]
     verify_files(local, home, remedy, hashes=False)
     if how == "size" or not local:
         return 0
     # Drawn from the system's entropy: a shard that was missed once is looked at another time.
-    count = len(local) if how == "full" else max(1, round(SAMPLED_SHARE * len(local)))
-    chosen = random.SystemRandom().sample(local, count)
+    count = max(1, round(SAMPLED_SHARE * len(local)))
+    chosen = local if how == "full" else random.SystemRandom().sample(local, count)
     verify_files(chosen, home, remedy)
     log.info("verified_sizes=%d verified_hashes=%d", len(local), len(chosen))
     return len(chosen)
+
+
+def verify_before_reading(manifest: SourceManifest | SubsetManifest, path: Path) -> None:
+    """Compare the shards of a data set with its manifest at `path`, before all of them are read.
+
+    Existing tars by size alone: their hashes were compared when the subset was listed. ManifestError names the first
+    that differs.
+    """
+    verify_shards(manifest.shards, path.parent, "size" if manifest.is_in_place else "full", remake(path))

@@ -1,4 +1,4 @@
-"""The files of a data set: webdataset tars with deterministic bytes, their offset index, the manifest."""
+"""The files of a data set: webdataset tars with deterministic bytes, and their offset index."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import io
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ...errors import DataError
-from ...records.files import atomic_path, describe_file, read_json, write_json
+from ...records.filenames import INDEX, MANIFEST
+from ...records.files import FileEntry, ShardEntry, atomic_path
 from ..progress import Progress
-from ..sources.pairs import Pair
 
 INDEX_DTYPE = np.dtype([("shard", "<u4"), ("offset", "<u8"), ("size", "<u8")])
 """One row a pair: its shard, the offset of its first tar header, the bytes of all its members."""
@@ -41,27 +42,47 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Members]]) -> list[tuple[
     return spans
 
 
-def members(pair: Pair) -> Members:
-    """A training pair as webdataset members."""
-    return {"png": pair.png, "txt": pair.caption.encode("utf-8")}
+class ShardIndex:
+    """Shards of a data set, with the row of each pair in index.npy, while they are written."""
+
+    def __init__(self, pairs: int) -> None:
+        """pairs: of the whole data set."""
+        self.rows = np.empty(pairs, INDEX_DTYPE)
+        self.shards: list[ShardEntry] = []
+        self._filled = 0
+
+    def add(self, entry: FileEntry, offsets: ArrayLike, sizes: ArrayLike) -> None:
+        """Add the next shard. offsets, sizes: of each of its pairs, as in the index."""
+        offsets = np.asarray(offsets, np.uint64)
+        inside = slice(self._filled, self._filled + len(offsets))
+        self.rows["shard"][inside] = len(self.shards)
+        self.rows["offset"][inside], self.rows["size"][inside] = offsets, sizes
+        self.shards.append(entry.with_pairs(len(offsets)))
+        self._filled = inside.stop
+
+    def write(self, root: Path) -> list[ShardEntry]:
+        """Write index.npy under root; the manifest's list of shards."""
+        write_array(root / INDEX, self.rows)
+        return self.shards
 
 
-def write_shards(root: Path, pairs: Sequence[Pair], shard_size: int) -> list[dict[str, Any]]:
-    """Write `shards/00000.tar`, ... and `index.npy` under root; returns the manifest's list of shards."""
-    shards = []
-    progress = Progress("written", len(pairs))
-    index = np.empty(len(pairs), INDEX_DTYPE)
-    for number, start in enumerate(range(0, len(pairs), shard_size)):
-        part = pairs[start : start + shard_size]
+def write_shards(root: Path, samples: Iterable[tuple[str, Members]], pairs: int, shard_size: int) -> list[ShardEntry]:
+    """Write `shards/00000.tar`, ... and `index.npy` under root; the manifest's list of shards. pairs: of samples."""
+    index = ShardIndex(pairs)
+    progress = Progress("written", pairs)
+    remaining = iter(samples)
+    for number in range(-(-pairs // shard_size)):
         path = root / shard_name(number)
-        spans = write_tar(path, ((pair.key, members(pair)) for pair in part))
-        index["shard"][start : start + len(part)] = number
-        index["offset"][start : start + len(part)] = [offset for offset, _ in spans]
-        index["size"][start : start + len(part)] = [size for _, size in spans]
-        shards.append({**describe_file(path, root), "pairs": len(part)})
-        progress.add(len(part))
-    write_index(root / "index.npy", index)
-    return shards
+        spans = write_tar(path, islice(remaining, shard_size))
+        index.add(FileEntry.of(path, root), *zip(*spans, strict=True))
+        progress.add(len(spans))
+    return index.write(root)
+
+
+def by_shard(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (number of the shard, its rows) of rows of an index that ascend by shard."""
+    numbers, starts = np.unique(rows["shard"], return_index=True)
+    yield from zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True)
 
 
 def shard_name(number: int) -> str:
@@ -69,47 +90,10 @@ def shard_name(number: int) -> str:
     return f"shards/{number:05d}.tar"
 
 
-def write_index(path: Path, index: np.ndarray) -> None:
-    """Write an index array (INDEX_DTYPE) atomically."""
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as .npy, atomically."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, index)
-
-
-def read_manifest(path: Path, kind: str, format: int = 1) -> dict[str, Any]:
-    """A manifest of the given kind ("source", "subset", ...). ManifestError or DataError names the file."""
-    manifest = read_json(path)
-    if manifest.get("kind") != kind or manifest.get("format") != format:
-        raise DataError(
-            f"{path}: not a manifest of kind {kind!r}, format {format}. "
-            f"Delete it and run `snakemake --cores all {path}`."
-        )
-    return manifest
-
-
-def write_subset_manifest(
-    root: Path,
-    name: str,
-    source: Mapping[str, Any],
-    shards: Sequence[Mapping[str, Any]],
-    files: Sequence[str],
-    order_digest: str,
-    about: Mapping[str, Any],
-) -> None:
-    """Write the manifest of a subset, last of all. files: beside the shards. about: `pairs`, `counts` and the like."""
-    write_json(
-        root / "manifest.json",
-        {
-            "kind": "subset",
-            "format": 1,
-            "name": name,
-            "source": source["name"],
-            "source_order_digest": source["order_digest"],
-            "shards": shards,
-            "files": [describe_file(root / path, root) for path in files],
-            "order_digest": order_digest,
-            **about,
-        },
-    )
+        np.save(file, array)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -122,24 +106,21 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def symlink(target: Path, path: Path, *, is_relative: bool = False) -> None:
-    """A symbolic link at `path` to what `target` is in the end; is_relative: to `target` as it is, a link itself."""
+    """Link `path` to the resolved `target`. is_relative: to `target` as it is, which may be a link itself."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(os.path.relpath(target, path.parent) if is_relative else target.resolve())
 
 
-def copy_prefix(source: Path, target: Path, size: int) -> None:
-    """Write the first `size` bytes of a tar as a tar of its own. size: the end of a whole sample."""
-    with open(source, "rb") as whole, atomic_path(target) as temporary, open(temporary, "wb") as part:
-        part.write(whole.read(size))
-        # A tar ends with two empty blocks, padded to a whole record.
-        end = size + 2 * tarfile.BLOCKSIZE
-        part.write(bytes(-(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE - size))
+def end_tar(tar: BinaryIO) -> None:
+    """End a tar of whole samples as tarfile does: two empty blocks, padded to a whole record."""
+    end = tar.tell() + 2 * tarfile.BLOCKSIZE
+    tar.write(bytes(-(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE - tar.tell()))
 
 
 def clear(root: Path, *folders: str) -> None:
     """Remove what an earlier or a killed run left: the manifest first, then the folders and temporary files."""
-    (root / "manifest.json").unlink(missing_ok=True)
+    (root / MANIFEST).unlink(missing_ok=True)
     for folder in folders:
         shutil.rmtree(root / folder, ignore_errors=True)
     for leftover in root.glob(".*.tmp"):

@@ -19,7 +19,7 @@ from ...records.files import describe_file, write_json, write_text
 from ...study.config.existing import ExistingSource
 from ...study.config.sources import RetrievalHoldOut, UrlListSource
 from ..progress import Progress
-from ..shards.write import INDEX_DTYPE, Members, clear, shard_name, write_index, write_tar
+from ..shards.write import INDEX_DTYPE, Members, clear, shard_name, write_array, write_tar
 from ..workers import ordered_map
 from .holdout import retrieval_set
 from .pairs import Pair, hash_order, order_digest
@@ -123,7 +123,7 @@ def _write_shards(root: Path, rows: pd.DataFrame, samples: Samples, size: int, w
             index["size"][inside] = [length for _, length in spans]
             shards.append({**entry, "pairs": len(spans)})
             progress.add(len(spans))
-    write_index(root / "index.npy", index)
+    write_array(root / "index.npy", index)
     return shards
 
 

@@ -1,4 +1,4 @@
-"""Which pairs of a source make a subset: none that repeats another, so many with a coloured image, so many without.
+"""A subset of chosen pairs: none that repeats another, a given share with a coloured image.
 
 Each is the first in hash order that may be taken. Two such subsets of one source share its evaluation sets and its
 tokenizer, and differ in what training sees alone.
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from PIL import ImageChops
 
 from ...errors import DataError
-from ...records.files import verify_files
+from ...records.data import DroppedDuplicates, SourceManifest, SubsetCounts
+from ...records.filenames import FINGERPRINTS
 from ..duplicates.count import REASONS, reasons_to_leave
 from ..shards.read import PairReader, UnreadablePair, decode_image
-from ..shards.verify import verify_shards
-from ..shards.write import read_manifest
+from ..shards.verify import verify_before_reading
 from .in_place import AS_LISTS, TarAccess
-from .prefix import write_chosen_subset
+from .write import Choice, write_choice
 
 log = logging.getLogger(__name__)
 COLOUR_TOLERANCE = 16
@@ -42,6 +42,17 @@ class Repeats:
     against: int | None
     training: np.ndarray
     evaluation: Mapping[str, np.ndarray]
+
+    def reasons(self, source_manifest: Path, pairs: int) -> NDArray[np.uint8]:
+        """(pairs,) numbers of REASONS for a source's pairs. DataError where the fingerprints are of other pairs."""
+        if len(self.training) != pairs:
+            path = source_manifest.with_name(FINGERPRINTS)
+            raise DataError(
+                f"{len(self.training)} rows for {pairs} pairs",
+                place=str(path),
+                remedy=f"Delete it and run `snakemake --cores all {path}`.",
+            )
+        return reasons_to_leave(self.training, self.evaluation, self.within, self.against)
 
 
 def is_coloured(content: bytes) -> bool:
@@ -79,8 +90,8 @@ def choose_coloured(
     for kind, word in ((True, "coloured"), (False, "colourless")):
         if len(found[kind]) < wanted[kind]:
             raise DataError(
-                f"data {name}: {wanted[kind]} {word} pairs are asked for, its source has {len(found[kind])}. "
-                f"Lower `data.{name}.pairs`, or change its `coloured_share`."
+                f"data {name}: {wanted[kind]} {word} pairs are asked for, its source has {len(found[kind])}",
+                remedy=f"Lower `data.{name}.pairs`, or change its `coloured_share`.",
             )
     return np.array(sorted(found[True] + found[False]))
 
@@ -97,47 +108,35 @@ def write_composed_subset(
     """Write under root the first `pairs` pairs of a source that are no repeats, `coloured_share` of them coloured.
 
     None: no such condition. What is dropped is counted by reason, as far as the source was needed.
-    DataError where the source has too few; ManifestError where one of its files differs from its manifest.
+    DataError where the source has too few; others as of `write_choice`.
     """
-    source, home = read_manifest(source_manifest, "source"), source_manifest.parent
-    about: dict[str, Any] = {"counts": {}}
-    reasons = np.zeros(source["pairs"], np.uint8)
+    source = SourceManifest.read(source_manifest)
+    reasons = np.zeros(source.pairs, np.uint8)
+    counts: dict[str, Any] = {}
+    conditions: dict[str, Any] = {}
     if repeats is not None:
-        if len(repeats.training) != source["pairs"]:
-            fingerprints = home / "fingerprints.npy"
-            raise DataError(
-                f"{fingerprints}: {len(repeats.training)} rows for {source['pairs']} pairs. Delete it and run "
-                f"`snakemake --cores all {fingerprints}`."
-            )
-        reasons = reasons_to_leave(repeats.training, repeats.evaluation, repeats.within, repeats.against)
-        about["drop_duplicates"] = {"within": repeats.within, "evaluation": repeats.against}
+        reasons = repeats.reasons(source_manifest, source.pairs)
+        conditions["drop_duplicates"] = DroppedDuplicates(within=repeats.within, evaluation=repeats.against)
     candidates = np.flatnonzero(reasons == 0)
     if coloured_share is None:
         if pairs > len(candidates):
             raise DataError(
-                f"data {name}: {pairs} pairs are asked for, source {source['name']} has {len(candidates)} of "
-                f"{source['pairs']} without repeats. Lower `data.{name}.pairs` or the distances of its "
-                "`drop_duplicates`."
+                f"data {name}: {pairs} pairs are asked for, source {source.name} has {len(candidates)} of "
+                f"{source.pairs} without repeats",
+                remedy=f"Lower `data.{name}.pairs` or the distances of its `drop_duplicates`.",
             )
         places = candidates[:pairs]
     else:
-        remedy = f"Delete {source_manifest} and run `snakemake --cores all {source_manifest}`."
-        if source.get("is_in_place"):
-            verify_shards(source["shards"], home, "size", remedy)  # by their hashes when the subset is listed
-        else:
-            verify_files(source["shards"], home, remedy)
-        reader = PairReader(source_manifest, kind="source")
-        try:
+        verify_before_reading(source, source_manifest)
+        with PairReader.open(source_manifest) as reader:
             places = choose_coloured(reader, name, candidates, pairs, coloured_share)
-        finally:
-            reader.close()
         coloured = coloured_pairs(pairs, coloured_share)
-        about["coloured_share"] = coloured_share
-        about["counts"] |= {"coloured": coloured, "colourless": pairs - coloured}
+        conditions["coloured_share"] = coloured_share
+        counts |= {"coloured": coloured, "colourless": pairs - coloured}
     passed = Counter(reasons[: places[-1] + 1].tolist())
     dropped = {REASONS[number]: passed[number] for number in range(1, len(REASONS)) if passed[number]}
-    left = source["pairs"] - pairs - sum(dropped.values())
-    about["counts"] |= {"source": source["pairs"], "kept": pairs, "left_in_source": left}
     if repeats is not None:
-        about["counts"]["dropped"] = dropped
-    write_chosen_subset(root, name, source_manifest, places, about, access)
+        counts["dropped"] = dropped
+    left = source.pairs - pairs - sum(dropped.values())
+    balance = SubsetCounts(source=source.pairs, kept=pairs, left_in_source=left, **counts)
+    write_choice(root, name, source_manifest, Choice(balance, places, conditions), access)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
-from ..shards.places import subset_places
-from ..shards.write import read_manifest
+from ...records.data import SubsetManifest
+from ...records.filenames import IDENTITIES
+from .places import identities_at, subset_places
 
 
 @dataclass(frozen=True)
@@ -24,41 +24,25 @@ class Overlap:
 
     @property
     def shares(self) -> tuple[float, float]:
-        """What part of either subset the other one has, 0 to 1."""
+        """Fraction of either subset that the other one has too."""
         first, second = self.pairs
         return self.shared / first, self.shared / second
 
 
 def overlap(first: Path, second: Path) -> Overlap:
     """Compare two subsets by their manifest.json. DataError where a file beside one of them is missing."""
-    manifests = [read_manifest(path, "subset") for path in (first, second)]
-    digests = {manifest["source_order_digest"] for manifest in manifests}
-    if len(digests) == 1:
-        found = np.intersect1d(subset_places(first), subset_places(second), assume_unique=True)
-    else:
-        found = np.intersect1d(_identities(first), _identities(second), assume_unique=True)
-    return Overlap((manifests[0]["pairs"], manifests[1]["pairs"]), len(found), len(digests) == 1)
+    one, two = (SubsetManifest.read(path) for path in (first, second))
+    has_one_source = one.source_order_digest == two.source_order_digest
+    entries = subset_places if has_one_source else _identities
+    found = np.intersect1d(entries(first), entries(second), assume_unique=True)
+    return Overlap((one.pairs, two.pairs), len(found), has_one_source)
 
 
 def _identities(manifest: Path) -> NDArray[np.void]:
     """(pairs, ) 16 bytes of sha256 of each identity: a tenth of the memory of the text, and as good to compare."""
-    subset = read_manifest(manifest, "subset")
-    path = manifest.parent.parent / subset["source"] / "identities.txt"
-    places = subset_places(manifest)
-    digests = np.empty(len(places), "V16")
-    found = 0
-    try:
-        with open(path, encoding="utf-8") as lines:
-            for place, line in enumerate(lines):
-                if found == len(places):
-                    break
-                if place == places[found]:
-                    digests[found] = hashlib.sha256(line.rstrip("\n").encode()).digest()[:16]
-                    found += 1
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file. Run `snakemake --cores all {path.with_name('manifest.json')}` to make it."
-        ) from None
-    if found < len(places):
-        raise DataError(f"{path}: ends after {found} of {len(places)} pairs. Delete {path.with_name('manifest.json')}.")
+    subset = SubsetManifest.read(manifest)
+    path = manifest.parent.parent / subset.source / IDENTITIES
+    digests = np.empty(subset.pairs, "V16")
+    for row, line in enumerate(identities_at(path, subset.pairs, subset_places(manifest))):
+        digests[row] = hashlib.sha256(line.removesuffix(b"\n")).digest()[:16]
     return digests

@@ -59,7 +59,3 @@ class Data(Strict):
         description="training distribution, the tables' `source`: each has laws of its own, and laws are compared pair "
         "by pair; default: the study's name",
     )
-
-
-PACKED_FORMAT = 2
-"""Of packed manifests; older ones are packed anew."""

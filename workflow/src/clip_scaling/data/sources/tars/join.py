@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ....errors import DataError
 from ....records.files import atomic_path
-from ...shards.write import INDEX_DTYPE, write_index
+from ...shards.write import INDEX_DTYPE, write_array
 from .records import load_record
 
 _CHUNK = 100_000
@@ -76,7 +76,7 @@ def identities_in(lines: Path, ends: NDArray[np.uint64], rows: NDArray[np.int64]
 
 def write_ordered(root: Path, joined: JoinedTars, places: NDArray[np.int64], lines: Path) -> str:
     """Write index.npy and identities.txt of pairs in this order under root; the digest of the order."""
-    write_index(root / "index.npy", joined.index[places])
+    write_array(root / "index.npy", joined.index[places])
     digest = hashlib.sha256()
     with atomic_path(root / "identities.txt") as temporary, open(temporary, "wb") as file:
         for piece in identities_in(lines, joined.line_ends, places):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ....errors import DataError
 from ....models.tokenizer import CLIP_ROWS, clip_merges, train_merges, write_merges
-from ....records.files import describe_file, write_json, write_text
+from ....records.files import ShardEntry, describe_file, write_json, write_text
 from ....study.config.existing import WebdatasetSource
 from ...shards.read import PairReader
 from ...shards.write import clear, symlink, write_tar
@@ -154,10 +154,14 @@ def _shard(root: Path, tar: Tar, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _captions(root: Path, manifest: dict[str, Any], index: np.ndarray) -> Iterator[str]:
-    reader = PairReader.of_rows(root / "manifest.json", manifest, index)
-    for number in range(len(index)):
-        yield reader.read(number)[1].decode("utf-8")
-    reader.close()
+    with _reader(root, manifest, index) as reader:
+        for number in range(len(index)):
+            yield reader.read(number)[1].decode("utf-8")
+
+
+def _reader(root: Path, manifest: dict[str, Any], index: np.ndarray) -> PairReader:
+    shards = [ShardEntry(**entry) for entry in manifest["shards"]]
+    return PairReader(root / "manifest.json", shards, index, manifest["caption_key"])
 
 
 def _write_held_out(
@@ -169,12 +173,11 @@ def _write_held_out(
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, rows in sets.items():
-        reader = PairReader.of_rows(root / "manifest.json", manifest, index[rows])
         samples = []
-        for number in range(len(rows)):
-            extension, caption, found_in_tar = reader.read_sample(number)
-            samples.append((f"{number:06d}", {extension: found_in_tar[extension], "txt": caption}))
-        reader.close()
+        with _reader(root, manifest, index[rows]) as reader:
+            for number in range(len(rows)):
+                extension, caption, found_in_tar = reader.read_sample(number)
+                samples.append((f"{number:06d}", {extension: found_in_tar[extension], "txt": caption}))
         path = f"held_out/{key}.tar"
         write_tar(root / path, samples)
         kind = recipe.held_out[key].kind

@@ -1,65 +1,27 @@
-"""Evaluation images that training saw: equal perceptual hashes, as in section 2.6 of Cherti et al. 2022."""
+"""Metrics without the evaluation images that training saw: equal perceptual hashes, Cherti et al. 2022, section 2.6."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import webdataset
-from PIL import Image
 
-from ...errors import DataError
-from ...evaluate.features import Features
-from ...evaluate.measure import measure
-from ...evaluate.store import Store
-from ...evaluate.suite import Protocol, SuiteEvaluator
-from ...models.encode import Encoder
-from ...records.evaluation import Measured
-from ...records.files import read_json
-from ..evaluation_sets.read import EvaluationSet, read_samples
-from ..shards.packed import open_packed
-from ..shards.read import IMAGE_EXTENSIONS, PairReader, UnreadablePair, decode_image
-from ..shards.verify import verify_shards
-from .hash import Hashes, perceptual_hashes
-
-
-def training_hashes(manifest: Path) -> Hashes:
-    """Distinct hashes of the images that a subset's tars or packed pairs hold. DataError where it is neither."""
-    about = read_json(manifest)
-    if about.get("kind") == "packed":
-        images: Iterator[Image.Image] = (Image.fromarray(pixels) for pixels in open_packed(manifest).pixels)
-    elif about.get("kind") == "subset":
-        remedy = f"Delete {manifest} and run `snakemake --cores all {manifest}`."
-        verify_shards(about["shards"], manifest.parent, "size", remedy)
-        if about.get("is_in_place"):  # its tars hold other pairs too, those held out among them
-            images = _listed_images(manifest)
-        else:
-            images = _images_of([manifest.parent / entry["path"] for entry in about["shards"]])
-    else:
-        raise DataError(f"{manifest}: neither a subset nor packed pairs. Name a data set's manifest.json.")
-    return np.unique(perceptual_hashes(images))
-
-
-def _images_of(shards: list[Path]) -> Iterator[Image.Image]:
-    for sample in webdataset.WebDataset([str(path) for path in shards], shardshuffle=False, empty_check=False):
-        yield decode_image(next(sample[kind] for kind in IMAGE_EXTENSIONS if kind in sample))
-
-
-def _listed_images(manifest: Path) -> Iterator[Image.Image]:
-    """Images of the pairs that a subset lists; unreadable ones are left out, as training leaves them out."""
-    reader = PairReader(manifest)
-    for number in range(reader.pairs):
-        with suppress(UnreadablePair):
-            yield decode_image(reader.read(number)[0])
-    reader.close()
+from ..data.duplicates.hash import Hashes, perceptual_hashes
+from ..data.evaluation_sets.read import EvaluationSet, read_samples
+from ..models.encode import Encoder
+from ..records.evaluation import Measured
+from .features import Features
+from .measure import measure
+from .store import Store
+from .suite import Protocol, SuiteEvaluator
 
 
 def overlapping_rows(found: EvaluationSet, training: Hashes, on_unreadable: str = "error") -> tuple[list[int], int]:
-    """(rows of the test split whose hash is among the training images', number of images), in reading order."""
+    """(rows of the test split whose hash is among the training images', number of images), in reading order.
+
+    training: perceptual hashes of the training images, as fingerprints have them.
+    """
     samples = read_samples(found.folder, on_unreadable=on_unreadable)
     hashes = perceptual_hashes(sample.image for sample in samples if sample is not None)
     return np.flatnonzero(np.isin(hashes, training)).tolist(), len(hashes)
