@@ -18,6 +18,7 @@ from clip_scaling.evaluate.foreign import foreign_model, load_foreign
 from clip_scaling.evaluate.import_results import evaluation_of, read_results, tidy_evaluations
 from clip_scaling.evaluate.suite import Protocol, SuiteEvaluator
 from clip_scaling.models.compute import gmacs_per_sample
+from clip_scaling.records.data import EvaluationSetManifest
 from clip_scaling.records.evaluation import METRICS_TABLE
 from clip_scaling.study.resolve import model_config
 
@@ -129,7 +130,9 @@ def test_what_the_cli_of_clip_benchmark_writes_is_what_we_measure(repository: Pa
     pd.testing.assert_series_equal(
         again.set_index("metric")["value"].sort_index(), table.set_index("metric")["value"].sort_index()
     )
-    manifest = {"dataset": "things", "task": "zeroshot_classification", "classes": classes, "templates": templates}
+    manifest = EvaluationSetManifest(
+        dataset="things", source="", task="zeroshot_classification", classes=classes, templates=templates, files=[]
+    )
     encoder, _ = load_foreign(foreign_model(str(config), weights, {}))
     ours = SuiteEvaluator([EvaluationSet(manifest, folder, "")], Protocol()).run(encoder, "peer")
     theirs = table.set_index("metric")["value"]

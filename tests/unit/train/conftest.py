@@ -11,6 +11,7 @@ import torch
 
 from clip_scaling.data.shards.packed import PackedPairs
 from clip_scaling.models.checkpoint import weights_sha256
+from clip_scaling.records.data import PackedManifest
 from clip_scaling.study.config.resources import TrainResources
 from clip_scaling.study.config.training import Recipe
 from clip_scaling.train import signals
@@ -40,7 +41,11 @@ def some_pairs(count: int = 32, noise: int = 0) -> PackedPairs:
     tokens = np.zeros((count, 6), dtype=np.int32)
     words = np.arange(count)
     tokens[:, 0], tokens[:, 1], tokens[:, 2], tokens[:, 3] = 29, 1 + words % 13, 1 + words // 13, 31
-    return PackedPairs(pixels, tokens, {"shard_pairs": [count]})
+    manifest = PackedManifest(
+        data="levels", pairs=count, shard_pairs=[count], image_size=16, context_length=6, vocabulary_size=32,
+        truncated_captions=0, tokenizer_sha256="", order_digest="", files=[],
+    )  # fmt: skip
+    return PackedPairs(pixels, tokens, manifest)
 
 
 def agrees(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-6) -> bool:
