@@ -88,7 +88,7 @@ def train(root: Path, config: dict[str, Any] = MODEL, objective: str = "clip", s
 
 def measured(dataset: str, metric: str, value: float, low: float, high: float) -> dict[str, Any]:
     """A row of metrics.json."""
-    return {"dataset": dataset, "metric": metric, "value": value, "ci_low": low, "ci_high": high, "n": 100}
+    return {"dataset": dataset, "task": "t", "metric": metric, "value": value, "ci_low": low, "ci_high": high, "n": 100}
 
 
 @pytest.fixture

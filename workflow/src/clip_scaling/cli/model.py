@@ -9,8 +9,10 @@ from typing import Any
 
 from ..errors import ConfigError, EvaluationError, close_matches
 from ..plan.files import open_study
+from ..records.evaluation import Evaluation
 from ..records.files import read_json
 from ..records.provenance import provenance
+from ..study.paths import StudyPaths
 from ..study.resolved import ResolvedStudy
 
 Parsers = Any  # argparse keeps the type of its subparsers to itself.
@@ -67,8 +69,8 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
     from ..share.export import write_model, write_papers
 
     config = write_model(root / trained, data / "tokenizer" / "merges.txt.gz", folder, hub)
-    measured = results / "evaluate" / cell / "metrics.json"
-    evaluation = read_json(measured) if measured.is_file() else None
+    measured = StudyPaths(study.config.study, root / "results").metrics(cell)
+    evaluation = Evaluation.read(measured) if measured.is_file() else None
     laws = [results / "laws" / dataset / f"{metric}.json" for dataset, metric in study.targets()]
     attribution = data / "ATTRIBUTION.md"
     card = Exported(
@@ -94,7 +96,7 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
             "cell": cell,
             "study": study.config.model_dump(mode="json"),
             "training": record,
-            "evaluation": evaluation,
+            "evaluation": evaluation.model_dump(exclude_unset=True) if evaluation else None,
             "export": provenance("torch", "open_clip_torch", "safetensors", "tokenizers"),
         },
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ..records.evaluation import Evaluation
 from ..records.metrics import is_loss, to_error
 from ..report.names import dataset_title, gmacs_text, metric_title, minus, source_title, with_interval
 from ..report.tables import headline_fits, is_law
@@ -48,7 +49,7 @@ class Exported:
     place: str
     licence: str
     distribution: str
-    evaluation: dict[str, Any] | None = None
+    evaluation: Evaluation | None = None
     laws: Sequence[dict[str, Any]] = ()
     methods: Mapping[str, str] = field(default_factory=dict)
     has_attribution: bool = True
@@ -116,24 +117,24 @@ def _recipe(record: dict[str, Any]) -> str:
 
 
 def _results(about: Exported) -> str:
-    if not about.evaluation or not about.evaluation["metrics"]:
+    if not about.evaluation or not about.evaluation.metrics:
         return "Not evaluated."
     rows = []
-    for row in about.evaluation["metrics"]:
-        value = with_interval(row["value"], row["ci_low"], row["ci_high"])
-        rows.append((dataset_title(row["dataset"]), metric_title(row["metric"]), value, f"{row['n']:,}"))
+    for row in about.evaluation.metrics:
+        value = with_interval(row.value, row.ci_low, row.ci_high)
+        rows.append((dataset_title(row.dataset), metric_title(row.metric), value, f"{row.n:,}"))
     said = "Zero-shot unless the set's name says otherwise; 95 % intervals in brackets; accuracies and recalls as "
     return said + "fractions, losses in nats.\n\n" + _table(("set", "metric", "value", "n"), rows)
 
 
 def _laws(about: Exported) -> str:
-    measured = {(row["dataset"], row["metric"]): row for row in (about.evaluation or {"metrics": []})["metrics"]}
+    measured = {(row.dataset, row.metric): row for row in (about.evaluation.metrics if about.evaluation else [])}
     rows = []
     for law in about.laws:
         fits = [fit for fit in headline_fits(law, about.methods) if fit["source"] == about.distribution]
         for fit in fits:
             row = measured.get((law["target"], law["metric"]))
-            error = "" if row is None else f"{to_error(law['metric'], row['value']):.3g}"
+            error = "" if row is None else f"{to_error(law['metric'], row.value):.3g}"
             known = is_law(fit) and fit["alpha"] is not None
             alpha = with_interval(fit["alpha"], fit["alpha_low"], fit["alpha_high"]) if known else ""
             said = minus(f"{fit['beta'] * about.record['compute_gmacs'] ** fit['alpha']:.3g}") if _is_power(fit) else ""
@@ -169,8 +170,8 @@ def _provenance(record: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(made["versions"].items()))
     return (
         f"Code {made['commit'] or 'outside a checkout'}{edited}; {versions}; finished {made['finished_utc']}; weights "
-        f"sha256 `{record['weights_sha256']}` (`clip_scaling.train.model.weights_sha256`). All else, and the sha256 of "
-        "every file here: `provenance.json`."
+        f"sha256 `{record['weights_sha256']}` (`clip_scaling.models.checkpoint.weights_sha256`). All else, and the "
+        "sha256 of every file here: `provenance.json`."
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import ManifestError
+from ..records.evaluation import Evaluation
 from ..records.files import canonical_json, describe_file, read_json
 from ..records.provenance import lock_path
 
@@ -75,9 +77,11 @@ def _cell(record: Path, root: Path, codes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _evaluation(path: Path, root: Path, codes: dict[str, Any]) -> dict[str, Any]:
-    about = read_json(root / path)
-    lock = _made(about["provenance"], root / path, codes)
-    lock |= {key: about[key] for key in ("checkpoint_sha256", "sets_sha256") if key in about}
+    about = Evaluation.read(root / path)
+    if about.provenance is None:
+        raise ManifestError("provenance: missing", place=str(path), remedy=about.REMEDY.format(path=path))
+    lock = _made(about.provenance, root / path, codes)
+    lock |= about.model_dump(include={"checkpoint_sha256", "sets_sha256"}, exclude_unset=True)
     return {"kind": "evaluation", "name": _name(path), "files": [describe_file(root / path, root)], "lock": lock}
 
 
