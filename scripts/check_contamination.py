@@ -12,10 +12,11 @@ from clip_scaling.data.duplicates.fingerprints import UNREADABLE, read_fingerpri
 from clip_scaling.data.evaluation_sets.read import open_set
 from clip_scaling.data.subsets.places import subset_places
 from clip_scaling.errors import run_script
-from clip_scaling.evaluate.contamination import CONTAMINATION_COLUMNS, contamination_rows, overlapping_rows
-from clip_scaling.evaluate.suite import protocol_of
+from clip_scaling.evaluate.contamination import contamination_rows, overlapping_rows
+from clip_scaling.evaluate.suite import SuiteEvaluator, protocol_of
 from clip_scaling.models.encode import load_cell
 from clip_scaling.records.data import SubsetManifest
+from clip_scaling.records.evaluation import CONTAMINATION_TABLE
 from clip_scaling.records.files import atomic_path
 
 
@@ -40,9 +41,9 @@ def main() -> None:
     training = np.unique(images["phash"][images["state"] != UNREADABLE])
     logging.info(f"{args.data}: {len(training)} distinct perceptual hashes")
     data = SubsetManifest.read(args.data).name
-    sets = [open_set(path) for path in args.sets]
+    evaluator = SuiteEvaluator(list(map(open_set, args.sets)), protocol)
     overlaps = []
-    for found in sets:
+    for found in evaluator.sets:
         rows, n = overlapping_rows(found, training, args.on_unreadable)
         logging.info(f"{found.name}: {len(rows)} of {n} images are in the training data")
         overlaps.append(rows)
@@ -52,10 +53,10 @@ def main() -> None:
         if encoder is None:  # it diverged: it has no metrics
             continue
         which = {"cell": about["cell"], "data": data}
-        for found, rows in zip(sets, overlaps, strict=True):
-            table += contamination_rows(encoder, which, found, rows, protocol)
+        for found, rows in zip(evaluator.sets, overlaps, strict=True):
+            table += contamination_rows(evaluator, encoder, which, found, rows)
     with atomic_path(args.output) as temporary:
-        pd.DataFrame(table, columns=CONTAMINATION_COLUMNS).to_csv(temporary, index=False)
+        pd.DataFrame(table, columns=CONTAMINATION_TABLE.names).to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":

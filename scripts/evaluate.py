@@ -1,6 +1,6 @@
 """Evaluate checkpoints on every set of the suite: zero-shot, retrieval, linear probes and their means.
 
-What was measured before is taken from the store; it can be deleted at any time. Several checkpoints share one process
+The store keeps what was measured before; it can be deleted at any time. Several checkpoints share one process
 (--checkpoint A B --output a.json b.json). A state saved in training (resume/step-*.pt, a trunk's state.pt) is evaluated
 too: --recipe, as scripts/train.py takes it, says what model it is of.
 """
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--store-mb", type=float, default=500, help="cap on the store")
     parser.add_argument("--recipe", type=json.loads, help='JSON {"recipe", "model_config"}: of saved states')
     parser.add_argument("--cell", help="of saved states")
-    parser.add_argument("--output", required=True, type=Path, nargs="+", help="metrics.json of each checkpoint")
+    parser.add_argument("--output", required=True, type=Path, nargs="+", help="evaluation of each checkpoint, JSON")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
     if len(args.checkpoint) != len(args.output):

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--control", type=Path, nargs="?", help="manifest of the zero-shot set that patching looks at")
     parser.add_argument("--settings", required=True, type=json.loads, help="JSON: the suite's `fine_tuning`")
     parser.add_argument("--resume", required=True, type=Path, help="folder of saved states")
-    parser.add_argument("--output", required=True, type=Path, help="metrics.json")
+    parser.add_argument("--output", required=True, type=Path, help="JSON to write")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

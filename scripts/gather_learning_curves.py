@@ -10,7 +10,7 @@ from clip_scaling.records.files import atomic_path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("states", type=Path, nargs="*", help="metrics.json of each saved state")
+    parser.add_argument("states", type=Path, nargs="*", help="evaluation of each saved state")
     parser.add_argument("--cells", required=True, type=Path, help="metrics.csv of the study")
     parser.add_argument("--output", required=True, type=Path, help="CSV to write")
     args = parser.parse_args()

@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--study", required=True, help="name of the study")
     parser.add_argument("--config", required=True, type=json.loads, help='JSON {"study", "suite"}, as validated')
     parser.add_argument("--cells", type=Path, nargs="*", default=[], help="train.json files")
-    parser.add_argument("--evaluations", type=Path, nargs="*", default=[], help="metrics.json files")
+    parser.add_argument("--evaluations", type=Path, nargs="*", default=[], help="evaluations, JSON")
     parser.add_argument("--states", type=Path, nargs="*", default=[], help="state.pt of trunks")
     parser.add_argument("--laws", type=Path, nargs="*", default=[], help="law files")
     parser.add_argument("--pages", type=Path, nargs="*", default=[], help="report.html")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,12 +12,10 @@ from clip_scaling.data.evaluation_sets.read import open_set
 from clip_scaling.data.evaluation_sets.webdataset import index_evaluation_set
 from clip_scaling.evaluate.contamination import contamination_rows, overlapping_rows, without_rows
 from clip_scaling.evaluate.features import Features
-from clip_scaling.evaluate.suite import Protocol
-from clip_scaling.models.encode import Encoder
-from clip_scaling.models.preprocess import Preprocess
+from clip_scaling.evaluate.suite import Protocol, SuiteEvaluator
 
 from ..data.duplicates.test_hash import scenes
-from .examples import Axes, tokenizer, write_set
+from .examples import Axes, encoder_of, write_set
 
 
 def test_repeated_images_are_found_and_left_out(tmp_path: Path) -> None:
@@ -40,15 +37,15 @@ def test_repeated_images_are_found_and_left_out(tmp_path: Path) -> None:
         def encode_image(self, images: torch.Tensor) -> torch.Tensor:
             return torch.eye(12)[levels[: len(images)]]
 
-    encoder = Encoder(Numbered(), tokenizer, Preprocess(8), torch.device("cpu"), {})
-    table = contamination_rows(encoder, {"cell": "c", "data": "d"}, found, rows, Protocol())
+    evaluator, encoder = SuiteEvaluator([found], Protocol()), encoder_of(Numbered())
+    table = contamination_rows(evaluator, encoder, {"cell": "c", "data": "d"}, found, rows)
     by_metric = {row["metric"]: row for row in table}
     assert by_metric["acc1"]["value"] == pytest.approx(3 / 5)
     assert by_metric["acc1"]["value_without_overlap"] == 1
     assert by_metric["acc1"]["overlap_share"] == pytest.approx(2 / 5)
-    every: Any = contamination_rows(encoder, {}, found, list(range(5)), Protocol())
-    assert all(row["value_without_overlap"] is None for row in every)
-    none = contamination_rows(encoder, {}, found, [], Protocol())
+    every = contamination_rows(evaluator, encoder, {}, found, list(range(5)))
+    assert not any("value_without_overlap" in row for row in every)
+    none = contamination_rows(evaluator, encoder, {}, found, [])
     assert all(row["value_without_overlap"] == row["value"] for row in none)
 
 

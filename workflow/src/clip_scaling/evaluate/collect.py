@@ -62,7 +62,7 @@ def collect_cells(cells: list[str], paths: StudyPaths) -> pd.DataFrame:
 def gather_learning_curves(states: list[Path], cells: Path) -> pd.DataFrame:
     """Gather every metric of every run on its way and at its end, by run and samples seen.
 
-    states: metrics.json of saved states; run is the cell, or the trunk. cells: metrics.csv, the ends of the cells.
+    states: evaluations of saved states; run is the cell, or the trunk. cells: tables/metrics.csv, with their ends.
     """
     columns = LEARNING_CURVES_TABLE.names
     rows = []

@@ -13,12 +13,11 @@ from ..models.encode import Encoder
 from ..records.evaluation import Measured
 from .features import Features
 from .measure import measure
-from .store import Store
-from .suite import Protocol, SuiteEvaluator
+from .suite import SuiteEvaluator
 
 
 def overlapping_rows(found: EvaluationSet, training: Hashes, on_unreadable: str = "error") -> tuple[list[int], int]:
-    """(rows of the test split whose hash is among the training images', number of images), in reading order.
+    """Find (rows of the test split whose hash is among the training images', number of images), in reading order.
 
     training: perceptual hashes of the training images, as fingerprints have them.
     """
@@ -28,7 +27,7 @@ def overlapping_rows(found: EvaluationSet, training: Hashes, on_unreadable: str 
 
 
 def without_rows(features: Features, rows: list[int]) -> Features:
-    """The features without these images and their texts."""
+    """Leave out these images and their texts."""
     kept = torch.ones(len(features.images), dtype=torch.bool)
     kept[rows] = False
     place = kept.cumsum(0) - 1
@@ -42,62 +41,31 @@ def without_rows(features: Features, rows: list[int]) -> Features:
     )
 
 
-CONTAMINATION_COLUMNS = [
-    "cell",
-    "data",
-    "dataset",
-    "metric",
-    "n",
-    "overlapping",
-    "overlap_share",
-    "value",
-    "value_without_overlap",
-    "ci_low_without_overlap",
-    "ci_high_without_overlap",
-]
-"""Of tables/contamination: one row a (cell, set, metric)."""
-
-
 def contamination_rows(
-    encoder: Encoder,
-    about: dict[str, Any],
-    found: EvaluationSet,
-    rows: list[int],
-    protocol: Protocol,
-    store: Store = Store(None),  # noqa: B008
+    evaluator: SuiteEvaluator, encoder: Encoder, about: dict[str, Any], found: EvaluationSet, rows: list[int]
 ) -> list[dict[str, Any]]:
-    """Every zero-shot metric of a set, and what it is with the overlapping images left out.
+    """Measure every zero-shot metric of a set, with the overlapping images and without, as rows of CONTAMINATION_TABLE.
 
     about: `cell` and `data`. rows: of the overlapping images. A metric that nothing is left for stays empty; recall@k
     without them is also that of a smaller gallery.
     """
-    features = SuiteEvaluator([found], protocol, store).features(encoder, found)
+    features, loss_batch_size = evaluator.features(encoder, found), evaluator.protocol.loss_batch_size
     n = len(features.images)
-    usual = measure(encoder, found.manifest, features, protocol.loss_batch_size)
+    usual = measure(encoder, found.manifest, features, loss_batch_size)
     clean: dict[str, Measured] = {}
     if 0 < len(rows) < n:
         kept = without_rows(features, rows)
-        batch = min(protocol.loss_batch_size, len(kept.images))
+        batch = min(loss_batch_size, len(kept.images))
         clean = {row.metric: row for row in measure(encoder, found.manifest, kept, batch)}
-        if batch < protocol.loss_batch_size:  # a loss of smaller batches is another metric
+        if batch < loss_batch_size:  # a loss of smaller batches is another metric
             clean.pop("contrastive_loss", None)
     elif not rows:
         clean = {row.metric: row for row in usual}
+    overlap = {"n": n, "overlapping": len(rows), "overlap_share": len(rows) / n}
     table = []
     for row in usual:
-        other = clean.get(row.metric)
-        table.append(
-            about
-            | {
-                "dataset": found.name,
-                "metric": row.metric,
-                "n": n,
-                "overlapping": len(rows),
-                "overlap_share": len(rows) / n,
-                "value": row.value,
-                "value_without_overlap": other.value if other else None,
-                "ci_low_without_overlap": other.ci_low if other else None,
-                "ci_high_without_overlap": other.ci_high if other else None,
-            }
-        )
+        both = {"dataset": found.name, "metric": row.metric, "value": row.value}
+        if other := clean.get(row.metric):
+            both |= {f"{key}_without_overlap": getattr(other, key) for key in ("value", "ci_low", "ci_high")}
+        table.append(about | overlap | both)
     return table

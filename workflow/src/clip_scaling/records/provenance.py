@@ -1,6 +1,6 @@
 """Where a number was made: code, versions, machine, job, times. Never part of a manifest.
 
-A result that is a JSON record of its own (train.json, metrics.json) holds it under `provenance`; one that must stay
+A result that is a JSON record of its own (training, evaluation) holds it under `provenance`; one that must stay
 byte-deterministic has it beside itself, in `{stem}.lock`. Either has the changes that were not committed in
 `{stem}.diff`. Neither file is known to Snakemake: what they say makes nothing run again.
 """

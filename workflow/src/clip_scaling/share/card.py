@@ -34,7 +34,7 @@ Without: `open_clip.SimpleTokenizer("{folder}/merges.txt.gz", context_length={co
 class Exported:
     """What a card tells.
 
-    record: train.json. subset: the data's entry in the study file. evaluation: metrics.json, None before it was made.
+    record: of its training. subset: the data's entry in the study file. evaluation: None before it was made.
     laws: law files of the study's targets that there are. source: manifest of the data's source. distribution: the
     `source` of the cell in law files. config: open_clip_config.json. place: `local-dir:...` or `hf-hub:...`.
     has_attribution: ATTRIBUTION.md lies beside the card.

@@ -21,8 +21,8 @@ MADE = ("versions", "host", "platform", "hardware", "job", "started_utc", "finis
 class Results:
     """What of a study is locked, all paths from the project's folder.
 
-    config: {"study", "suite"}, as validated. cells: train.json files. evaluations: metrics.json of cells, of states on
-    their way, and of fine-tuned towers. laws, pages, states: results with a lock beside them. manifests: of the data.
+    config: {"study", "suite"}, as validated. cells: records of training. evaluations: of cells, of states on their way,
+    and of fine-tuned towers. laws, pages, states: results with a lock beside them. manifests: of the data.
     """
 
     name: str
