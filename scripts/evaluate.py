@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_scaling.errors import run_script
-from clip_scaling.records.evaluation import Evaluation
+from clip_scaling.records.evaluation import CheckpointMetrics
 from clip_scaling.records.files import sha256_file
 from clip_scaling.records.provenance import code, keep_diff, provenance
 from clip_scaling.study.config.training import Recipe
@@ -69,7 +69,7 @@ def main() -> None:
             about |= {"cell": args.cell, "samples_seen": about["step"] * recipe.global_batch_size}
         else:
             encoder, about = load_cell(checkpoint, args.tokenizer)
-        Evaluation(
+        CheckpointMetrics(
             **{key: about[key] for key in ("cell", "state", "step", "samples_seen") if key in about},
             checkpoint_sha256=sha256_file(checkpoint),
             sets_sha256=sets_sha256,

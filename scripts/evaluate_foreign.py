@@ -18,7 +18,7 @@ from clip_scaling.evaluate.foreign import foreign_model, load_foreign, released_
 from clip_scaling.evaluate.import_results import tidy_evaluations
 from clip_scaling.evaluate.store import Store
 from clip_scaling.evaluate.suite import SuiteEvaluator, protocol_of
-from clip_scaling.records.evaluation import OutsideEvaluation
+from clip_scaling.records.evaluation import OutsideMetrics
 from clip_scaling.records.files import atomic_path
 from clip_scaling.records.provenance import provenance
 
@@ -56,7 +56,7 @@ def main() -> None:
     evaluations = []
     for foreign in found:
         encoder, about = load_foreign(foreign)
-        evaluation = OutsideEvaluation(**about, metrics=evaluator.run(encoder, foreign.cell))
+        evaluation = OutsideMetrics(**about, metrics=evaluator.run(encoder, foreign.cell))
         evaluations.append(evaluation)
         made_by = provenance("torch", "open_clip_torch")
         evaluation.model_copy(update={"provenance": made_by}).write(args.output / f"{foreign.cell}.json")

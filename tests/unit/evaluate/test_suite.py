@@ -23,7 +23,7 @@ from clip_scaling.models.build import build_model, model_config_of
 from clip_scaling.models.checkpoint import save_checkpoint
 from clip_scaling.models.encode import load_cell, load_state
 from clip_scaling.models.tokenizer import train_merges, write_merges
-from clip_scaling.records.evaluation import Evaluation, Measured
+from clip_scaling.records.evaluation import CheckpointMetrics, Measured
 from clip_scaling.records.files import read_json, sha256_file
 from clip_scaling.study.config.evaluation import Aggregate, LinearProbes
 from clip_scaling.study.config.training import Recipe
@@ -197,7 +197,7 @@ def test_one_process_evaluates_several_checkpoints(place: Path, tmp_path: Path, 
     command += ["--checkpoint", str(tmp_path / "a.pt"), str(tmp_path / "b.pt")]
     outputs = [tmp_path / "a.json", tmp_path / "b.json"]
     subprocess.run([*command, "--output", *map(str, outputs)], check=True, cwd=repository, capture_output=True)
-    first, second = map(Evaluation.read, outputs)
+    first, second = map(CheckpointMetrics.read, outputs)
     assert (first.step, first.samples_seen, second.step) == (1, 8, 2)
     assert first.metrics != second.metrics
 

@@ -9,7 +9,7 @@ import torch
 from clip_scaling.data.evaluation_sets.read import open_set
 from clip_scaling.data.evaluation_sets.webdataset import index_evaluation_set
 from clip_scaling.evaluate.suite import Protocol, SuiteEvaluator
-from clip_scaling.evaluate.validation import Validation
+from clip_scaling.evaluate.validation import Validator
 from clip_scaling.models.encode import load_cell
 
 from .examples import random_images, write_set
@@ -28,7 +28,7 @@ def test_a_validation_is_an_evaluation_of_the_first_samples(place: Path, tmp_pat
         manifests.append(tmp_path / f"eval-{count}" / "manifest.json")
     encoder, _ = load_cell(place / "checkpoint.pt", place / "merges.txt.gz")
     assert encoder is not None
-    validation = Validation([manifests[0]], place / "merges.txt.gz", max_samples=8, batch_size=5, loss_batch_size=4)
+    validation = Validator([manifests[0]], place / "merges.txt.gz", max_samples=8, batch_size=5, loss_batch_size=4)
     found = dict(validation.of(encoder.model, MODEL, torch.device("cpu")).run())
     evaluator = SuiteEvaluator([open_set(manifests[1])], Protocol(batch_size=5, loss_batch_size=4))
     assert found == {f"{row.dataset}/{row.metric}": row.value for row in evaluator.run(encoder, "c")}

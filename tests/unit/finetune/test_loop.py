@@ -17,7 +17,7 @@ from clip_scaling.finetune.loop import Classifier, FineTune, LabelledImages, acc
 from clip_scaling.models.build import build_model
 from clip_scaling.models.checkpoint import save_checkpoint, weights_sha256
 from clip_scaling.models.tokenizer import train_merges, write_merges
-from clip_scaling.records.evaluation import Evaluation, Mixture
+from clip_scaling.records.evaluation import CheckpointMetrics, Mixture
 from clip_scaling.records.files import sha256_file
 from clip_scaling.study.config.evaluation import FineTuning
 from clip_scaling.train import signals
@@ -134,7 +134,7 @@ def test_a_checkpoint_is_fine_tuned_on_digits_and_measured(tmp_path: Path) -> No
     manifest = tmp_path / "digits" / "manifest.json"
     settings = FineTuning(epochs=4, batch_size=64, learning_rate=3e-3, learning_rates={"big": 1e-9}, mixing=[0.0, 1.0])
 
-    def tune(model: str, control: Path | None) -> Evaluation:
+    def tune(model: str, control: Path | None) -> CheckpointMetrics:
         checkpoint, merges = tmp_path / "checkpoint.pt", tmp_path / "merges.txt.gz"
         found = FineTuneJob(checkpoint, merges, model, manifest, control, settings, tmp_path / model).run()
         assert found is not None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clip_scaling.errors import ManifestError
-from clip_scaling.records.evaluation import Evaluation
+from clip_scaling.records.evaluation import CheckpointMetrics
 from clip_scaling.records.files import write_json
 
 ROW = {"dataset": "s", "task": "t", "metric": "acc1", "value": 0.5, "ci_low": 0.25, "ci_high": 0.75, "n": 7}
@@ -30,7 +30,7 @@ MIXTURE = {"share": 0.0, "validation": 0.5, "test": 0.25, "chosen": True}
 )
 def test_every_kind_of_evaluation_is_written_as_it_was_read(tmp_path: Path, content: dict[str, Any]) -> None:
     write_json(tmp_path / "metrics.json", content)
-    Evaluation.read(tmp_path / "metrics.json").write(tmp_path / "again.json")
+    CheckpointMetrics.read(tmp_path / "metrics.json").write(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "metrics.json").read_bytes()
 
 
@@ -42,4 +42,4 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path: Path, row: dict[str, Any
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(CELL | {"metrics": [ROW | row]}))
     with pytest.raises(ManifestError, match=f"{field}: .*Delete it and run"):
-        Evaluation.read(path)
+        CheckpointMetrics.read(path)

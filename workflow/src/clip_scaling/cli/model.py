@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ConfigError, EvaluationError, close_matches
 from ..plan.files import open_study
-from ..records.evaluation import Evaluation
+from ..records.evaluation import CheckpointMetrics
 from ..records.files import read_json
 from ..records.provenance import provenance
 from ..study.paths import StudyPaths
@@ -70,7 +70,7 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
 
     config = write_model(root / trained, data / "tokenizer" / "merges.txt.gz", folder, hub)
     measured = StudyPaths(study.config.study, root / "results").metrics(cell)
-    evaluation = Evaluation.read(measured) if measured.is_file() else None
+    evaluation = CheckpointMetrics.read(measured) if measured.is_file() else None
     laws = [results / "laws" / dataset / f"{metric}.json" for dataset, metric in study.targets()]
     attribution = data / "ATTRIBUTION.md"
     card = Exported(

@@ -14,7 +14,7 @@ from ..records.evaluation import (
     LEARNING_CURVES_TABLE,
     LEARNING_RATES_TABLE,
     METRICS_TABLE,
-    Evaluation,
+    CheckpointMetrics,
 )
 from ..records.files import read_json
 from ..study.paths import StudyPaths
@@ -35,7 +35,7 @@ def collect_metrics(
         _check_cell(paths.trained(cell), trained["cell"], cell)
         about = {key: trained[key] for key in METRICS_TABLE.names[:8]}
         for path in (paths.metrics(cell), *(paths.fine_tuned(cell, dataset) for dataset in fine_tuned.get(cell, []))):
-            found = Evaluation.read(path)
+            found = CheckpointMetrics.read(path)
             _check_cell(path, found.cell, cell)
             rows += [about | row.model_dump() | {"source": distributions[cell]} for row in found.metrics]
     return pd.DataFrame(rows, columns=METRICS_TABLE.names)
@@ -67,7 +67,7 @@ def gather_learning_curves(states: list[Path], cells: Path) -> pd.DataFrame:
     columns = LEARNING_CURVES_TABLE.names
     rows = []
     for path in states:
-        found = Evaluation.read(path)
+        found = CheckpointMetrics.read(path)
         rows += [{"run": found.cell, "samples_seen": found.samples_seen} | row.model_dump() for row in found.metrics]
     ends = pd.read_csv(cells).rename(columns={"cell": "run"})
     on_the_way = pd.DataFrame(rows, columns=columns).astype(ends[columns].dtypes)

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Foreign:
-    """A checkpoint to evaluate. preprocess: fields that are not the defaults of open_clip's `preprocess_cfg`."""
+    """One checkpoint. preprocess: fields that are not the defaults of open_clip's `preprocess_cfg`."""
 
     cell: str
     model: str
@@ -37,7 +37,7 @@ class Foreign:
 
 
 def released_models(folder: Path) -> list[Foreign]:
-    """The released models in a folder, by name. EvaluationError where there is none."""
+    """Find the released models in a folder, by name. EvaluationError where there is none."""
     found = []
     for path in sorted(folder.glob("Model-*.pt")):
         run = parse_released(path.name)
@@ -45,16 +45,16 @@ def released_models(folder: Path) -> list[Foreign]:
         found.append(Foreign(path.stem, run.model, path, run.preprocess, about))
     if not found:
         raise EvaluationError(
-            f"{folder}: no Model-*_Data-*_Samples-*_lr-*_bs-*.pt in it. Name the folder that has them."
+            "no Model-*_Data-*_Samples-*_lr-*_bs-*.pt in it", place=str(folder), remedy="Name the folder that has them."
         )
     return found
 
 
 def foreign_model(model: str, weights: Path, preprocess: dict[str, Any]) -> Foreign:
-    """One file of weights for a model that open_clip knows, or for a JSON file in its format.
+    """Describe a file of weights of a model that open_clip knows, or of a JSON file in its format.
 
-    A JSON file may have `preprocess_cfg` beside its `model_cfg`, as open_clip_config.json has; `preprocess` comes
-    after it.
+    A JSON file may have `preprocess_cfg` beside its `model_cfg`, as open_clip_config.json has; `preprocess` overrides
+    it.
     """
     if model.endswith(".json"):
         path = Path(model)
@@ -64,19 +64,19 @@ def foreign_model(model: str, weights: Path, preprocess: dict[str, Any]) -> Fore
 
 
 def add_config(path: Path) -> dict[str, Any]:
-    """Make a model config known to open_clip under its file's name; returns its `preprocess_cfg`."""
+    """Make a model config known to open_clip by its file's name. Returns its `preprocess_cfg`."""
     content = read_json(path)
     config = content.get("model_cfg", content)
     if not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
-        raise EvaluationError(f"{path}: no open_clip model config (embed_dim, vision_cfg, text_cfg).")
+        raise EvaluationError("no open_clip model config (embed_dim, vision_cfg, text_cfg)", place=str(path))
     open_clip.factory._MODEL_CONFIGS[path.stem] = config
     return dict(content.get("preprocess_cfg", {}))
 
 
 def load_foreign(foreign: Foreign) -> tuple[Encoder, dict[str, Any]]:
-    """The model, ready to encode, and what is known of it.
+    """Load the model, ready to encode. Returns it and fields of OutsideMetrics.
 
-    Preprocessing is the model's own: open_clip's for its name, then the fields given. The tokenizer is CLIP's own.
+    Preprocessing is the model's own, open_clip's for its name, overridden by the fields given; the tokenizer is CLIP's.
     EvaluationError where a weight is missing, unexpected or of another shape, or where the tokenizer is another.
     """
     config = open_clip.get_model_config(foreign.model)
@@ -87,7 +87,9 @@ def load_foreign(foreign: Foreign) -> tuple[Encoder, dict[str, Any]]:
         )
     text = config.get("text_cfg", {})
     if text.get("hf_tokenizer_name") or "siglip" in foreign.model.lower():
-        raise EvaluationError(f"{foreign.model}: its tokenizer is not CLIP's own; such models are not evaluated here.")
+        raise EvaluationError(
+            "its tokenizer is not CLIP's own; such models are not evaluated here", place=foreign.model
+        )
     logging.disable(logging.WARNING)  # open_clip warns that the weights are random: they are loaded next
     try:
         model: Any = open_clip.create_model(foreign.model, pretrained=None, pretrained_hf=False)
@@ -97,7 +99,7 @@ def load_foreign(foreign: Foreign) -> tuple[Encoder, dict[str, Any]]:
     own = merge_preprocess_dict(open_clip.get_model_preprocess_cfg(model), foreign.preprocess)
     unknown = sorted(foreign.preprocess.keys() - own.keys())
     if unknown:
-        raise EvaluationError(f"preprocess: {', '.join(unknown)} is no field of open_clip's preprocess_cfg.")
+        raise EvaluationError(f"{', '.join(unknown)} is no field of open_clip's preprocess_cfg", place="preprocess")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     preprocess = Preprocess.of(own)
     identity = {
@@ -118,18 +120,18 @@ def load_foreign(foreign: Foreign) -> tuple[Encoder, dict[str, Any]]:
 
 
 def load_weights(model: Any, path: Path) -> None:
-    """Load a file of weights, whole: EvaluationError names what is missing, unexpected or of another shape.
+    """Load a whole file of weights. EvaluationError names what is missing, unexpected or of another shape.
 
     open_clip's own loader resizes position embeddings without a word, so that another image size would pass.
     """
     try:
         state = open_clip.factory.load_state_dict(str(path), weights_only=True)
     except FileNotFoundError:
-        raise EvaluationError(f"{path}: no such file of weights.") from None
+        raise EvaluationError("no such file of weights", place=str(path)) from None
     except (
         RuntimeError, ValueError, EOFError, KeyError, TypeError, StopIteration, AttributeError, pickle.UnpicklingError,
     ) as error:  # fmt: skip
-        raise EvaluationError(f"{path}: not a file of weights ({error}).") from None
+        raise EvaluationError(f"not a file of weights ({error})", place=str(path)) from None
     state = convert_state_dict(model, state)
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
@@ -148,12 +150,14 @@ def load_weights(model: Any, path: Path) -> None:
     ]
     if problems:
         shown = "; ".join(sorted(problems)[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise EvaluationError(f"{path}: weights do not fit the model: {shown}. Name the model that was trained.")
+        raise EvaluationError(
+            f"weights do not fit the model: {shown}", place=str(path), remedy="Name the model that was trained."
+        )
     model.load_state_dict(state, strict=True)
 
 
 def _gmacs(config: dict[str, Any]) -> float | None:
-    """Forward GMACs a sample; none where the tower's count is not known."""
+    """Forward GMACs a sample; None where the tower's count is not known."""
     try:
         return gmacs_per_sample(config)["total"]
     except ConfigError as error:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import ConfigError, EvaluationError
-from ..records.evaluation import METRICS_TABLE, OutsideEvaluation
+from ..records.evaluation import METRICS_TABLE, OutsideMetrics
 from ..study.config.evaluation import METRICS, probe_name
 from ..study.grid import Cell
 from .released import parse_released
@@ -20,7 +20,7 @@ from .released import parse_released
 PROBED = {"lp_acc1": "acc1", "lp_acc5": "acc5", "lp_mean_per_class_recall": "mean_per_class_recall"}
 
 
-def tidy_evaluations(evaluations: Iterable[OutsideEvaluation], source: str) -> pd.DataFrame:
+def tidy_evaluations(evaluations: Iterable[OutsideMetrics], source: str) -> pd.DataFrame:
     """Lay evaluations out as the tidy table of metrics.
 
     What is not known stays empty: compute without samples seen, an interval without the number of images.
@@ -44,7 +44,9 @@ def read_results(paths: Iterable[Path]) -> list[dict[str, Any]]:
     for path in paths:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not files:
-            raise EvaluationError(f"{path}: no JSON file in this folder. Name clip-benchmark's results.")
+            raise EvaluationError(
+                "no JSON file in this folder", place=str(path), remedy="Name clip-benchmark's results."
+            )
         for file in files:
             found += _read_csv(file) if file.suffix == ".csv" else [_read_json(file)]
     return found
@@ -52,7 +54,7 @@ def read_results(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 def evaluation_of(
     result: dict[str, Any], gmacs_of: Callable[[str], float], runs: dict[str, dict[str, Any]]
-) -> OutsideEvaluation:
+) -> OutsideMetrics:
     """Read one result of `read_results`.
 
     gmacs_of: forward compute a sample of a model; ConfigError where it is not known. runs: what is known of a cell
@@ -65,8 +67,8 @@ def evaluation_of(
         with suppress(ConfigError):
             known["gmacs_per_sample"] = gmacs_of(known["model"])
     rows = _metrics(result, cell)
-    fields = {key: value for key, value in known.items() if key in OutsideEvaluation.model_fields}
-    return OutsideEvaluation.parse(fields | {"cell": cell, "metrics": rows}, Path(cell))
+    fields = {key: value for key, value in known.items() if key in OutsideMetrics.model_fields}
+    return OutsideMetrics.parse(fields | {"cell": cell, "metrics": rows}, Path(cell))
 
 
 def _metrics(result: dict[str, Any], cell: str) -> list[dict[str, Any]]:
@@ -118,10 +120,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise EvaluationError(f"{path}: cannot be read as JSON ({error}).") from None
+        raise EvaluationError(f"cannot be read as JSON ({error})", place=str(path)) from None
     missing = [key for key in ("dataset", "model", "pretrained", "task", "metrics") if key not in content]
     if missing:
-        raise EvaluationError(f"{path}: not a result of clip-benchmark: {', '.join(missing)} is missing.")
+        raise EvaluationError(f"not a result of clip-benchmark: {', '.join(missing)} is missing", place=str(path))
     return dict(content)
 
 
@@ -129,11 +131,11 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
     try:
         table = pd.read_csv(path)
     except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise EvaluationError(f"{path}: cannot be read as CSV ({error}).") from None
+        raise EvaluationError(f"cannot be read as CSV ({error})", place=str(path)) from None
     about = ["dataset", "model", "pretrained", "task"]
     missing = [key for key in about if key not in table]
     if missing:
-        raise EvaluationError(f"{path}: not a table of clip-benchmark: no column {', '.join(missing)}.")
+        raise EvaluationError(f"not a table of clip-benchmark: no column {', '.join(missing)}", place=str(path))
     records = table.to_dict("records")
     return [
         {key: row[key] for key in about}

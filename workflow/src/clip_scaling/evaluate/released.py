@@ -21,7 +21,7 @@ _PREPROCESS = {
 
 @dataclass(frozen=True)
 class ReleasedRun:
-    """What a name says; samples_seen and global_batch_size are nominal."""
+    """A run, as its name describes it; samples_seen and global_batch_size are nominal."""
 
     model: str
     data: str
@@ -32,7 +32,7 @@ class ReleasedRun:
 
 
 def parse_released(name: str) -> ReleasedRun:
-    """A released model's name, with or without `.pt`. EvaluationError where it is none."""
+    """Parse a released model's name, with or without `.pt`. EvaluationError where it is none."""
     match = _NAME.fullmatch(name)
     if not match:
         raise EvaluationError(

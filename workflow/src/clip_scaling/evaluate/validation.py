@@ -19,7 +19,7 @@ from .measure import measure
 
 
 @dataclass(frozen=True)
-class Validation:
+class Validator:
     """What a training is validated on: the first `max_samples` of each set.
 
     manifests: of the sets. merges: the tokenizer of the training.
@@ -31,7 +31,7 @@ class Validation:
     batch_size: int = 256
     loss_batch_size: int = 250
 
-    def of(self, model: Any, model_config: dict[str, Any], device: torch.device) -> ModelValidation:
+    def of(self, model: Any, model_config: dict[str, Any], device: torch.device) -> ModelValidator:
         """Read the sets once, as pixels of the model's size: a validation is then the model's passes alone."""
         tokenizer = load_tokenizer(self.merges, model_config["text_cfg"].get("context_length", 77))
         preprocess = Preprocess(model_config["vision_cfg"].get("image_size", 224))
@@ -39,11 +39,11 @@ class Validation:
         for found in map(open_set, self.manifests):
             batches = read_batches(found.folder, preprocess, self.batch_size, limit=self.max_samples)
             sets.append((found.manifest, list(batches)))
-        return ModelValidation(Encoder(model, tokenizer, preprocess, device, {}), sets, self.loss_batch_size)
+        return ModelValidator(Encoder(model, tokenizer, preprocess, device, {}), sets, self.loss_batch_size)
 
 
 @dataclass(frozen=True)
-class ModelValidation:
+class ModelValidator:
     """The validation of one model. sets: manifests and batches."""
 
     encoder: Encoder

@@ -19,7 +19,7 @@ from ..evaluate.probe import carve
 from ..evaluate.uncertainty import wilson
 from ..models.encode import Encoder, load_cell
 from ..records.data import EvaluationSetManifest
-from ..records.evaluation import Evaluation, Measured, Mixture
+from ..records.evaluation import CheckpointMetrics, Measured, Mixture
 from ..study.config.evaluation import FineTuning
 from ..train.state import StateFolder
 from .loop import Classifier, FineTune, LabelledImages, accuracy, patched
@@ -43,7 +43,7 @@ class FineTuneJob:
     settings: FineTuning
     resume: Path
 
-    def run(self) -> Evaluation | None:
+    def run(self) -> CheckpointMetrics | None:
         """Fine-tune and measure `fine_tune/{set}` and `patched/{set}`; None where a signal came.
 
         The mixture is chosen on a split carved from train; the tower that is measured as `fine_tune` saw all of train
@@ -51,7 +51,7 @@ class FineTuneJob:
         plain ViT.
         """
         encoder, about = load_cell(self.checkpoint, self.merges)
-        report = Evaluation(cell=about["cell"], state=about["state"], metrics=[], mixtures=[])
+        report = CheckpointMetrics(cell=about["cell"], state=about["state"], metrics=[], mixtures=[])
         if encoder is None:
             return report
         if not hasattr(encoder.model.visual, "transformer"):

@@ -45,14 +45,18 @@ def load_checkpoint(path: Path) -> tuple[Model, dict[str, Any]]:
         about = json.loads(content["about"])
         state = content["state_dict"]
     except FileNotFoundError:
-        raise EvaluationError(f"{path}: no such checkpoint. Run `snakemake --cores all {path}`.") from None
+        raise EvaluationError(
+            "no such checkpoint", place=str(path), remedy=f"Run `snakemake --cores all {path}`."
+        ) from None
     except (KeyError, RuntimeError, ValueError, EOFError, TypeError) as error:
         raise EvaluationError(
-            f"{path}: not a checkpoint of this workflow ({error}). Delete it and train the cell again."
+            f"not a checkpoint of this workflow ({error})",
+            place=str(path),
+            remedy="Delete it and train the cell again.",
         ) from None
     if about["preprocess"] != PREPROCESS:
         raise EvaluationError(
-            f"{path}: trained with preprocessing {about['preprocess']}, evaluation knows {PREPROCESS}."
+            f"trained with preprocessing {about['preprocess']}, evaluation knows {PREPROCESS}", place=str(path)
         )
     return with_weights(build_model(about["model_config"]), state, path), about
 
@@ -62,7 +66,7 @@ def with_weights(model: Model, state: dict[str, Tensor], path: Path) -> Model:
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise EvaluationError(f"{path}: weights do not fit the model config beside them: {error}") from None
+        raise EvaluationError(f"weights do not fit the model config beside them: {error}", place=str(path)) from None
     return model.eval()
 
 
@@ -71,4 +75,6 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, ValueError, EOFError, OSError, IndexError, KeyError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"{path}: cannot be read as a state ({error}). Delete it and run again.") from None
+        raise TrainingError(
+            f"cannot be read as a state ({error})", place=str(path), remedy="Delete it and run again."
+        ) from None

@@ -1,4 +1,4 @@
-"""Compute of a CLIP model: forward multiply-accumulates a sample, both towers.
+"""Compute of a CLIP model from its config: forward multiply-accumulates a sample, both towers.
 
 The convention is that of the paper (Cherti et al., arXiv 2212.07143; fvcore's count): linear layers,
 attention products and 5 operations an element of every LayerNorm; softmax, GELU, biases and the

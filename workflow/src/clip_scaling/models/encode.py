@@ -80,7 +80,9 @@ def load_cell(checkpoint: Path, merges: Path) -> tuple[Encoder | None, dict[str,
         return None, about
     tokenizer_sha256 = sha256_file(merges)
     if tokenizer_sha256 != about["tokenizer_sha256"]:
-        raise EvaluationError(f"{checkpoint}: trained with another tokenizer than {merges}. Train the cell again.")
+        raise EvaluationError(
+            f"trained with another tokenizer than {merges}", place=str(checkpoint), remedy="Train the cell again."
+        )
     return trained_here(model, about["model_config"], merges, sha256_file(checkpoint)), about
 
 
@@ -92,7 +94,9 @@ def load_state(path: Path, merges: Path, model_config: dict[str, Any]) -> tuple[
     """
     content = read_state(path)
     if not {"model", "progress"} <= content.keys():
-        raise EvaluationError(f"{path}: not a saved state of training. Name a step-*.pt or a trunk's state.pt.")
+        raise EvaluationError(
+            "not a saved state of training", place=str(path), remedy="Name a step-*.pt or the state of a trunk."
+        )
     about = {"step": content["progress"]["step"], "state": "diverged" if content.get("is_diverged") else "saved"}
     if about["state"] == "diverged":
         log.info(f"{path}: the run diverged before: it is not evaluated")

@@ -1,4 +1,4 @@
-"""What becomes of an image before a model sees it, in open_clip's terms."""
+"""From an image to a model's input, in open_clip's terms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .build import PREPROCESS, normalise
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Fields of open_clip's `preprocess_cfg`; the defaults are those of training here. size: pixels a side."""
+    """open_clip's `preprocess_cfg`, with the defaults of training here. size: pixels a side."""
 
     size: int
     mean: tuple[float, ...] = tuple(PREPROCESS["mean"])
@@ -29,11 +29,11 @@ class Preprocess:
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Preprocess:
-        """From a `preprocess_cfg`. EvaluationError where the image is not square."""
+        """Take a `preprocess_cfg`. EvaluationError where the image is not square."""
         size = config["size"]
         height, width = size if isinstance(size, list | tuple) else (size, size)
         if height != width:
-            raise EvaluationError(f"preprocess_cfg.size {size}: only square images are evaluated.")
+            raise EvaluationError(f"{size}: only square images are evaluated", place="preprocess_cfg.size")
         return cls(
             height,
             tuple(config["mean"]),
@@ -61,7 +61,7 @@ class Preprocess:
         }
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """(size, size, 3) uint8: resized and cropped first, then made RGB, as open_clip does."""
+        """Resize and crop first, then make RGB, as open_clip does: (size, size, 3) uint8."""
         if image.size != (self.size, self.size):
             for step in self._steps:
                 image = step(image)

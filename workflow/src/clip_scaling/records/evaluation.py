@@ -1,4 +1,4 @@
-"""Metrics of checkpoints, and the tables that gather them."""
+"""Records of evaluations: metrics of checkpoints, and the tables that gather them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Measured(BaseModel):
     metric: str = Field(description="name of clip-benchmark, or `contrastive_loss`")
     value: float = Field(description="in the metric's own sense: a fraction, or nats for a loss")
     ci_low: float | None = Field(description="null where the number was imported")
-    ci_high: float | None
+    ci_high: float | None = Field(description="as ci_low")
     n: int | None = Field(description="images, captions or pairs that were measured")
     skipped: int = Field(0, description="images that could not be read and were left out")
 
@@ -37,7 +37,7 @@ class Mixture(BaseModel):
     chosen: bool = False
 
 
-class Evaluation(Record):
+class CheckpointMetrics(Record):
     """Metrics of one checkpoint. Written by `evaluate`, `evaluate_state` and `fine_tune`; read by `collect`,
     `gather_learning_curves`, exports and provenance."""
 
@@ -56,23 +56,29 @@ class Evaluation(Record):
     provenance: dict[str, Any] | None = Field(None, description="code, versions, machine and job")
 
 
-class OutsideEvaluation(Record):
-    """Metrics of a model that was not trained here, and what is known of its training."""
+class OutsideMetrics(Record):
+    """Metrics of a model that was not trained here, and what is known of its training.
+
+    Written by scripts/evaluate_foreign.py; laid out as a table of metrics.
+    """
+
+    FILE: ClassVar[str] = "{checkpoint}.json"
+    REMEDY: ClassVar[str] = "Correct what the result, or the table of --runs, says of it."
 
     cell: str = Field(description="name of the checkpoint")
-    model: str
-    data: str | None = None
-    unique_pairs: int | float | None = None
-    samples_seen: int | float | None = None
+    model: str = Field(description="open_clip's name of the architecture")
+    data: str | None = Field(None, description="training data")
+    unique_pairs: int | float | None = Field(None, description="distinct pairs of the data")
+    samples_seen: int | float | None = Field(None, description="pairs that training passed over; may be nominal")
     seed: int = 0
-    gmacs_per_sample: int | float | None = None
-    compute_gmacs: int | float | None = None
-    learning_rate: float | None = None
-    global_batch_size: int | float | None = None
-    checkpoint_sha256: str | None = None
+    gmacs_per_sample: int | float | None = Field(None, description="forward compute of both towers, GMAC")
+    compute_gmacs: int | float | None = Field(None, description="gmacs_per_sample x samples_seen, GMAC")
+    learning_rate: float | None = Field(None, description="peak")
+    global_batch_size: int | float | None = Field(None, description="pairs a step; may be nominal")
+    checkpoint_sha256: str | None = Field(None, description="of the file of weights")
     preprocess: dict[str, Any] | None = Field(None, description="open_clip's `preprocess_cfg`")
     metrics: list[Measured]
-    provenance: dict[str, Any] | None = None
+    provenance: dict[str, Any] | None = Field(None, description="code, versions, machine and job")
 
 
 _CELL = Column("cell", "cell")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ..records.evaluation import Evaluation
+from ..records.evaluation import CheckpointMetrics
 from ..records.metrics import is_loss, to_error
 from ..report.names import dataset_title, gmacs_text, metric_title, minus, source_title, with_interval
 from ..report.tables import headline_fits, is_law
@@ -49,7 +49,7 @@ class Exported:
     place: str
     licence: str
     distribution: str
-    evaluation: Evaluation | None = None
+    evaluation: CheckpointMetrics | None = None
     laws: Sequence[dict[str, Any]] = ()
     methods: Mapping[str, str] = field(default_factory=dict)
     has_attribution: bool = True

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ManifestError
-from ..records.evaluation import Evaluation
+from ..records.evaluation import CheckpointMetrics
 from ..records.files import canonical_json, describe_file, read_json
 from ..records.provenance import lock_path
 
@@ -77,7 +77,7 @@ def _cell(record: Path, root: Path, codes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _evaluation(path: Path, root: Path, codes: dict[str, Any]) -> dict[str, Any]:
-    about = Evaluation.read(root / path)
+    about = CheckpointMetrics.read(root / path)
     if about.provenance is None:
         raise ManifestError("provenance: missing", place=str(path), remedy=about.REMEDY.format(path=path))
     lock = _made(about.provenance, root / path, codes)

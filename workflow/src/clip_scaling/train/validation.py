@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..evaluate.validation import Validation
+from ..evaluate.validation import Validator
 
 
 def validation_steps(start: int, steps: int, times: int) -> frozenset[int]:
@@ -27,5 +27,5 @@ def make_validation(
     loss_batch_size: int,
 ) -> Callable[[], dict[str, float]]:
     """A function that measures the model, as it then is, on the first samples of each set: {"set/metric": value}."""
-    found = Validation(manifests, merges, max_samples, batch_size, loss_batch_size).of(model, model_config, device)
+    found = Validator(manifests, merges, max_samples, batch_size, loss_batch_size).of(model, model_config, device)
     return lambda: dict(found.run())

@@ -1,4 +1,4 @@
-"""`evaluation` and the suites of config/evaluation/: what every checkpoint is measured on."""
+"""Section `evaluation`, and the suites of config/evaluation/: how every checkpoint is measured."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Validation(Strict):
 
 
 class Evaluation(Strict):
+    """How cells are evaluated."""
+
     validation: Validation | None = Field(None, description="while training; null: at the end only")
     suite: str = Field(description="a file of config/evaluation/, without .yaml")
     batch_size: int = Field(256, ge=1, description="images or captions a forward pass")
@@ -30,7 +32,7 @@ class Evaluation(Strict):
         ge=0,
         le=100,
         description="points before its end at which each cell is evaluated in full, evenly spread: each as soon as "
-        "training has come there. Another number trains the cells anew, to the same weights",
+        "training reaches it. Changing the number retrains the cells (to identical weights)",
     )
 
 
@@ -136,7 +138,7 @@ class Suite(Strict):
     aggregates: list[Aggregate] = []
 
     def folder_of(self, entry: SuiteEntry) -> Path:
-        """Where a webdataset lies."""
+        """Folder of a webdataset."""
         template = entry.folder or self.folder or "{dataset}"
         return Path(os.path.expandvars(template.replace("{dataset}", entry.dataset.replace("/", "-")))).expanduser()
 
@@ -149,7 +151,7 @@ METRICS = {
         "contrastive_loss",
     ),
 }
-"""What each task measures, in clip-benchmark's names; `contrastive_loss` is ours."""
+"""Metrics of each task, in clip-benchmark's names; `contrastive_loss` is ours."""
 
 
 def probe_name(dataset: str, shots: int | str) -> str:
