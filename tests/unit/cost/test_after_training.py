@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,14 @@ from clip_scaling.study.resolve import load_study
 from clip_scaling.study.resolved import ResolvedStudy
 
 from ..plan.finished import finish
+from ..records.examples import evaluation_manifest
 
 
 def write_set(root: Path, dataset: str, images: int, classes: int, templates: int, train: int = 0) -> None:
     folder = root / "results" / "data" / f"eval-{dataset}"
     folder.mkdir(parents=True)
-    manifest = {"n": images, "n_train": train, "classes": ["c"] * classes, "templates": ["t"] * templates}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    about = {"n": images, "n_train": train, "classes": ["c"] * classes, "templates": ["t"] * templates}
+    evaluation_manifest(**about).write(folder / "manifest.json")
 
 
 def write_benchmark(root: Path, job: str, seconds: float) -> None:

@@ -19,8 +19,8 @@ from clip_scaling.data.shards.write import Members, write_shards
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.data.sources.pairs import HeldOutSet, Pair, SourceContent
 from clip_scaling.data.sources.write import write_source
-from clip_scaling.records.data import SubsetCounts, SubsetManifest
-from clip_scaling.records.files import FileEntry, ShardEntry
+from clip_scaling.records.data import SourceManifest, SubsetCounts, SubsetManifest, read_any_manifest
+from clip_scaling.records.files import FileEntry, ShardEntry, verify_files
 from clip_scaling.study.config.sources import IconifySource, ProceduralSource
 
 
@@ -129,6 +129,13 @@ def small_source(tmp_path: Path) -> Path:
     content = SourceContent(training, held_out, 41, {}, "# Attribution\n")
     write_source(tmp_path / "small", "small", SMALL_RECIPE, content)
     return tmp_path / "small/manifest.json"
+
+
+def verify(manifest_path: Path) -> None:
+    """Every file that a manifest lists is there, with its size and hash."""
+    manifest = read_any_manifest(manifest_path)
+    shards = manifest.shards if isinstance(manifest, SourceManifest | SubsetManifest) else []
+    verify_files([*shards, *manifest.files], manifest_path.parent, "")
 
 
 def write_plain_subset(root: Path, samples: Iterable[tuple[str, Members]], pairs: int, shard_size: int) -> Path:

@@ -18,6 +18,7 @@ from clip_scaling.study.config.resources import Budget
 from clip_scaling.study.resolve import load_study
 from clip_scaling.study.resolved import ResolvedStudy
 
+from ..records.examples import subset_manifest
 from .finished import finish
 
 
@@ -52,8 +53,7 @@ def test_other_pairs_and_a_missing_checkpoint_are_told_too(study: ResolvedStudy,
     assert rows[first.name].state == "skip"
     assert (rows[second.name].state, rows[second.name].reason) == ("run", "its checkpoint is missing")
     manifest = tmp_path / "results" / "data" / first.data / "manifest.json"
-    manifest.parent.mkdir(parents=True)
-    manifest.write_text(json.dumps({"order_digest": "other"}))
+    subset_manifest(order_digest="other").write(manifest)
     rows = {row.cell: row for row in make_plan(study, tmp_path).rows}
     assert rows[first.name].reason == f"pairs of {first.data} changed"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clip_scaling.errors import ManifestError
-from clip_scaling.records.files import atomic_path, canonical_json, describe_file, read_json, verify_files, write_json
+from clip_scaling.records.files import FileEntry, atomic_path, canonical_json, read_json, verify_files, write_json
 
 
 def test_one_value_has_one_text() -> None:
@@ -40,9 +40,9 @@ def test_a_missing_or_broken_manifest_is_named_with_the_next_step(tmp_path: Path
 def test_a_file_that_differs_from_its_manifest_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "shard.tar"
     path.write_text("hello")
-    entry = describe_file(path, tmp_path)
+    entry = FileEntry.of(path, tmp_path)
     # echo -n hello | sha256sum
-    assert entry["sha256"] == "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    assert entry.sha256 == "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     verify_files([entry], tmp_path, "Next step.")
     path.unlink()
     if content is not None:

@@ -10,6 +10,8 @@ import pytest
 
 from clip_scaling.report.page import StudyResults
 
+from ..records.examples import evaluation_manifest, source_manifest, subset_manifest
+
 MODELS = {"ViT-small": 0.01, "ViT-large": 0.1}
 DATA = {"Few": 1_000, "Many": 100_000}
 BUDGETS = {"10K": 9_984, "100K": 99_840, "1M": 1_000_192}
@@ -132,24 +134,7 @@ def study(
     columns = ["target", "metric", "source", "method", "form", "n_points", "alpha", "alpha_low", "alpha_high"]
     columns += ["beta", "floor", "r2", "holdout_mae_pp", "verdict"]
     rows = [fit | {"target": one["target"], "metric": one["metric"]} for one in laws for fit in one["fits"]]
-    manifests = [
-        {
-            "kind": "source",
-            "name": "drawings",
-            "recipe": {"kind": "procedural", "image_size": 32, "vocabulary_size": 4096},
-            "order_digest": "f" * 64,
-            "counts": {"parsed": 1000, "kept": 700, "held_out": {"icons": 200}, "dropped": {"duplicate_pixels": 100}},
-        },
-        {"kind": "subset", "name": "Few", "source": "drawings", "pairs": 1000, "order_digest": "a" * 64},
-        {
-            "kind": "evaluation",
-            "dataset": "icons",
-            "task": "zeroshot_classification",
-            "n": 200,
-            "classes": ["apple", "anchor"],
-            "templates": ["{c}"],
-        },
-    ]
+    manifests = [source_manifest(), subset_manifest(), evaluation_manifest()]
     return StudyResults(
         name="tiny",
         title="A <tiny> study",

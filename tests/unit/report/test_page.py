@@ -8,6 +8,8 @@ import pytest
 from clip_scaling.report.page import FIGURE_LABELS, DataCard, StudyResults, render_report
 from clip_scaling.report.summary import cell_table, cost_summary, headlines, learning_rate_table, recipe_tables
 
+from ..records.examples import evaluation_manifest, source_manifest
+
 
 class Page(HTMLParser):
     """Collects what the tests ask of a page."""
@@ -199,3 +201,8 @@ def test_each_figure_tells_the_command_that_draws_it_again(study: StudyResults) 
     assert "snakemake --cores 1 --force results/tiny/figures/laws.pdf --configfile config/smoke.yaml</code>" in text
     text = render_report(dataclasses.replace(study, figures={"laws": SVG}))
     assert "snakemake --cores 1 --force results/tiny/figures/laws.pdf</code>" in text  # the default study
+
+
+def test_a_set_whose_images_were_not_counted_says_so(study: StudyResults) -> None:
+    text = render_report(dataclasses.replace(study, manifests=[source_manifest(), evaluation_manifest(n=None)]))
+    assert '<td class="number">not counted</td><td class="number">2</td>' in text

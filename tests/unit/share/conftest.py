@@ -20,6 +20,8 @@ from clip_scaling.share.locks import Results
 from clip_scaling.study.config.training import Recipe
 from clip_scaling.study.resolved import ResolvedStudy
 
+from ..records.examples import source_manifest
+
 CELL = "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0"
 HOME = Path("results/offline")
 CAPTIONS = ["a small red square", "a large blue circle", "two green stars!", "it's a yellow line"] * 3
@@ -99,10 +101,8 @@ def trained(tmp_path: Path, repository: Path) -> Trained:
     source = root / "results" / "data" / "scenes"
     write_merges(source / "tokenizer" / "merges.txt.gz", train_merges(CAPTIONS, 600))
     (source / "ATTRIBUTION.md").write_text("# Attribution\n\nDrawn by this program.\n")
-    write_json(
-        source / "manifest.json",
-        {"kind": "source", "name": "scenes", "order_digest": "a" * 64, "recipe": {"kind": "procedural"}},
-    )
+    about = source_manifest(name="scenes", order_digest="a" * 64, recipe={"kind": "procedural"})
+    about.write(source / "manifest.json")
     study = open_study(root / "config" / "offline.yaml", root)
     train(root)
     return Trained(

@@ -30,7 +30,9 @@ from clip_scaling.data.subsets.places import subset_places
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.errors import DataError
 from clip_scaling.records.data import RepeatCounts, ShownImages
-from clip_scaling.records.files import read_json, verify_files
+from clip_scaling.records.files import read_json
+
+from ..conftest import verify
 
 
 def table(*rows: tuple[int, int] | tuple[int, int, int]) -> np.ndarray:
@@ -173,7 +175,7 @@ def test_a_subset_without_repeats_is_the_first_pairs_of_what_is_left(small_sourc
     assert manifest["drop_duplicates"] == {"within": 2, "evaluation": None}
     dropped = {"equals_earlier_image": 1, "near_earlier_image": 2}
     assert manifest["counts"] == {"source": 25, "kept": 6, "dropped": dropped, "left_in_source": 16}
-    verify_files([*manifest["shards"], *manifest["files"]], tmp_path / "six", "")
+    verify(tmp_path / "six/manifest.json")
 
 
 def test_a_smaller_subset_without_repeats_lies_within_a_larger_one(small_source: Path, tmp_path: Path) -> None:

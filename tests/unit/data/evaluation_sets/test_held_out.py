@@ -6,9 +6,9 @@ from clip_benchmark.datasets.builder import build_dataset
 
 from clip_scaling.data.evaluation_sets.held_out import write_evaluation_set
 from clip_scaling.errors import DataError, ManifestError
-from clip_scaling.records.files import read_json, verify_files
+from clip_scaling.records.files import read_json
 
-from ..conftest import scene
+from ..conftest import scene, verify
 
 
 def test_clip_benchmark_reads_a_classification_set(small_source: Path, tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_the_manifest_says_the_task_and_lists_every_file(small_source: Path, tmp
     write_evaluation_set(tmp_path / "eval", "small-icons", small_source, "icons")
     manifest = read_json(tmp_path / "eval/manifest.json")
     assert (manifest["dataset"], manifest["task"], manifest["n"]) == ("small-icons", "zeroshot_classification", 6)
-    verify_files(manifest["files"], tmp_path / "eval", "")
+    verify(tmp_path / "eval/manifest.json")
     on_disk = {path.relative_to(tmp_path / "eval").as_posix() for path in (tmp_path / "eval").rglob("*.*")}
     assert on_disk == {entry["path"] for entry in manifest["files"]} | {"manifest.json"}
 

@@ -11,9 +11,9 @@ from PIL import Image
 from clip_scaling.data.shards.write import INDEX_DTYPE, write_tar
 from clip_scaling.data.sources.pairs import SourceContent
 from clip_scaling.data.sources.write import write_source
-from clip_scaling.records.files import read_json, sha256_file, verify_files
+from clip_scaling.records.files import read_json, sha256_file
 
-from ..conftest import SMALL_RECIPE, full_disk, leftovers, make_pair, scene
+from ..conftest import SMALL_RECIPE, full_disk, leftovers, make_pair, scene, verify
 
 
 def test_any_webdataset_reader_finds_the_pairs_in_order(small_source: Path) -> None:
@@ -39,7 +39,7 @@ def test_the_index_leads_straight_to_a_pair(small_source: Path) -> None:
 def test_the_manifest_lists_every_file_with_its_size_and_hash(small_source: Path) -> None:
     manifest, home = read_json(small_source), small_source.parent
     entries = [*manifest["shards"], *manifest["files"]]
-    verify_files(entries, home, "")
+    verify(small_source)
     on_disk = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
     assert on_disk == {entry["path"] for entry in entries} | {"manifest.json"}
     assert [entry["pairs"] for entry in manifest["shards"]] == [10, 10, 5]

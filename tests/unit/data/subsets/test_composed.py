@@ -11,9 +11,9 @@ from clip_scaling.data.sources.pairs import HeldOutSet, Pair, SourceContent, ord
 from clip_scaling.data.sources.write import write_source
 from clip_scaling.data.subsets.composed import Repeats, coloured_pairs, is_coloured, write_composed_subset
 from clip_scaling.errors import DataError
-from clip_scaling.records.files import read_json, verify_files
+from clip_scaling.records.files import read_json
 
-from ..conftest import SMALL_RECIPE, make_pair
+from ..conftest import SMALL_RECIPE, make_pair, verify
 
 
 def drawn(number: int, colour: tuple[int, int, int]) -> Pair:
@@ -58,7 +58,7 @@ def test_each_kind_gives_its_first_pairs_in_the_order_of_the_source(two_kinds: P
     assert [entry["pairs"] for entry in manifest["shards"]] == [10, 2]
     assert manifest["counts"] == {"source": 25, "kept": 12, "coloured": 6, "colourless": 6, "left_in_source": 13}
     assert manifest["order_digest"] == order_digest(f"set:{i}" for i in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15))
-    verify_files([*manifest["shards"], *manifest["files"]], tmp_path / "half", "")
+    verify(tmp_path / "half/manifest.json")
 
 
 @pytest.mark.parametrize(

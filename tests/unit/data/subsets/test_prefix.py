@@ -9,9 +9,9 @@ import webdataset
 from clip_scaling.data.sources.pairs import order_digest
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.errors import DataError, ManifestError
-from clip_scaling.records.files import read_json, verify_files
+from clip_scaling.records.files import read_json
 
-from ..conftest import full_disk, leftovers
+from ..conftest import full_disk, leftovers, verify
 
 
 def keys(manifest: Path) -> list[str]:
@@ -26,7 +26,7 @@ def test_a_subset_is_the_first_pairs_of_its_source(small_source: Path, tmp_path:
     assert [entry["pairs"] for entry in manifest["shards"]] == [10, 3]
     assert manifest["order_digest"] == order_digest(f"set:{i}" for i in range(13))
     assert manifest["counts"] == {"source": 25, "kept": 13, "left_in_source": 12}
-    verify_files([*manifest["shards"], *manifest["files"]], tmp_path / "thirteen", "")
+    verify(tmp_path / "thirteen/manifest.json")
 
 
 def test_the_index_of_a_subset_is_the_prefix_of_the_source_s(small_source: Path, tmp_path: Path) -> None:

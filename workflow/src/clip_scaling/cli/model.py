@@ -9,7 +9,9 @@ from typing import Any
 
 from ..errors import ConfigError, EvaluationError, close_matches
 from ..plan.files import open_study
+from ..records.data import SourceManifest
 from ..records.evaluation import CheckpointMetrics
+from ..records.filenames import ATTRIBUTION, MANIFEST
 from ..records.files import read_json
 from ..records.provenance import provenance
 from ..study.paths import StudyPaths
@@ -72,13 +74,13 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
     measured = StudyPaths(study.config.study, root / "results").metrics(cell)
     evaluation = CheckpointMetrics.read(measured) if measured.is_file() else None
     laws = [results / "laws" / dataset / f"{metric}.json" for dataset, metric in study.targets()]
-    attribution = data / "ATTRIBUTION.md"
+    attribution = data / ATTRIBUTION
     card = Exported(
         study=study.config.study,
         title=study.config.title,
         record=record,
         subset=study.config.data[study.cells[cell].data].model_dump(mode="json"),
-        source=read_json(data / "manifest.json"),
+        source=SourceManifest.read(data / MANIFEST),
         config=config,
         place=f"hf-hub:{hub}" if hub else "local-dir:FOLDER",
         licence=licence,
@@ -91,7 +93,7 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
     write_papers(
         folder,
         model_card(card),
-        {"ATTRIBUTION.md": attribution} if attribution.is_file() else {},
+        {ATTRIBUTION: attribution} if attribution.is_file() else {},
         {
             "cell": cell,
             "study": study.config.model_dump(mode="json"),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from ..records.files import read_json
+from ..records.data import EvaluationSetManifest
 from ..study.grid import Cell
 from ..study.paths import DataPaths
 from ..study.resolved import ResolvedStudy
@@ -85,8 +85,8 @@ class AfterTraining:
         path = self.results.data.manifest(DataPaths.evaluation_set(dataset))
         if not path.is_file():
             return None
-        manifest = read_json(path)
-        if "n" not in manifest:  # a webdataset from elsewhere
+        manifest = EvaluationSetManifest.read(path)
+        if manifest.n is None:  # a webdataset from elsewhere
             return None
-        prompts = len(manifest["classes"]) * len(manifest["templates"]) or manifest["n"]  # retrieval: a caption a pair
-        return SetSize(manifest["n"], prompts, manifest.get("n_train") or 0)
+        prompts = len(manifest.classes) * len(manifest.templates) or manifest.n  # retrieval: a caption a pair
+        return SetSize(manifest.n, prompts, manifest.n_train or 0)

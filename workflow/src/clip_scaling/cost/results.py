@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ManifestError
+from ..records.data import SubsetManifest
 from ..records.filenames import HEARTBEAT
 from ..records.files import read_json
 from ..study.config.devices import CPU, DEVICES, UNKNOWN_GPU
@@ -33,7 +34,7 @@ class Results:
         """Digest of a prepared subset's order; None where it is not prepared."""
         if data not in self._digests:
             path = self.data.manifest(data)
-            self._digests[data] = read_json(path).get("order_digest") if path.is_file() else None
+            self._digests[data] = SubsetManifest.read(path).order_digest if path.is_file() else None
         return self._digests[data]
 
     def job_seconds(self, job: str) -> float | None:

@@ -30,6 +30,8 @@ class Manifest(Record):
     KIND: ClassVar[str] = ""
     FORMAT: ClassVar[int] = 1
 
+    files: list[FileEntry] = Field(description="path, bytes, sha256 of each file beside the shards")
+
     @classmethod
     def parse(cls, raw: Any, path: Path) -> Self:
         """Check what was read from `path`. DataError: a manifest of another kind or format. ManifestError: a field."""
@@ -106,7 +108,6 @@ class SourceManifest(Manifest):
     pairs: int = Field(description="training pairs")
     counts: SourceCounts
     shards: list[ShardEntry] = Field(description="tars: path, bytes, sha256, pairs")
-    files: list[FileEntry] = Field(description="files beside the shards: path, bytes, sha256")
     held_out: dict[str, HeldOutImages]
     order_digest: str = Field(description="sha256 of the identities in order, one a line")
     is_in_place: bool = Field(False, description="whether the shards are existing tars, which are never rewritten")
@@ -149,7 +150,6 @@ class SubsetManifest(Manifest):
     pairs: int
     counts: SubsetCounts
     shards: list[ShardEntry] = Field(description="tars: path, bytes, sha256, pairs")
-    files: list[FileEntry] = Field(description="files beside the shards: index.npy, and places.npy of chosen pairs")
     order_digest: str = Field(description="sha256 of the identities in hash order, one a line")
     is_in_place: bool = Field(False, description="whether the shards are existing tars, of which the index lists pairs")
     is_copied: bool = Field(False, description="whether the pairs were copied out of existing tars")
@@ -187,7 +187,6 @@ class PackedManifest(Manifest):
     tokenizer_sha256: str
     truncated_captions: int = Field(description="captions cut to fit")
     order_digest: str = Field(description="that of the subset")
-    files: list[FileEntry] = Field(description="path, bytes, sha256 of each")
 
 
 class EvaluationSetManifest(Manifest):
@@ -205,7 +204,6 @@ class EvaluationSetManifest(Manifest):
     task: Task
     classes: list[str] = Field(description="class names, in the order of the labels; empty for retrieval")
     templates: list[str] = Field(description="prompts; `{c}` stands for the class")
-    files: list[FileEntry] = Field(description="path, bytes, sha256 of each")
     n: int | None = Field(None, description="test images; null: not counted")
     n_train: int | None = Field(None, description="training images; null: none, or not counted")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,18 +111,12 @@ def describe_file(path: Path, root: Path) -> dict[str, Any]:
     return asdict(FileEntry.of(path, root))
 
 
-def verify_files(
-    files: Iterable[FileEntry | Mapping[str, Any]], root: Path, remedy: str, *, hashes: bool = True
-) -> None:
+def verify_files(files: Iterable[FileEntry], root: Path, remedy: str, *, hashes: bool = True) -> None:
     """Compare listed files with the disk. ManifestError names the first that is missing or differs.
 
     remedy: the next step, a sentence. hashes: False compares sizes only.
     """
-    for listed in files:
-        if isinstance(listed, FileEntry):
-            entry = listed
-        else:
-            entry = FileEntry(listed["path"], listed["bytes"], listed["sha256"])
+    for entry in files:
         path = root / entry.path
         about = {"place": str(path), "remedy": remedy}
         if not path.is_file():

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import ConfigError
+from ..records.data import EvaluationSetManifest, Manifest, SourceManifest, SubsetManifest
 from ..records.files import canonical_json
 from .account import comparison_rows, cost_rows, event_rows, left_out_rows, sensitivity_rows, unsupported
 from .bundle import MAX_PAGE_BYTES, PackedFiles, chart_script, pack
@@ -63,7 +64,7 @@ class StudyResults:
     laws: Sequence[dict[str, Any]]
     methods: Mapping[str, str] = field(default_factory=dict)
     records: Sequence[dict[str, Any]] = ()
-    manifests: Sequence[dict[str, Any]] = ()
+    manifests: Sequence[Manifest] = ()
     cards: Sequence[DataCard] = ()
     plan: dict[str, Any] | None = None
     sweep: pd.DataFrame | None = None
@@ -121,9 +122,9 @@ def render_report(study: StudyResults) -> str:
         "recipes": recipe_tables(study.records),
         "sweep": learning_rate_table(study.sweep),
         "provenance": provenance_rows(study.records),
-        "sources": _of_kind(study.manifests, "source"),
-        "subsets": _of_kind(study.manifests, "subset"),
-        "evaluations": _of_kind(study.manifests, "evaluation"),
+        "sources": [found for found in study.manifests if isinstance(found, SourceManifest)],
+        "subsets": [found for found in study.manifests if isinstance(found, SubsetManifest)],
+        "evaluations": [found for found in study.manifests if isinstance(found, EvaluationSetManifest)],
         "figures": {kind: Markup(inline_svg(svg, kind, FIGURE_LABELS[kind])) for kind, svg in study.figures.items()},
         "single_figures": [
             (f"{dataset_title(dataset)}, {metric_title(metric)}", f"figures/laws/{dataset}/{metric}")
@@ -162,10 +163,6 @@ def _in_script(text: str) -> str:
 def _hours(value: float | None) -> str:
     """Two figures: `0.016`, `3.2`, `1,200`; empty where it is not known."""
     return "" if value is None else f"{value:.2g}" if value < 10 else f"{value:,.0f}"
-
-
-def _of_kind(manifests: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
 def _power(value: float) -> Markup:

@@ -14,6 +14,7 @@ import pandas as pd
 from ..cost.results import Results, used_seconds
 from ..published.tables import read_learning_curves
 from ..records.base import Table
+from ..records.data import read_any_manifest
 from ..records.files import read_json
 from ..records.laws import LEAVE_OUT
 from .explorer import EVALUATED
@@ -74,7 +75,7 @@ def read_study(inputs: Inputs) -> StudyResults:
         laws=laws,
         methods=inputs.methods,
         records=[_with_job_seconds(read_json(path), folder) for path in records],
-        manifests=[read_json(path) for path in inputs.manifests],
+        manifests=[read_any_manifest(path) for path in inputs.manifests],
         cards=[_card(path) for path in inputs.cards],
         # The plan and the search are asked for by themselves, and shown where they were made.
         plan=read_json(plan) if trained and plan.is_file() else None,

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ..records.data import SourceManifest
 from ..records.evaluation import CheckpointMetrics
 from ..records.metrics import is_loss, to_error
 from ..report.names import dataset_title, gmacs_text, metric_title, minus, source_title, with_interval
@@ -44,7 +45,7 @@ class Exported:
     title: str
     record: dict[str, Any]
     subset: dict[str, Any]
-    source: dict[str, Any]
+    source: SourceManifest
     config: dict[str, Any]
     place: str
     licence: str
@@ -90,8 +91,8 @@ def _use(about: Exported) -> str:
 
 
 def _data(about: Exported) -> str:
-    record, recipe = about.record, about.source["recipe"]
-    said = f"`{record['data']}`: {record['unique_pairs']:,} pairs of the source `{about.source['name']}` (kind "
+    record, recipe = about.record, about.source.recipe
+    said = f"`{record['data']}`: {record['unique_pairs']:,} pairs of the source `{about.source.name}` (kind "
     said += f"{recipe['kind']}"
     said += f", version {recipe['version']}" if "version" in recipe else ""
     chosen = [

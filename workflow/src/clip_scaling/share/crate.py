@@ -18,7 +18,7 @@ from urllib.parse import quote
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from ..records.files import atomic_path, sha256_file, verify_files
+from ..records.files import FileEntry, atomic_path, sha256_file, verify_files
 from ..records.provenance import CODE, code, tracked_files
 
 PROJECT = (*CODE, "profiles", "Makefile", "LICENSE", "README.md", "CITATION.cff")
@@ -64,7 +64,8 @@ def write_crate(contents: Contents, root: Path, output: Path) -> int:
     """
     results = contents.locks["results"]
     kept = [entry for result in results for entry in result["files"] if Path(entry["path"]).suffix not in WEIGHTS]
-    verify_files([*kept, *contents.locks["data"]], root, "Run `snakemake provenance` again.")
+    listed = [FileEntry(entry["path"], entry["bytes"], entry["sha256"]) for entry in [*kept, *contents.locks["data"]]]
+    verify_files(listed, root, "Run `snakemake provenance` again.")
     crate = _Crate(contents, root)
     with atomic_path(output) as temporary:
         crate.crate.write_zip(temporary)
