@@ -34,12 +34,12 @@ if IS_TRAINED:
 
     include: "workflow/rules/cells.smk"
     include: "workflow/rules/resources.smk"
-    include: "workflow/rules/plan.smk"
     include: "workflow/rules/data.smk"
     include: "workflow/rules/duplicates.smk"
     include: "workflow/rules/download.smk"
     include: "workflow/rules/existing.smk"
     include: "workflow/rules/train.smk"
+    include: "workflow/rules/plan.smk"
     include: "workflow/rules/evaluate.smk"
     include: "workflow/rules/evaluation_checks.smk"
 

@@ -119,11 +119,10 @@ def train_command(
     about = {"recipe": fields, "model_config": config, "recipe_version": RECIPE_VERSION}
     name = Cell("bench", "blocks", samples, seed).name
     return [
-        sys.executable, str(REPOSITORY / "scripts/train.py"), "--cell", name, "--data", str(data),
+        sys.executable, str(REPOSITORY / "scripts/train.py"), "cell", "--cell", name, "--data", str(data),
         "--tokenizer", str(merges), "--recipe", json.dumps(about), "--resources",
         json.dumps({"train": resources or {}}), "--resume", str(folder / "resume"),
-        "--checkpoint", str(folder / "checkpoint.pt"), "--record", str(folder / "train.json"),
-        "--curve", str(folder / "curve.jsonl"),
+        "--output", *(str(folder / file) for file in ("checkpoint.pt", "train.json", "curve.jsonl")),
     ]  # fmt: skip
 
 

@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from training_common import Data, model_config, train_command, write_data
+from training_common import Data, model_config, write_data
 
 from clip_scaling.records.files import read_json
+from clip_scaling.study.config.training import RECIPE_VERSION, Recipe
 from clip_scaling.study.grid import Cell
-from clip_scaling.train.arguments import add_training_arguments
-from clip_scaling.train.job import train_cell
+from clip_scaling.train.job import CellFiles, TrainJob, train_cell
 from clip_scaling.train.order import Order, order_digest
 from clip_scaling.train.signals import EXIT_SAVED, listen
 
@@ -165,24 +165,26 @@ def on_ranks(root: Path, data: Data) -> dict[str, str]:
 # ---------------------------------------------------------------- processes
 
 
-def arguments(folder: Path, data: Data, resources: dict[str, Any] | None = None) -> argparse.Namespace:
-    """Options of scripts/train.py, parsed."""
+def arguments(folder: Path, data: Data, resources: dict[str, Any] | None = None) -> TrainJob:
+    """What scripts/train.py is asked for."""
     source = data.subset if resources else data.packed
     model = model_config(16, 8, 32, 1, 1, 700)
-    command = train_command(folder, source, data.merges, model, RECIPE, STEPS * BATCH, RESOURCES | (resources or {}))
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--cell", type=Cell.parse)
-    add_training_arguments(parser)
-    parser.add_argument("--start", type=Path)
-    for name in ("--checkpoint", "--record", "--curve"):
-        parser.add_argument(name, type=Path)
-    return parser.parse_args(command[2:])
+    about = {
+        "recipe": Recipe.model_validate(RECIPE).model_dump(),
+        "model_config": model,
+        "recipe_version": RECIPE_VERSION,
+    }
+    cell = Cell("bench", "blocks", STEPS * BATCH, 0)
+    asked = {"train": RESOURCES | (resources or {})}
+    return TrainJob(cell, source, data.merges, about, asked, folder / "resume")
 
 
-def train(args: argparse.Namespace) -> int:
+def train(asked: TrainJob) -> int:
     """What scripts/train.py does; returns the exit code."""
     listen()
-    return EXIT_SAVED if train_cell(args).state == "saved" else 0
+    folder = asked.resume.parent
+    files = CellFiles(folder / "checkpoint.pt", folder / "train.json", folder / "curve.jsonl")
+    return EXIT_SAVED if train_cell(asked, files).state == "saved" else 0
 
 
 def fork(call: Any, *given: Any, **rest: Any) -> int:

@@ -19,6 +19,7 @@ import torch
 from training_common import WORDS, model_config, write_arrays, write_manifest
 
 from clip_scaling.data.shards.packed import open_packed
+from clip_scaling.data.shards.read import PairReader
 from clip_scaling.data.shards.write import INDEX_DTYPE, write_array, write_tar
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.models.tokenizer import train_merges, write_merges
@@ -29,7 +30,7 @@ from clip_scaling.train.distributed import join_ranks
 from clip_scaling.train.engine import Engine
 from clip_scaling.train.inputs import Input, PackedInput
 from clip_scaling.train.order import Order, rank_positions
-from clip_scaling.train.stream import StreamInput
+from clip_scaling.train.stream import Form, StreamInput
 
 BATCH, STEPS, SHARD = 100, (20, 300), 1000
 
@@ -68,7 +69,8 @@ def measure(kind: str, root: Path, pairs: int) -> list[float]:
         data = PackedInput(open_packed(root / "manifest.json"), order)
     else:
         merges, manifest = root / "merges.txt.gz", root / "manifest.json"
-        data = StreamInput(manifest, merges, order, 32, 16, None, workers=0, ranks=1, batch_size=BATCH)
+        reader = PairReader.open(manifest)
+        data = StreamInput(reader, merges, order, Form(32, 16), workers=0, ranks=1, batch_size=BATCH)
     ranks = join_ranks({})
     engine = Engine(model_config(32, 8, 64, 2, 2, 1024), Recipe(global_batch_size=BATCH), TrainResources(), ranks, 0)
     found = []

@@ -90,7 +90,7 @@ def test_a_pilot_measures_the_speed_that_the_plan_takes(finished: Any) -> None:
     output: Path = finished.root / "pilot.json"
     subprocess.run(
         [
-            sys.executable, "scripts/pilot.py", "--cell", CELL, "--seconds", "0.2", "--data", str(packed),
+            sys.executable, "scripts/train.py", "pilot", "--cell", CELL, "--seconds", "0.2", "--data", str(packed),
             "--tokenizer", str(data / "scenes" / "tokenizer" / "merges.txt.gz"), "--recipe", json.dumps(recipe),
             "--resume", str(finished.root / "unused"), "--output", str(output),
         ],

@@ -173,6 +173,23 @@ def trunk_recipe_params(wildcards):
     )
 
 
+# ---------------------------------------------------------------- what a training job is of, for its command line
+
+
+def whole_cell(wildcards):
+    return Untracked(f"cell --cell {wildcards.cell}")
+
+
+def part_of_cell(wildcards):
+    steps = f"--stop {wildcards.step} --steps {cell_steps(wildcards)}"
+    return Untracked(f"part --run {wildcards.cell} --cell {wildcards.cell} {steps}")
+
+
+def part_of_trunk(wildcards):
+    cell = f"--cell {trunk_cell_name(wildcards)} --stop {trunk_stop(wildcards)}"
+    return Untracked(f"part --run {wildcards.trunk} {cell}")
+
+
 # ---------------------------------------------------------------- states that are evaluated
 
 EVALUATED_STATES = [

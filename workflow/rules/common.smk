@@ -26,6 +26,16 @@ def refusal(text):
     return WorkflowError(f"{text}\n{entry('WorkflowError')}")
 
 
+class Untracked:
+    """A param that may change without a rerun: Snakemake compares params that are builtin values, and no others."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
+
 STUDY = RESOLVED.config
 STUDY_DIR = f"results/{STUDY.study}"
 IS_TRAINED = isinstance(RESOLVED, ResolvedStudy)

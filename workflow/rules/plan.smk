@@ -25,6 +25,10 @@ def pilot_cells():
 PILOT_SECONDS = 120  # of training, over all pilots
 
 
+def short_trial(wildcards):
+    return Untracked(f"pilot --cell {wildcards.cell} --seconds {PILOT_SECONDS / len(pilot_cells())}")
+
+
 def study_config(wildcards):
     """The whole study as JSON, by a function: Snakemake would take the braces of a plain string for wildcards."""
     return canonical_json(STUDY.model_dump(mode="json"))
@@ -52,10 +56,11 @@ rule plan:
         "python scripts/plan.py --config {params.config:q}"
 
 
-rule pilot_cell:
+use rule train as pilot_cell with:
     input:
         data=train_input,
         tokenizer=train_tokenizer,
+        start=[],
         validation=expand("results/data/eval-{dataset}/manifest.json", dataset=VALIDATION_SETS),
     output:
         speed=f"{STUDY_DIR}/plan/pilot/{{cell}}.json",
@@ -63,7 +68,7 @@ rule pilot_cell:
         f"results/logs/{STUDY.study}/plan/pilot/{{cell}}.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/plan/pilot/{{cell}}.tsv"
-    threads: train_threads
+    priority: 0
     resources:
         mem_mb=train_mem_mb,
         runtime=30,
@@ -72,17 +77,11 @@ rule pilot_cell:
         tasks_per_node=train_tasks_per_node,
         launcher=train_launcher,
     params:
-        recipe=train_recipe,
+        what=short_trial,
         seconds=PILOT_SECONDS / len(pilot_cells()),
         resume=f"{STUDY_DIR}/plan/pilot",
     message:
         "Pilot of {wildcards.cell}: how fast it trains"
-    shell:
-        "{resources.launcher} python scripts/pilot.py --cell {wildcards.cell} --seconds {params.seconds}"
-        " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
-        " --validation {input.validation} {VALIDATION_OPTIONS} --batch-size {STUDY.evaluation.batch_size}"
-        " --loss-batch-size {STUDY.evaluation.loss_batch_size} --resume {params.resume}"
-        " --output {output.speed} 2>&1 | tee {log}"
 
 
 rule pilot:

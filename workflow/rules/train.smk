@@ -29,26 +29,27 @@ rule train:
         tasks_per_node=train_tasks_per_node,
         launcher=train_launcher,
     params:
+        what=whole_cell,
         recipe=train_recipe,
         resume=f"{STUDY_DIR}/train/{{cell}}/resume",
     message:
         "Train {wildcards.cell}"
     shell:
         # A signal saves the run at its next step: the shell and the log's writer must live on until it has.
-        "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train.py --cell {wildcards.cell}"
+        "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train.py {params.what}"
         " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
-        " --start {input.start}"
-        " --validation {input.validation} {VALIDATION_OPTIONS} --batch-size {STUDY.evaluation.batch_size}"
-        " --loss-batch-size {STUDY.evaluation.loss_batch_size} --resume {params.resume}"
-        " --checkpoint {output.checkpoint} --record {output.record} --curve {output.curve}"
+        " --start {input.start} --validation {input.validation} {VALIDATION_OPTIONS}"
+        " --batch-size {STUDY.evaluation.batch_size} --loss-batch-size {STUDY.evaluation.loss_batch_size}"
+        " --resume {params.resume} --output {output}"
         " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 
-rule train_trunk:
+use rule train as train_trunk with:
     input:
         data=trunk_input,
         tokenizer=trunk_tokenizer,
         start=trunk_start,
+        validation=[],
     output:
         state=f"{STUDY_DIR}/trunk/{{trunk}}/{{samples}}/state.pt",
     log:
@@ -56,35 +57,17 @@ rule train_trunk:
     benchmark:
         f"results/benchmarks/{STUDY.study}/trunk/{{trunk}}/{{samples}}.tsv"
     priority: DATA_PRIORITY
-    threads: train_threads
-    resources:
-        mem_mb=train_mem_mb,
-        runtime=train_runtime,
-        nodes=train_nodes,
-        gpus=train_gpus,
-        tasks_per_node=train_tasks_per_node,
-        launcher=train_launcher,
     params:
+        what=part_of_trunk,
         recipe=trunk_recipe_params,
         cell=trunk_cell_name,
         stop=trunk_stop,
         resume=f"{STUDY_DIR}/trunk/{{trunk}}/{{samples}}/resume",
     message:
         "Train {wildcards.trunk} to the cooldown of {wildcards.samples}"
-    shell:
-        "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train_part.py --run {wildcards.trunk}"
-        " --cell {params.cell} --stop {params.stop} --start {input.start}"
-        " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
-        " --resume {params.resume} --state {output.state}"
-        " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 
-rule train_part:
-    input:
-        data=train_input,
-        tokenizer=train_tokenizer,
-        start=train_start,
-        validation=expand("results/data/eval-{dataset}/manifest.json", dataset=VALIDATION_SETS),
+use rule train as train_part with:
     output:
         state=f"{STUDY_DIR}/train/{{cell}}/parts/{{step}}/state.pt",
     log:
@@ -93,37 +76,21 @@ rule train_part:
         f"results/benchmarks/{STUDY.study}/train/{{cell}}/parts/{{step}}.tsv"
     wildcard_constraints:
         step="[1-9][0-9]*",
-    priority: train_priority
-    threads: train_threads
-    resources:
-        mem_mb=train_mem_mb,
-        runtime=train_runtime,
-        nodes=train_nodes,
-        gpus=train_gpus,
-        tasks_per_node=train_tasks_per_node,
-        launcher=train_launcher,
     params:
-        recipe=train_recipe,
+        what=part_of_cell,
         steps=cell_steps,
-        # The cell's own: a part goes on from what the one before has saved, and the curve is one.
-        resume=f"{STUDY_DIR}/train/{{cell}}/resume",
     message:
         "Train {wildcards.cell} to step {wildcards.step} of {params.steps}, to be evaluated there"
-    shell:
-        "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train_part.py --run {wildcards.cell}"
-        " --cell {wildcards.cell} --stop {wildcards.step} --steps {params.steps} --start {input.start}"
-        " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
-        " --validation {input.validation} {VALIDATION_OPTIONS} --batch-size {STUDY.evaluation.batch_size}"
-        " --loss-batch-size {STUDY.evaluation.loss_batch_size} --resume {params.resume} --state {output.state}"
-        " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 
 if STUDY.sweep:
 
-    rule train_at_learning_rate:
+    use rule train as train_at_learning_rate with:
         input:
             data=sweep_input,
             tokenizer=sweep_tokenizer,
+            start=[],
+            validation=[],
         output:
             checkpoint=temp(f"{STUDY_DIR}/sweep/{{cell}}/lr-{{learning_rate}}/checkpoint.pt"),
             record=f"{STUDY_DIR}/sweep/{{cell}}/lr-{{learning_rate}}/train.json",
@@ -132,25 +99,12 @@ if STUDY.sweep:
             f"results/logs/{STUDY.study}/sweep/{{cell}}/lr-{{learning_rate}}.log",
         benchmark:
             f"results/benchmarks/{STUDY.study}/sweep/{{cell}}/lr-{{learning_rate}}.tsv"
-        threads: train_threads
-        resources:
-            mem_mb=train_mem_mb,
-            runtime=train_runtime,
-            nodes=train_nodes,
-            gpus=train_gpus,
-            tasks_per_node=train_tasks_per_node,
-            launcher=train_launcher,
+        priority: 0
         params:
             recipe=sweep_recipe,
             resume=f"{STUDY_DIR}/sweep/{{cell}}/lr-{{learning_rate}}/resume",
         message:
             "Train {wildcards.cell} at learning rate {wildcards.learning_rate}"
-        shell:
-            "trap : INT TERM USR1 USR2; {resources.launcher} python scripts/train.py --cell {wildcards.cell}"
-            " --data {input.data} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --resources {TRAIN_RESOURCES:q}"
-            " --resume {params.resume}"
-            " --checkpoint {output.checkpoint} --record {output.record} --curve {output.curve}"
-            " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
     rule gather_learning_rates:
         input:

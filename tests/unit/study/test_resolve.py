@@ -305,7 +305,6 @@ def test_the_report_shows_the_first_seven_targets_or_those_that_it_is_given(
     study = load(raw, repository)
     assert study.config.report.of(study.targets()) == [(dataset, metric)]
     raw["report"] = {"targets": [{"dataset": dataset, "metrics": ["acc2"]}]}
-    with pytest.raises(
-        ConfigError, match=rf"report.targets: '{dataset} acc2' is no target of the study. Close matches"
-    ):
+    said = rf"report.targets: '{dataset} acc2' is no target of the study. Close matches"
+    with pytest.raises(ConfigError, match=said):
         load(raw, repository)

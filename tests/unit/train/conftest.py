@@ -18,7 +18,7 @@ from clip_scaling.train import signals
 from clip_scaling.train.distributed import Ranks
 from clip_scaling.train.engine import Engine
 from clip_scaling.train.inputs import PackedInput
-from clip_scaling.train.loop import Loop, Outcome
+from clip_scaling.train.loop import Loop, Outcome, Stretch
 from clip_scaling.train.order import Order
 from clip_scaling.train.schedule import schedule_of
 from clip_scaling.train.state import StateFolder
@@ -75,11 +75,7 @@ class Run:
             self.data,
             schedule_of(self.recipe, self.steps),
             self.folder,
-            origin=self.origin,
-            stop=self.stop or self.steps or 0,
-            steps=self.steps,
-            identity="test",
-            checkpoint_seconds=self.checkpoint_seconds,
+            Stretch(self.stop or self.steps or 0, self.steps, "test", self.origin, self.checkpoint_seconds),
         )
 
     def go(self) -> Outcome:

@@ -13,6 +13,7 @@ import torch
 
 from clip_scaling.errors import TrainingError
 from clip_scaling.train import signals
+from clip_scaling.train.callbacks import Curve
 from clip_scaling.train.inputs import Batch
 from clip_scaling.train.loop import Loop
 from clip_scaling.train.monitor import Monitor
@@ -24,10 +25,11 @@ from .conftest import Run, some_pairs
 def test_the_loss_falls_and_the_budget_is_met(tmp_path: Path) -> None:
     run = Run(tmp_path, samples=1_600)
     loop = run.loop()
-    loop.monitor = Monitor(tmp_path, "run", 1_600, 0)
+    monitor = Monitor(tmp_path, "run", 1_600, 0)
+    loop.callbacks.append(Curve(monitor))
     outcome = loop.run()
     assert outcome.state == "trained" and outcome.progress.step == 100
-    lines = loop.monitor.lines()
+    lines = monitor.lines()
     assert outcome.final_loss is not None and outcome.final_loss < 0.7 * lines[0]["loss"]
     assert lines[0]["loss"] == pytest.approx(np.log(16), rel=0.3)
     assert (lines[0]["step"], lines[-1]["step"], lines[-1]["samples"]) == (1, 100, 1_600)

@@ -1,6 +1,5 @@
 """A cell through open_clip_train: what it is told, what is refused, what comes back."""
 
-import argparse
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from clip_scaling.records.files import read_json
 from clip_scaling.study.config.resources import TrainResources
 from clip_scaling.study.config.training import Recipe
 from clip_scaling.study.grid import Cell
+from clip_scaling.train.job import CellFiles, TrainJob
 from clip_scaling.train.peer import (
     PYTHON,
     PeerRun,
@@ -126,15 +126,15 @@ def test_a_cell_runs_through_the_peer(tmp_path: Path, repository: Path, monkeypa
         "text_cfg": {"context_length": 6, "vocab_size": vocabulary_size(merges), "width": 16, "heads": 2, "layers": 1},
     }
     recipe = Recipe(global_batch_size=16, warmup_fraction=None, warmup_steps=2, trainer="open_clip_train").model_dump()
-    args = argparse.Namespace(
+    asked = TrainJob(
         cell=Cell("tiny", "noise-64", 160, 3), data=tmp_path / "data/manifest.json", tokenizer=merges,
         recipe={"recipe": recipe, "model_config": config, "recipe_version": 2}, resources={"train": {"workers": 2}},
-        resume=tmp_path / "resume", checkpoint=tmp_path / "checkpoint.pt", record=tmp_path / "train.json",
-        curve=tmp_path / "curve.jsonl",
+        resume=tmp_path / "resume",
     )  # fmt: skip
-    train_cell_by_peer(args)
-    record = read_json(args.record)
+    files = CellFiles(tmp_path / "checkpoint.pt", tmp_path / "train.json", tmp_path / "curve.jsonl")
+    train_cell_by_peer(asked, files)
+    record = read_json(files.record)
     assert (record["state"], record["steps"], record["samples_seen"], record["epochs"]) == ("trained", 10, 160, 2.5)
-    assert record["final_loss"] < 4 and len(args.curve.read_text().splitlines()) == 10
-    model, found = load_checkpoint(args.checkpoint)
-    assert found["cell"] == args.cell.name and model.positional_embedding.shape == (6, 16)
+    assert record["final_loss"] < 4 and len(files.curve.read_text().splitlines()) == 10
+    model, found = load_checkpoint(files.checkpoint)
+    assert found["cell"] == asked.cell.name and model.positional_embedding.shape == (6, 16)

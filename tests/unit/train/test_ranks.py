@@ -16,7 +16,7 @@ from clip_scaling.study.config.training import Recipe
 from clip_scaling.train.distributed import Ranks, join_ranks
 from clip_scaling.train.engine import Engine
 from clip_scaling.train.inputs import PackedInput
-from clip_scaling.train.loop import Loop
+from clip_scaling.train.loop import Loop, Stretch
 from clip_scaling.train.order import Order, rank_positions
 from clip_scaling.train.schedule import schedule_of
 from clip_scaling.train.state import StateFolder
@@ -54,7 +54,7 @@ def steps(parallel: str, ranks: Ranks, folder: Path, stop: int) -> tuple[Loop, s
     recipe = Recipe(**FIELDS)
     engine = Engine(MODEL, recipe, TrainResources(parallel=parallel), ranks, seed=0)
     data = PackedInput(some_pairs(), Order([32], 0))
-    loop = Loop(engine, data, schedule_of(recipe, 20), StateFolder(folder), stop=stop, steps=20, identity="ranks")
+    loop = Loop(engine, data, schedule_of(recipe, 20), StateFolder(folder), Stretch(stop, 20, "ranks"))
     loop.continue_saved()
     outcome = loop.run()
     loop.save()

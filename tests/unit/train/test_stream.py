@@ -15,6 +15,7 @@ from PIL import Image
 
 from clip_scaling.data.shards.cache import ShardCache
 from clip_scaling.data.shards.packed import open_packed, pack
+from clip_scaling.data.shards.read import PairReader
 from clip_scaling.data.shards.write import INDEX_DTYPE, write_array, write_tar
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.errors import DataError
@@ -22,7 +23,7 @@ from clip_scaling.models.tokenizer import write_merges
 from clip_scaling.records.files import FileEntry, read_json, write_json
 from clip_scaling.train.inputs import Batch, PackedInput
 from clip_scaling.train.order import Order, add_digests, order_digest, rank_positions
-from clip_scaling.train.stream import StreamInput
+from clip_scaling.train.stream import Form, StreamInput
 
 from ..data.conftest import write_plain_manifest, write_plain_subset
 
@@ -65,8 +66,8 @@ def open_stream(subset: Path, merges: Path) -> Iterator[Callable[..., StreamInpu
         **order: Any,
     ) -> StreamInput:
         stream = StreamInput(
-            subset, merges, Order([SHARD] * 4, seed=3, **order), image_size, CONTEXT, crop_scale,
-            workers=workers, ranks=ranks, batch_size=BATCH, cache=cache,
+            PairReader.open(subset, cache), merges, Order([SHARD] * 4, seed=3, **order),
+            Form(image_size, CONTEXT, crop_scale), workers=workers, ranks=ranks, batch_size=BATCH,
         )  # fmt: skip
         opened.append(stream)
         return stream
@@ -288,9 +289,8 @@ def test_names_longer_than_a_tar_header_are_read(subset: Path, merges: Path) -> 
     index = np.array([(0, *span) for span in spans], INDEX_DTYPE)
     write_array(root / "index.npy", index)
     write_plain_manifest(root, [FileEntry.of(root / "long.tar", root).with_pairs(2)])
-    stream = StreamInput(
-        root / "manifest.json", merges, Order([2], 0), 12, CONTEXT, None, workers=0, ranks=1, batch_size=2
-    )
+    reader = PairReader.open(root / "manifest.json")
+    stream = StreamInput(reader, merges, Order([2], 0), Form(12, CONTEXT), workers=0, ranks=1, batch_size=2)
     batch = stream.batch(np.arange(2))
     assert batch.lost == 0 and batch.pixels.unique().tolist() == [7]
     stream.close()

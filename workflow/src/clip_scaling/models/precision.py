@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ class Precision:
         torch.backends.cudnn.allow_tf32 = name == "tf32"
         self.scaler = torch.amp.GradScaler("cuda", enabled=name == "amp")
         if name == "amp_bf16" and device.type == "cpu":
-            F.scaled_dot_product_attention = attention
+            F.scaled_dot_product_attention = attention  # type: ignore[assignment]
 
     @contextmanager
     def forward(self) -> Iterator[None]:
@@ -53,8 +54,7 @@ def attention(
     attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+    **more: Any,
 ) -> Tensor:
     """torch's scaled_dot_product_attention, but two plain products and a softmax for bfloat16 on a CPU.
 
@@ -62,8 +62,8 @@ def attention(
     of 65 tokens, forward and backward). query, key, value: (..., tokens, width). Returns (..., tokens, width).
     """
     is_plain = attn_mask is None or attn_mask.is_floating_point()
-    if query.dtype != torch.bfloat16 or query.is_cuda or not is_plain or dropout_p or is_causal or scale or enable_gqa:
-        return _torch_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+    if query.dtype != torch.bfloat16 or query.is_cuda or not is_plain or dropout_p or is_causal or any(more.values()):
+        return _torch_attention(query, key, value, attn_mask, dropout_p, is_causal, **more)
     scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
     if attn_mask is not None:
         scores = scores + attn_mask

@@ -23,7 +23,7 @@ class Record(BaseModel):
     be read, a sentence; `{path}` stands for the file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     FILE: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
@@ -53,7 +53,7 @@ class Record(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write canonical JSON atomically: the fields that were given, and the version where it is not 1."""
-        fields = self.model_dump(mode="json", exclude_unset=True)
+        fields = self.model_dump(mode="json", exclude_unset=True, by_alias=True)
         write_json(path, fields if self.VERSION == 1 else fields | {"version": self.VERSION})
 
 

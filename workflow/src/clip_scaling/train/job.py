@@ -1,8 +1,7 @@
-"""A training job from its options to its files: a cell of the grid, or a part of a trunk."""
+"""A training job from what a script asks for to its files: a cell of the grid, or a part of one or of a trunk."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import logging
@@ -12,51 +11,91 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..models import fast_import as plain_towers  # noqa: F401, before all that imports open_clip
 
 # isort: split
 from ..data.shards.packed import open_packed
+from ..data.shards.read import PairReader
 from ..data.shards.verify import verify_shards
 from ..errors import TrainingError
 from ..models.checkpoint import read_state, save_checkpoint, weights_sha256
 from ..models.compute import gmacs_per_sample
 from ..records.data import PackedManifest, SubsetManifest
-from ..records.files import canonical_json, remake, sha256_file, write_json, write_text
+from ..records.filenames import ATTEMPTS, CURVE
+from ..records.files import canonical_json, remake, sha256_file, write_text
 from ..records.provenance import keep_diff, provenance, write_lock
+from ..records.training import TrainRecord
 from ..study.config.resources import Resources, TrainResources
 from ..study.config.training import Recipe
 from ..study.grid import Cell, cooldown_start, steps_for
+from .callbacks import Curve, Validate, Validation, validation_steps
 from .distributed import Ranks, join_ranks
 from .engine import Engine
 from .inputs import Input, PackedInput
-from .loop import Loop, Outcome
+from .loop import Loop, Outcome, Stretch
 from .monitor import Monitor
 from .order import Order
 from .schedule import schedule_of
 from .state import StateFolder, write_state
-from .validation import make_validation, validation_steps
+from .stream import Form, StreamInput
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Job:
-    """What the scripts were asked, opened and checked."""
+@dataclass(frozen=True)
+class TrainJob:
+    """What a script asks for.
 
-    args: argparse.Namespace
+    data: manifest of the packed pairs, or of the subset. recipe: a rule's param, {"recipe", "model_config",
+    "recipe_version"}. resources: of the study. resume: folder of saved states, curve and heartbeat.
+    start: state of the part before, or of the trunk that the cell branches off.
+    """
+
+    cell: Cell
+    data: Path
+    tokenizer: Path
+    recipe: dict[str, Any]
+    resources: dict[str, Any]
+    resume: Path
+    start: Path | None = None
+    validation: Validation | None = None
+    validation_times: int = 10
+
+
+@dataclass(frozen=True)
+class CellFiles:
+    """What a finished cell leaves behind."""
+
+    checkpoint: Path
+    record: Path
+    curve: Path
+
+
+@dataclass
+class OpenJob:
+    """A job whose data and model are open and checked."""
+
+    asked: TrainJob
     ranks: Ranks
     recipe: Recipe
     resources: TrainResources
     manifest: PackedManifest | SubsetManifest
-    tokenizer_sha256: str
     data: Input
     engine: Engine
 
     @property
+    def tokenizer_sha256(self) -> str:
+        """Of the merges that the tokens are made by."""
+        if isinstance(self.manifest, PackedManifest):
+            return self.manifest.tokenizer_sha256
+        return sha256_file(self.asked.tokenizer)
+
+    @property
     def identity(self) -> str:
         """Hash of all that the states of this run have in common."""
-        about = {"recipe": self.args.recipe, "order_digest": self.manifest.order_digest, "seed": self.engine.seed}
+        about = {"recipe": self.asked.recipe, "order_digest": self.manifest.order_digest, "seed": self.engine.seed}
         return hashlib.sha256(canonical_json(about).encode()).hexdigest()
 
     def close(self) -> None:
@@ -65,40 +104,17 @@ class Job:
         self.ranks.close()
 
 
-def open_job(args: argparse.Namespace, cell: Cell) -> Job:
-    """Open data and model as the options say. TrainingError where they do not go together."""
+def open_job(asked: TrainJob) -> OpenJob:
+    """Open data and model. TrainingError where they do not go together."""
     ranks = join_ranks()
-    recipe = Recipe.model_validate(args.recipe["recipe"])
-    resources = Resources.model_validate(args.resources).train_of(cell)
-    seed = cell.seed
+    recipe = Recipe.model_validate(asked.recipe["recipe"])
+    resources = Resources.model_validate(asked.resources).train_of(asked.cell)
     logging.basicConfig(level=logging.INFO if ranks.is_main else logging.ERROR, format="%(message)s")
     torch.set_num_threads(resources.threads)
-    engine = Engine(args.recipe["model_config"], recipe, resources, ranks, seed)
-    config = engine.model_config
-    size, context = config["vision_cfg"].get("image_size", 224), config["text_cfg"].get("context_length", 77)
-    data: Input
-    if resources.input == "packed":
-        pairs = open_packed(args.data)
-        manifest: PackedManifest | SubsetManifest
-        manifest = packed = pairs.manifest
-        tokenizer_sha256 = packed.tokenizer_sha256
-        data = PackedInput(pairs, _order(recipe, packed.shard_pairs, seed), recipe.crop_scale)
-        if (packed.image_size, packed.context_length) != (size, context):
-            raise TrainingError(
-                f"{args.data}: packed at {packed.image_size} px and {packed.context_length} tokens, but the "
-                f"model takes {size} px and {context} tokens. Run `snakemake --cores all` to pack the pairs for it."
-            )
-    else:
-        from .stream import StreamInput
-
-        manifest = SubsetManifest.read(args.data)
-        verify_shards(manifest.shards, args.data.parent, "size", remake(args.data))
-        tokenizer_sha256 = sha256_file(args.tokenizer)
-        data = StreamInput(
-            args.data, args.tokenizer, _order(recipe, manifest.shard_pairs, seed), size, context, recipe.crop_scale,
-            workers=resources.workers, ranks=ranks.size, batch_size=recipe.global_batch_size,
-        )  # fmt: skip
-    return Job(args, ranks, recipe, resources, manifest, tokenizer_sha256, data, engine)
+    engine = Engine(asked.recipe["model_config"], recipe, resources, ranks, asked.cell.seed)
+    open_input = _open_packed if resources.input == "packed" else _open_stream
+    manifest, data = open_input(asked, engine, resources)
+    return OpenJob(asked, ranks, recipe, resources, manifest, data, engine)
 
 
 def _order(recipe: Recipe, shard_pairs: list[int], seed: int) -> Order:
@@ -112,42 +128,60 @@ def _order(recipe: Recipe, shard_pairs: list[int], seed: int) -> Order:
     )
 
 
-def run_loop(job: Job, name: str, stop: int, steps: int | None, start: Path | None) -> Outcome:
-    """Train to `stop`, continuing what is saved, else from the state `start`, else from fresh weights.
+def _form(engine: Engine) -> Form:
+    config = engine.model_config
+    size, context = config["vision_cfg"].get("image_size", 224), config["text_cfg"].get("context_length", 77)
+    return Form(size, context, engine.recipe.crop_scale)
 
-    start: of the part before, or of the trunk that the run branches off. A part that diverged ends the run.
+
+def _open_packed(asked: TrainJob, engine: Engine, resources: TrainResources) -> tuple[PackedManifest, Input]:
+    form, pairs = _form(engine), open_packed(asked.data)
+    manifest = pairs.manifest
+    if (manifest.image_size, manifest.context_length) != (form.image_size, form.context_length):
+        raise TrainingError(
+            f"packed at {manifest.image_size} px and {manifest.context_length} tokens, but the model takes "
+            f"{form.image_size} px and {form.context_length} tokens",
+            place=str(asked.data),
+            remedy="Run `snakemake --cores all` to pack the pairs for it.",
+        )
+    return manifest, PackedInput(pairs, _order(engine.recipe, manifest.shard_pairs, engine.seed), form.crop_scale)
+
+
+def _open_stream(asked: TrainJob, engine: Engine, resources: TrainResources) -> tuple[SubsetManifest, Input]:
+    manifest = SubsetManifest.read(asked.data)
+    verify_shards(manifest.shards, asked.data.parent, "size", remake(asked.data))
+    data = StreamInput(
+        PairReader.open(asked.data), asked.tokenizer, _order(engine.recipe, manifest.shard_pairs, engine.seed),
+        _form(engine), workers=resources.workers, ranks=engine.ranks.size, batch_size=engine.recipe.global_batch_size,
+    )  # fmt: skip
+    return manifest, data
+
+
+def run_loop(job: OpenJob, name: str, stop: int, steps: int | None) -> Outcome:
+    """Train to `stop`, continuing what is saved, else from the state to start from, else from fresh weights.
+
+    A part before this one that diverged ends the run.
     """
-    resources, args = job.resources, job.args
+    resources, asked = job.resources, job.asked
     cap = resources.max_state_gb * 1e9 if resources.max_state_gb else None
-    folder = StateFolder(args.resume, resources.keep_states, cap)
-    before = read_state(start) if start else None
+    folder = StateFolder(asked.resume, resources.keep_states, cap)
+    before = read_state(asked.start) if asked.start else None
     # A state of this very run is a step on its way; one of a trunk is where the run begins.
     origin = before["progress"]["step"] if before and before["identity"] != job.identity else 0
-    loop = Loop(
-        job.engine,
-        job.data,
-        schedule_of(job.recipe, steps),
-        folder,
-        origin=origin,
-        stop=stop,
-        steps=steps,
-        identity=job.identity,
-        checkpoint_seconds=resources.checkpoint_minutes * 60,
-    )
+    stretch = Stretch(stop, steps, job.identity, origin, resources.checkpoint_minutes * 60)
+    loop = Loop(job.engine, job.data, schedule_of(job.recipe, steps), folder, stretch)
     is_continued = loop.continue_saved()
     if before is not None and not (is_continued and loop.progress.step >= before["progress"]["step"]):
         loop.start_from(before)
-    if args.validation:
-        loop.validation_steps = validation_steps(origin, steps or stop, args.validation_times)
-        loop.validate = make_validation(
-            job.engine.model.base, args.validation, args.tokenizer, job.engine.model_config, job.ranks.device,
-            args.validation_samples, args.batch_size, args.loss_batch_size,
-        )  # fmt: skip
     monitor = None
     if job.ranks.is_main:
         total = (steps or stop) * job.recipe.global_batch_size
-        monitor = Monitor(args.resume, name, total, loop.progress.step, resources.wandb_project)
-        loop.monitor = monitor
+        monitor = Monitor(asked.resume, name, total, loop.progress.step, resources.wandb_project)
+        loop.callbacks.append(Curve(monitor))
+    if asked.validation is not None:
+        evaluator = asked.validation.of(job.engine.model.base, job.engine.model_config, job.ranks.device)
+        places = validation_steps(origin, steps or stop, asked.validation_times)
+        loop.callbacks.append(Validate(evaluator, places, monitor))
     outcome = Outcome("diverged", loop.progress) if before and before.get("is_diverged") else loop.run()
     if outcome.state != "saved":
         loop.state()  # adds up what the ranks have seen
@@ -159,66 +193,54 @@ def run_loop(job: Job, name: str, stop: int, steps: int | None, start: Path | No
     return outcome
 
 
-def train_cell(args: argparse.Namespace) -> Outcome:
+def train_cell(asked: TrainJob, files: CellFiles) -> Outcome:
     """Train a cell and write its checkpoint, record and curve; nothing of them where it was saved on a signal."""
-    cell: Cell = args.cell
-    job = open_job(args, cell)
-    steps = steps_for(cell.samples_seen, job.recipe.global_batch_size)
-    outcome = run_loop(job, cell.name, steps, steps, args.start)
-    if outcome.state == "saved":
-        job.close()
-        return outcome
-    weights = job.engine.model.weights()
-    if job.ranks.is_main:
-        about = {
-            "cell": cell.name,
-            "state": outcome.state,
-            "model_config": job.engine.model_config,
-            "recipe": job.recipe.model_dump(),
-            "recipe_version": args.recipe["recipe_version"],
-            "tokenizer_sha256": job.tokenizer_sha256,
-        }
-        curve = args.resume / "curve.jsonl"
-        write_text(args.curve, curve.read_text(encoding="utf-8"))
-        write_json(
-            args.record, about | _record(job, cell, outcome, steps) | {"weights_sha256": weights_sha256(weights)}
-        )
-        keep_diff(args.record)
-        save_checkpoint(args.checkpoint, weights, about)
-        StateFolder(args.resume).delete()
-        curve.unlink()
+    job = open_job(asked)
+    steps = steps_for(asked.cell.samples_seen, job.recipe.global_batch_size)
+    outcome = run_loop(job, asked.cell.name, steps, steps)
+    if outcome.state != "saved":
+        weights = job.engine.model.weights()
+        if job.ranks.is_main:
+            curve = asked.resume / CURVE
+            write_text(files.curve, curve.read_text(encoding="utf-8"))
+            write_cell(files, _record(job, outcome, steps), weights)
+            StateFolder(asked.resume).delete()
+            curve.unlink()
     job.close()
     return outcome
 
 
-def _record(job: Job, cell: Cell, outcome: Outcome, steps: int) -> dict[str, Any]:
-    """What train.json says beside what the checkpoint says too."""
+def write_cell(files: CellFiles, fields: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """Write a finished cell's record and checkpoint. fields: of TrainRecord, less the hash of the weights."""
+    record = TrainRecord.model_validate(fields | {"weights_sha256": weights_sha256(weights)})
+    record.write(files.record)
+    keep_diff(files.record)
+    about = ("cell", "state", "model_config", "recipe", "recipe_version", "tokenizer_sha256")
+    save_checkpoint(files.checkpoint, weights, {name: fields[name] for name in about})
+
+
+def _record(job: OpenJob, outcome: Outcome, steps: int) -> dict[str, Any]:
+    """The record of a cell, less the hash of its weights."""
+    asked = job.asked
     batch, now = job.recipe.global_batch_size, outcome.progress
-    gmacs = gmacs_per_sample(job.args.recipe["model_config"])
     seen = now.step * batch
     first = cooldown_start(steps, job.recipe.cooldown_fraction) if job.recipe.schedule == "wsd" else 0
-    attempts = (job.args.resume / "attempts.jsonl").read_text(encoding="utf-8").splitlines()
-    return {
-        "model": cell.model,
-        "data": cell.data,
-        "seed": cell.seed,
-        "unique_pairs": job.manifest.pairs,
-        "order_digest": job.manifest.order_digest,
+    attempts = (asked.resume / ATTEMPTS).read_text(encoding="utf-8").splitlines()
+    return about_cell(asked, job.manifest, seen) | {
+        "state": outcome.state,
+        "model_config": job.engine.model_config,
+        "recipe": job.recipe.model_dump(),
+        "tokenizer_sha256": job.tokenizer_sha256,
         "seen_digest": f"{now.digest & ((1 << 64) - 1):016x}",
         "steps": now.step,
-        "samples_seen": seen,
         "samples_trained": (now.step - first) * batch,
-        "epochs": seen / job.manifest.pairs,
         "lost_samples": now.lost,
-        "gmacs_per_sample": gmacs["total"],
-        "compute_gmacs": gmacs["total"] * seen,
         "parameters": job.engine.parameters,
         "final_loss": outcome.final_loss,
         "seconds": now.seconds,
         "samples_per_second": (now.step - first) * batch / max(now.seconds, 1e-9),
         "events": now.events,
         "attempts": [json.loads(line) for line in attempts],
-        "finished": time.time(),
         "device": str(job.ranks.device),
         "ranks": job.ranks.size,
         "threads": job.resources.threads,
@@ -227,28 +249,48 @@ def _record(job: Job, cell: Cell, outcome: Outcome, steps: int) -> dict[str, Any
     }
 
 
-def train_part(args: argparse.Namespace) -> Outcome:
+def about_cell(asked: TrainJob, manifest: PackedManifest | SubsetManifest, seen: int) -> dict[str, Any]:
+    """The fields of a cell's record that follow from what was asked, its data and the samples seen."""
+    cell, gmacs = asked.cell, gmacs_per_sample(asked.recipe["model_config"])["total"]
+    return {
+        "cell": cell.name,
+        "model": cell.model,
+        "data": cell.data,
+        "seed": cell.seed,
+        "recipe_version": asked.recipe["recipe_version"],
+        "unique_pairs": manifest.pairs,
+        "order_digest": manifest.order_digest,
+        "samples_seen": seen,
+        "epochs": seen / manifest.pairs,
+        "gmacs_per_sample": gmacs,
+        "compute_gmacs": gmacs * seen,
+        "finished": time.time(),
+    }
+
+
+def train_part(asked: TrainJob, run: str, stop: int, steps: int | None, output: Path) -> Outcome:
     """Train a part of a trunk or of a cell and write the state at its end.
 
+    run: name of the trunk or the cell. stop: last step of the part. steps: of the whole cell; None for a trunk.
     A cell's parts share the folder of its saved states: none is deleted before the cell is done, and a part that
     diverged is written too, since that is how the cell ends. TrainingError where a trunk diverged.
     """
-    job = open_job(args, args.cell)
-    is_trunk = args.steps is None
-    outcome = run_loop(job, f"{args.run} to step {args.stop}", args.stop, args.steps, args.start)
+    job = open_job(asked)
+    is_trunk = steps is None
+    outcome = run_loop(job, f"{run} to step {stop}", stop, steps)
     if outcome.state == "diverged" and is_trunk:
         events = ", ".join(f"{event['kind']} at step {event['step']}" for event in outcome.progress.events)
         job.close()
         raise TrainingError(
-            f"{args.run} diverged ({events}), and every budget follows from it. Lower recipe.learning_rate for "
+            f"{run} diverged ({events}), and every budget follows from it. Lower recipe.learning_rate for "
             "it, lengthen its warm-up, or choose recipe.instability.policy skip or rollback."
         )
     if outcome.state != "saved":
         state = {**job.engine.state(), "progress": vars(outcome.progress), "identity": job.identity}
         if job.ranks.is_main:
-            write_state(args.state, state | {"is_diverged": outcome.state == "diverged"})
-            write_lock(args.state, [args.data, args.tokenizer], "torch", "open_clip_torch", "numpy")
+            write_state(output, state | {"is_diverged": outcome.state == "diverged"})
+            write_lock(output, [asked.data, asked.tokenizer], "torch", "open_clip_torch", "numpy")
             if is_trunk:
-                StateFolder(args.resume).delete()
+                StateFolder(asked.resume).delete()
     job.close()
     return outcome

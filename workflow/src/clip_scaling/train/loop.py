@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
-
-import torch
 
 from ..errors import TrainingError
 from ..models.checkpoint import read_state
@@ -16,7 +14,6 @@ from ..study.config.training import Recipe
 from .distributed import Ranks
 from .engine import Engine
 from .inputs import Input
-from .monitor import Monitor, point
 from .order import add_digests, order_digest, rank_positions
 from .schedule import Schedule
 from .signals import received
@@ -60,13 +57,53 @@ class Outcome:
         return self.progress.tail_sum / self.progress.tail_steps if self.progress.tail_steps else None
 
 
-class Loop:
-    """A run of `stop` steps, part of a schedule of `steps` steps (None: a trunk, which has no end of its own).
+@dataclass(frozen=True)
+class Stretch:
+    """Which steps are made. stop: the last. steps: of the schedule; None for a trunk, which has no end of its own.
 
-    origin: the step that the run began after: 0, or its branch point.
-    identity: what the states of this run have in common; a state of another identity is not continued.
-    checkpoint_seconds: between saved states. validate: called after the steps in `validation_steps`; gives metrics.
+    origin: the step that the run began after: 0, or its branch point. identity: what the states of this run have in
+    common; a state of another identity is not continued. checkpoint_seconds: between saved states.
     """
+
+    stop: int
+    steps: int | None
+    identity: str
+    origin: int = 0
+    checkpoint_seconds: float = 900.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gave. loss: of the global batch, nats; gradient_norm: before clipping; waited: seconds for data.
+
+    wrong: why the step is not sound; None for a sound one. is_signalled, is_due: a state is to be saved, for
+    a signal or for the time since the last one.
+    """
+
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    waited: float
+    wrong: str | None
+    is_signalled: bool
+    is_due: bool
+
+
+class Callback:
+    """Something that happens beside the steps. Every rank calls it; what it does not define is nothing."""
+
+    def before_run(self, loop: Loop) -> None:
+        """The loop begins, or goes on."""
+
+    def after_step(self, loop: Loop, step: Step) -> None:
+        """A step has been made and counted."""
+
+    def after_rollback(self, loop: Loop) -> None:
+        """The run has gone back to an earlier step."""
+
+
+class Loop:
+    """A run over a stretch of steps, with what happens beside them."""
 
     def __init__(
         self,
@@ -74,22 +111,15 @@ class Loop:
         data: Input,
         schedule: Schedule,
         folder: StateFolder,
-        *,
-        origin: int = 0,
-        stop: int,
-        steps: int | None,
-        identity: str,
-        checkpoint_seconds: float = 900.0,
-        monitor: Monitor | None = None,
-        validate: Callable[[], dict[str, float]] | None = None,
-        validation_steps: frozenset[int] = frozenset(),
+        stretch: Stretch,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.engine, self.data, self.schedule, self.folder = engine, data, schedule, folder
         self.recipe: Recipe = engine.recipe
         self.ranks: Ranks = engine.ranks
-        self.origin, self.stop, self.steps, self.identity = origin, stop, steps, identity
-        self.checkpoint_seconds, self.monitor = checkpoint_seconds, monitor
-        self.validate, self.validation_steps = validate, validation_steps
+        self.origin, self.stop, self.steps = stretch.origin, stretch.stop, stretch.steps
+        self.identity, self.checkpoint_seconds = stretch.identity, stretch.checkpoint_seconds
+        self.callbacks = list(callbacks)
         self.progress = Progress()
         self.watch = Watch(self.recipe.instability)
         self.unsaved_digest = self.unsaved_lost = 0  # of this rank, since the last state
@@ -139,87 +169,97 @@ class Loop:
 
     def run(self) -> Outcome:
         """Train to the end, to a signal, or to divergence."""
-        now = self.progress
-        every = max(1, (self.steps or self.stop) // POINTS)
         begun = last_saved = time.monotonic()
-        seconds_before, waited = now.seconds, 0.0
-        last_point = (now.seconds, now.step * self.recipe.global_batch_size)
-        rolls_back = self.recipe.instability.policy == "rollback"
-        if rolls_back:
-            self.folder.protected = self._window_start()
-            if now.step == self.origin:
+        seconds_before = self.progress.seconds
+        self._protect()
+        for callback in self.callbacks:
+            callback.before_run(self)
+        while self.progress.step < self.stop:
+            step = self._make_step(last_saved)
+            action = self._react(step) if step.wrong is not None else "move"
+            if action == "stop":
+                return Outcome("diverged", self.progress)
+            if action == "rollback":
+                continue
+            self._end_step(step, seconds_before + time.monotonic() - begun)
+            is_due = self._is_protected() or step.is_due
+            if step.is_signalled:
                 self.save()
-        while now.step < self.stop:
-            rate = self.schedule(now.step)
-            asked = time.monotonic()
-            positions = rank_positions(
-                now.step + now.shift, self.recipe.global_batch_size, self.ranks.rank, self.ranks.size
-            )
-            batch = self.data.batch(positions)
-            waited += time.monotonic() - asked
-            loss, norm = self.engine.gradients(batch, now.step + now.shift)
-            is_due = self.ranks.is_main and time.monotonic() - last_saved >= self.checkpoint_seconds
-            loss_sum, signalled, due = self.ranks.sum(loss, received() is not None, is_due)
-            loss = loss_sum / self.ranks.size
-            wrong = self.watch.judge(loss, norm, ignore_gradient=self.recipe.precision == "amp")
-            if wrong is not None:
-                action = self._action()
-                event = Event(now.step + 1, wrong, finite(loss), finite(norm), action)
-                events = [*now.events, event.as_dict()]
-                if self.ranks.is_main:
-                    log.warning(f"instability at step {event.step}: {wrong}, loss={loss:.4g} norm={norm:.4g}: {action}")
-                if action == "stop":
-                    now.events = events
-                    return Outcome("diverged", now)
-                if action == "rollback":
-                    bad = now.step + now.shift
-                    now = self._roll_back()
-                    now.shift, now.events = bad + 1 - now.step, events
-                    continue
-                now.events = events
-                self.engine.skip()
-            else:
-                self.engine.move(rate)
-            self.unsaved_digest = add_digests(self.unsaved_digest, order_digest(positions, batch.indices))
-            self.unsaved_lost += batch.lost
-            now.step += 1
-            now.seconds = seconds_before + time.monotonic() - begun
-            if self.steps is not None and wrong is None and now.step > self.steps - max(1, self.steps // 10):
-                now.tail_sum, now.tail_steps = now.tail_sum + loss, now.tail_steps + 1
-            if now.step % every == 0 or now.step in (1, self.stop):
-                self._check_lost()
-                if self.monitor is not None:
-                    samples = now.step * self.recipe.global_batch_size
-                    self.monitor.add(
-                        point(
-                            now.step,
-                            samples,
-                            loss,
-                            rate,
-                            norm,
-                            self.engine.logit_scale,
-                            since=last_point,
-                            waited=waited,
-                            seconds=now.seconds,
-                        )  # fmt: skip
-                    )
-                    last_point, waited = (now.seconds, samples), 0.0
-            if now.step in self.validation_steps:
-                self._validate()
-            if rolls_back and now.step % self.recipe.instability.window == 0:
-                self.folder.protected = now.step
-                due = 1.0
-            if signalled:
-                self.save()
-                return Outcome("saved", now)
-            if due and now.step < self.stop:
+                return Outcome("saved", self.progress)
+            if is_due and self.progress.step < self.stop:
                 self.save()
                 last_saved = time.monotonic()
-        return Outcome("trained", now)
+        return Outcome("trained", self.progress)
 
-    def _action(self) -> str:
+    def _make_step(self, last_saved: float) -> Step:
+        """Gradients of the next batch, judged; the weights have not moved yet."""
+        now, recipe, ranks = self.progress, self.recipe, self.ranks
+        rate = self.schedule(now.step)
+        asked = time.monotonic()
+        self._positions = rank_positions(now.step + now.shift, recipe.global_batch_size, ranks.rank, ranks.size)
+        self._batch = self.data.batch(self._positions)
+        waited = time.monotonic() - asked
+        loss, norm = self.engine.gradients(self._batch, now.step + now.shift)
+        is_due = ranks.is_main and time.monotonic() - last_saved >= self.checkpoint_seconds
+        loss_sum, signalled, due = ranks.sum(loss, received() is not None, is_due)
+        loss = loss_sum / ranks.size
+        wrong = self.watch.judge(loss, norm, ignore_gradient=recipe.precision == "amp")
+        if wrong is None:
+            self.engine.move(rate)
+        return Step(loss, norm, rate, waited, wrong, bool(signalled), bool(due))
+
+    def _react(self, step: Step) -> str:
+        """Do what the recipe says of an unsound step: stop, skip it, or go back; which of them."""
+        now, rules = self.progress, self.recipe.instability
+        action = "stop" if len(now.events) >= rules.max_events else rules.policy
+        event = Event(now.step + 1, str(step.wrong), finite(step.loss), finite(step.gradient_norm), action)
+        events = [*now.events, event.as_dict()]
+        if self.ranks.is_main:
+            about = f"loss={step.loss:.4g} norm={step.gradient_norm:.4g}"
+            log.warning(f"instability at step {event.step}: {step.wrong}, {about}: {action}")
+        if action == "rollback":
+            bad = now.step + now.shift
+            now = self._roll_back()
+            now.shift = bad + 1 - now.step
+        elif action == "skip":
+            self.engine.skip()
+        now.events = events
+        return action
+
+    def _end_step(self, step: Step, seconds: float) -> None:
+        """Count a step that was made or skipped, and let the callbacks see it."""
+        now = self.progress
+        self.unsaved_digest = add_digests(self.unsaved_digest, order_digest(self._positions, self._batch.indices))
+        self.unsaved_lost += self._batch.lost
+        now.step += 1
+        now.seconds = seconds
+        if self.steps is not None and step.wrong is None and now.step > self.steps - max(1, self.steps // 10):
+            now.tail_sum, now.tail_steps = now.tail_sum + step.loss, now.tail_steps + 1
+        if self.is_at_point:
+            self._check_lost()
+        for callback in self.callbacks:
+            callback.after_step(self, step)
+
+    @property
+    def is_at_point(self) -> bool:
+        """Whether the curve has a point after this step: the first, the last, and about a hundred on the way."""
+        every = max(1, (self.steps or self.stop) // POINTS)
+        return self.progress.step % every == 0 or self.progress.step in (1, self.stop)
+
+    def _protect(self) -> None:
+        """Keep the state that a rollback would go back to; a run that has none yet writes one."""
+        if self.recipe.instability.policy == "rollback":
+            self.folder.protected = self._window_start()
+            if self.progress.step == self.origin:
+                self.save()
+
+    def _is_protected(self) -> bool:
+        """Whether a window of the rollback ends with this step, so that its state is written and kept."""
         rules = self.recipe.instability
-        return "stop" if len(self.progress.events) >= rules.max_events else rules.policy
+        if rules.policy != "rollback" or self.progress.step % rules.window:
+            return False
+        self.folder.protected = self.progress.step
+        return True
 
     def _roll_back(self) -> Progress:
         """Back to the state of the last whole window: the same place whenever the run was interrupted."""
@@ -232,8 +272,8 @@ class Loop:
                 "Delete the folder and run the cell again."
             )
         self.start_from(read_state(found.path))
-        if self.monitor is not None:
-            self.monitor.rewind(target)
+        for callback in self.callbacks:
+            callback.after_rollback(self)
         return self.progress
 
     def _window_start(self) -> int:
@@ -248,15 +288,3 @@ class Loop:
                 f"{lost:.0f} samples could not be read, more than recipe.max_lost_fraction "
                 f"{self.recipe.max_lost_fraction:g} of {total}. Prepare the data again, or raise the fraction."
             )
-
-    def _validate(self) -> None:
-        if self.validate is None:
-            return
-        # Every rank takes part: a sharded model cannot be run by one alone.
-        self.engine.model.base.eval()
-        with torch.no_grad():
-            metrics = self.validate()
-        self.engine.model.base.train()
-        if self.monitor is not None:
-            now = self.progress
-            self.monitor.validated(now.step, now.step * self.recipe.global_batch_size, metrics)

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from ..errors import TrainingError
+from ..records.filenames import ATTEMPTS, CURVE, HEARTBEAT
 from ..records.files import write_json
 from ..records.provenance import code, job
-from .stability import finite
 
 log = logging.getLogger(__name__)
 LOG_SECONDS = 5.0
@@ -55,7 +55,7 @@ def memory_mb() -> float:
 class Monitor:
     """Writes a run's curve and heartbeat into its folder, on the main rank.
 
-    folder: of the resume states; holds curve.jsonl, progress.json, attempts.jsonl and tensorboard/.
+    folder: of the resume states; holds the curve, the heartbeat, the attempts and tensorboard/.
     name: shown in front of each line. total: samples at the end. step: continues after this step.
     """
 
@@ -64,7 +64,7 @@ class Monitor:
 
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.name, self.total = folder, name, total
-        self.curve = folder / "curve.jsonl"
+        self.curve = folder / CURVE
         self._forget_after(step)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1, write_to_disk=True)
         self.wandb = _start_wandb(wandb_project, name, folder) if wandb_project else None
@@ -74,13 +74,13 @@ class Monitor:
         attempt = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time(), "from_step": step}
         attempt |= job() | {"commit": code().commit, "diff_sha256": code().diff_sha256}
         attempt |= self._lost(step)
-        with open(folder / "attempts.jsonl", "a", encoding="utf-8") as file:
+        with open(folder / ATTEMPTS, "a", encoding="utf-8") as file:
             file.write(json.dumps(attempt) + "\n")
 
     def _lost(self, step: int) -> dict[str, float]:
         """What the attempt before had done beyond the state that this one goes on from, by its last heartbeat."""
         try:
-            beat = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
+            beat = json.loads((self.folder / HEARTBEAT).read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
         lost = beat["samples"] - step * beat["samples"] / max(1, beat["step"])
@@ -128,7 +128,7 @@ class Monitor:
     ) -> None:
         """Write the heartbeat: what `clip-scaling status` reads."""
         write_json(
-            self.folder / "progress.json",
+            self.folder / HEARTBEAT,
             {
                 "state": state,
                 "step": step,
@@ -178,31 +178,3 @@ def _start_wandb(project: str, name: str, folder: Path) -> Any:
         ) from None
     # One id a run: a continued run goes on in the same place.
     return wandb.init(project=project, name=name, id=name.replace("/", "-"), resume="allow", dir=str(folder))
-
-
-def point(
-    step: int,
-    samples: int,
-    loss: float,
-    learning_rate: float,
-    gradient_norm: float,
-    logit_scale: float,
-    *,
-    since: tuple[float, int],
-    waited: float,
-    seconds: float,
-) -> Point:
-    """A point of the curve. since: (seconds, samples) at the point before; waited: seconds for data since then."""
-    elapsed = max(seconds - since[0], 1e-9)
-    return Point(
-        step=step,
-        samples=samples,
-        loss=finite(loss),
-        learning_rate=learning_rate,
-        gradient_norm=finite(gradient_norm),
-        logit_scale=logit_scale,
-        pairs_per_second=(samples - since[1]) / elapsed,
-        data_wait_share=min(1.0, waited / elapsed),
-        memory_mb=memory_mb(),
-        seconds=seconds,
-    )

@@ -6,7 +6,6 @@ record (gradient norms, what was lost, the order) is missing from the cell's rec
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import math
@@ -27,14 +26,13 @@ import torch
 from ..data.shards.cache import is_url
 from ..errors import TrainingError
 from ..models.build import PREPROCESS, model_config_of
-from ..models.checkpoint import save_checkpoint, weights_sha256
-from ..models.compute import gmacs_per_sample
 from ..records.data import SubsetManifest
 from ..records.files import sha256_file, write_json, write_text
-from ..records.provenance import keep_diff, provenance
+from ..records.provenance import provenance
 from ..study.config.resources import Resources, TrainResources
 from ..study.config.training import Recipe
-from ..study.grid import Cell, steps_for
+from ..study.grid import steps_for
+from .job import CellFiles, TrainJob, about_cell, write_cell
 from .monitor import Point
 from .schedule import cosine, warmup_steps
 from .signals import received
@@ -185,33 +183,33 @@ def _seconds(text: str) -> float:
     return datetime.strptime(text, "%Y-%m-%d,%H:%M:%S").timestamp()
 
 
-def train_cell_by_peer(args: argparse.Namespace) -> None:
+def train_cell_by_peer(asked: TrainJob, files: CellFiles) -> None:
     """Train a cell by open_clip_train and write its checkpoint, record and curve as the project's loop does.
 
-    args.data is the subset's manifest: its tars are streamed. TrainingError where the recipe asks for what the peer
+    asked.data is the subset's manifest: its tars are streamed. TrainingError where the recipe asks for what the peer
     cannot do, where its environment is missing, where it fails or is stopped by a signal: it saves no state in a run.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    cell: Cell = args.cell
-    recipe = Recipe.model_validate(args.recipe["recipe"])
-    resources = Resources.model_validate(args.resources).train_of(cell)
+    cell = asked.cell
+    recipe = Recipe.model_validate(asked.recipe["recipe"])
+    resources = Resources.model_validate(asked.resources).train_of(cell)
     ranks = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1")))
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) if ranks > 1 else 0
     device = "cuda" if torch.cuda.is_available() else "cpu"
     check_recipe(recipe, resources, ranks, device)
     python = peer_python()
-    manifest = SubsetManifest.read(args.data)
-    home = args.data.parent.resolve()
+    manifest = SubsetManifest.read(asked.data)
+    home = asked.data.parent.resolve()
     shards = [entry.path if is_url(entry.path) else str(home / entry.path) for entry in manifest.shards]
     steps = steps_for(cell.samples_seen, recipe.global_batch_size)
     run = PeerRun(
-        recipe, resources, shards, args.resume.resolve() / "open_clip_train", steps,
+        recipe, resources, shards, asked.resume.resolve() / "open_clip_train", steps,
         loader_workers(resources.workers, steps * resources.accumulate, len(shards) // ranks), cell.seed, ranks, device,
     )  # fmt: skip
-    config = model_config_of(args.recipe["model_config"], recipe)
+    config = model_config_of(asked.recipe["model_config"], recipe)
     if rank == 0:
         shutil.rmtree(run.folder, ignore_errors=True)
-        text = config["text_cfg"] | {"tokenizer_kwargs": {"bpe_path": str(args.tokenizer.resolve())}}
+        text = config["text_cfg"] | {"tokenizer_kwargs": {"bpe_path": str(asked.tokenizer.resolve())}}
         preprocess = {key: PREPROCESS[key] for key in ("mean", "std", "interpolation")}
         write_json(
             run.folder / "model" / "open_clip_config.json",
@@ -220,7 +218,7 @@ def train_cell_by_peer(args: argparse.Namespace) -> None:
     begun = time.time()
     _call([python, "-m", "open_clip_train.main", *run.arguments()], resources.threads)
     if rank == 0:
-        _convert(args, run, config, manifest, begun)
+        _convert(asked, files, run, manifest, begun)
 
 
 def loader_workers(wanted: int, batches: int, shards: int) -> int:
@@ -248,11 +246,8 @@ def _call(command: list[str], threads: int) -> None:
         raise TrainingError(f"open_clip_train ended with exit code {process.returncode}; its last lines are above.")
 
 
-def _convert(
-    args: argparse.Namespace, run: PeerRun, config: dict[str, Any], manifest: SubsetManifest, begun: float
-) -> None:
+def _convert(asked: TrainJob, files: CellFiles, run: PeerRun, manifest: SubsetManifest, begun: float) -> None:
     """From what open_clip_train left to checkpoint, record and curve."""
-    cell, recipe = args.cell, run.recipe
     points = read_curve((run.folder / "run" / "out.log").read_text(encoding="utf-8"), run)
     saved = run.folder / "run" / "checkpoints" / "epoch_1.pt"
     if not points or not saved.is_file():
@@ -261,46 +256,27 @@ def _convert(
     weights = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     tail = [p.loss for p in points if p.step > run.steps - max(1, run.steps // 10)]
     is_whole = all(loss is not None for loss in tail) and all(bool(w.isfinite().all()) for w in weights.values())
-    gmacs = gmacs_per_sample(args.recipe["model_config"])
     seen = points[-1].samples
-    about = {
-        "cell": cell.name,
+    fields = about_cell(asked, manifest, seen) | {
         "state": "trained" if is_whole else "diverged",
-        "model_config": config,
-        "recipe": recipe.model_dump(),
-        "recipe_version": args.recipe["recipe_version"],
-        "tokenizer_sha256": sha256_file(args.tokenizer),
-    }
-    record = {
-        "model": cell.model,
-        "data": cell.data,
-        "seed": cell.seed,
-        "unique_pairs": manifest.pairs,
-        "order_digest": manifest.order_digest,
+        "model_config": model_config_of(asked.recipe["model_config"], run.recipe),
+        "recipe": run.recipe.model_dump(),
+        "tokenizer_sha256": sha256_file(asked.tokenizer),
         "seen_digest": None,
         "steps": points[-1].step,
-        "samples_seen": seen,
         "samples_trained": seen,
-        "epochs": seen / manifest.pairs,
         "lost_samples": None,
-        "gmacs_per_sample": gmacs["total"],
-        "compute_gmacs": gmacs["total"] * seen,
         "parameters": sum(tensor.numel() for tensor in weights.values()),
         "final_loss": sum(loss for loss in tail if loss is not None) / len(tail) if is_whole else None,
         "seconds": points[-1].seconds,
         "samples_per_second": seen / max(points[-1].seconds, 1.0),
         "events": [],
         "attempts": [{"started": begun, "from_step": 0}],
-        "finished": time.time(),
         "device": run.device,
         "ranks": run.ranks,
         "threads": run.resources.threads,
         "resources": run.resources.model_dump(),
         "provenance": provenance("torch", "open_clip_torch", "numpy"),
-        "weights_sha256": weights_sha256(weights),
     }
-    write_text(args.curve, "".join(json.dumps(asdict(point)) + "\n" for point in points))
-    write_json(args.record, about | record)
-    keep_diff(args.record)
-    save_checkpoint(args.checkpoint, weights, about)
-    shutil.rmtree(run.folder)
+    write_text(files.curve, "".join(json.dumps(asdict(point)) + "\n" for point in points))
+    write_cell(files, fields, weights)

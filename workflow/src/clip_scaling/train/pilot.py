@@ -2,91 +2,96 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from ..models.checkpoint import save_checkpoint, weights_sha256
-from ..study.grid import Cell, steps_for
-from .job import Job, open_job
-from .loop import Loop
+from ..records.filenames import CHECKPOINT
+from ..records.training import Pilot
+from ..study.config.devices import CPU, UNKNOWN_GPU
+from ..study.grid import steps_for
+from .job import OpenJob, TrainJob, open_job
+from .loop import Loop, Stretch
 from .schedule import schedule_of
 from .state import StateFolder
-from .validation import make_validation
 
 WARM_UP_STEPS = 3
 FEWEST_STEPS = 8
 """Steps that are timed at least."""
 
 
-def run_pilot(args: argparse.Namespace) -> dict[str, Any]:
-    """Train the cell for args.seconds, in a folder that is deleted.
+def run_pilot(asked: TrainJob, seconds: float) -> Pilot:
+    """Train the cell for some seconds, in a folder that is deleted.
 
-    Returns the fields of a plan's Speed: samples/s a device over the steps after the warm-up, and start_seconds:
-    from the start of this process to the first step; overhead_seconds: these, all validations, and the writing of the
-    checkpoint. On a CPU, time in which other programs held the core is not counted; waited_seconds tells how much.
+    Speeds are samples/s a device over the steps after the warm-up. On a CPU, time in which other programs held the
+    core is not counted.
     """
-    cell: Cell = args.cell
     begun = psutil.Process().create_time()
-    job = open_job(args, cell)
+    job = open_job(asked)
     recipe, resources = job.recipe, job.resources
     waited = waited_seconds if not resources.gpus else lambda: 0.0
-    steps = steps_for(cell.samples_seen, recipe.global_batch_size)
     with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(
-            job.engine,
-            job.data,
-            schedule_of(recipe, steps),
-            StateFolder(Path(folder)),
-            stop=min(WARM_UP_STEPS, steps - 1),
-            steps=None,
-            identity=job.identity,
-            checkpoint_seconds=1e9,
-        )
-        waited_before = waited()
-        opened = time.time() - begun - waited_before
-        loop.run()
-        waited_warm = waited()
-        warm, first = loop.progress.seconds, loop.progress.step
-        while loop.progress.step < steps:
-            seconds = loop.progress.seconds - warm
-            done = loop.progress.step - first
-            if done >= FEWEST_STEPS and seconds >= args.seconds:
-                break
-            more = int(done * (args.seconds / max(seconds, 1e-9) - 1)) if done >= FEWEST_STEPS else FEWEST_STEPS
-            # Doubling at most: a guess from few steps may be far off. All ranks must agree on it.
-            more = int(job.ranks.tell(min(max(1, more), max(FEWEST_STEPS, done))))
-            loop.stop = min(steps, loop.progress.step + more)
-            if loop.run().state != "trained":
-                break
-        timed = max(1, loop.progress.step - first)
-        waited_timed = waited() - waited_warm
-        seconds = max(loop.progress.seconds - warm - waited_timed, 1e-9)
-        warm -= waited_warm - waited_before
-        beside = opened + max(0.0, warm - first * seconds / timed)
-        beside += _validation(job, args, waited) + _finish(job, Path(folder), waited)
+        opened = time.time() - begun - waited()
+        timed = _time_steps(job, Path(folder), seconds, waited)
+        beside = opened + timed.before + _validation(job, waited) + _finish(job, Path(folder), waited)
     devices = job.ranks.size * (1 if resources.gpus else resources.threads)
-    speed = timed * recipe.global_batch_size / seconds
     job.close()
-    return {
-        "cell": cell.name,
-        "model": cell.model,
-        "kind": (resources.gpu_kind or "A100-40GB") if resources.gpus else "cpu core",
-        "devices": devices,
-        "samples_per_second_per_device": speed / devices,
-        "origin": "pilot",
-        "local_batch": recipe.global_batch_size / devices,
-        "overhead_seconds": beside,
-        "start_seconds": opened,
-        "steps": timed,
-        "seconds": seconds,
-        "waited_seconds": waited_timed,
-    }
+    return Pilot(
+        cell=asked.cell.name,
+        model=asked.cell.model,
+        kind=(resources.gpu_kind or UNKNOWN_GPU) if resources.gpus else CPU,
+        devices=devices,
+        samples_per_second_per_device=timed.steps * recipe.global_batch_size / timed.seconds / devices,
+        origin="pilot",
+        local_batch=recipe.global_batch_size / devices,
+        overhead_seconds=beside,
+        start_seconds=opened,
+        steps=timed.steps,
+        seconds=timed.seconds,
+        waited_seconds=timed.waited,
+    )
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Steps that were timed. seconds: that they took, less those waited. before: the first steps' excess over these."""
+
+    steps: int
+    seconds: float
+    waited: float
+    before: float
+
+
+def _time_steps(job: OpenJob, folder: Path, wanted: float, waited: Callable[[], float]) -> Timed:
+    """Warm up, then make steps for the wanted seconds."""
+    steps = steps_for(job.asked.cell.samples_seen, job.recipe.global_batch_size)
+    stretch = Stretch(min(WARM_UP_STEPS, steps - 1), None, job.identity, checkpoint_seconds=1e9)
+    loop = Loop(job.engine, job.data, schedule_of(job.recipe, steps), StateFolder(folder), stretch)
+    waited_before = waited()
+    loop.run()
+    waited_warm = waited()
+    warm, first = loop.progress.seconds, loop.progress.step
+    while loop.progress.step < steps:
+        seconds = loop.progress.seconds - warm
+        done = loop.progress.step - first
+        if done >= FEWEST_STEPS and seconds >= wanted:
+            break
+        more = int(done * (wanted / max(seconds, 1e-9) - 1)) if done >= FEWEST_STEPS else FEWEST_STEPS
+        # Doubling at most: a guess from few steps may be far off. All ranks must agree on it.
+        more = int(job.ranks.tell(min(max(1, more), max(FEWEST_STEPS, done))))
+        loop.stop = min(steps, loop.progress.step + more)
+        if loop.run().state != "trained":
+            break
+    timed = max(1, loop.progress.step - first)
+    waited_timed = waited() - waited_warm
+    seconds = max(loop.progress.seconds - warm - waited_timed, 1e-9)
+    warm -= waited_warm - waited_before
+    return Timed(timed, seconds, waited_timed, max(0.0, warm - first * seconds / timed))
 
 
 def waited_seconds() -> float:
@@ -97,24 +102,22 @@ def waited_seconds() -> float:
         return 0.0
 
 
-def _validation(job: Job, args: argparse.Namespace, waited: Callable[[], float]) -> float:
+def _validation(job: OpenJob, waited: Callable[[], float]) -> float:
     """Seconds of all validations of a run, from one."""
-    if not args.validation:
+    asked = job.asked
+    if asked.validation is None:
         return 0.0
-    validate = make_validation(
-        job.engine.model.base, args.validation, args.tokenizer, job.engine.model_config, job.ranks.device,
-        args.validation_samples, args.batch_size, args.loss_batch_size,
-    )  # fmt: skip
+    evaluator = asked.validation.of(job.engine.model.base, job.engine.model_config, job.ranks.device)
     begun = time.monotonic() - waited()
-    validate()
-    return args.validation_times * (time.monotonic() - waited() - begun)
+    dict(evaluator.run())
+    return asked.validation_times * (time.monotonic() - waited() - begun)
 
 
-def _finish(job: Job, folder: Path, waited: Callable[[], float]) -> float:
+def _finish(job: OpenJob, folder: Path, waited: Callable[[], float]) -> float:
     """Seconds of hashing and writing the weights."""
     begun = time.monotonic() - waited()
     weights = job.engine.model.weights()
     if job.ranks.is_main:
         weights_sha256(weights)
-        save_checkpoint(folder / "checkpoint.pt", weights, {})
+        save_checkpoint(folder / CHECKPOINT, weights, {})
     return time.monotonic() - waited() - begun

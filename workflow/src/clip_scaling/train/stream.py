@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ..data.shards.cache import ShardCache, is_url
+from ..data.shards.cache import is_url
 from ..data.shards.packed import squared
 from ..data.shards.read import PairReader, UnreadablePair, decode_caption, decode_image
 from ..errors import DataError
@@ -34,30 +35,30 @@ _CAPTIONS = 1 << 15
 """Distinct captions whose tokens a process remembers."""
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a model takes: side of its images, tokens of its texts. crop_scale: area of random crops; None for none."""
+
+    image_size: int
+    context_length: int
+    crop_scale: tuple[float, float] | None = None
+
+
 class Decoder:
     """From positions of the order to pixels and tokens, in one process. The result depends on the positions alone."""
 
-    def __init__(
-        self,
-        reader: PairReader,
-        merges: Path,
-        order: Order,
-        image_size: int,
-        context_length: int,
-        crop_scale: tuple[float, float] | None,
-    ) -> None:
-        self.reader, self.order, self.image_size, self.crop_scale = reader, order, image_size, crop_scale
-        self.context_length, self.named = context_length, 0
-        tokenizer = load_tokenizer(merges, context_length)
+    def __init__(self, reader: PairReader, merges: Path, order: Order, form: Form) -> None:
+        self.reader, self.order, self.form, self.named = reader, order, form, 0
+        tokenizer = load_tokenizer(merges, form.context_length)
         self._tokens = lru_cache(_CAPTIONS)(lambda caption: tokenizer([caption])[0])
 
     def decode(self, positions: Indices) -> Batch:
         """The pairs at these positions; unreadable ones are replaced and counted."""
         indices = self.order.indices(positions)
         epochs = self.order.epochs(positions)
-        size = self.image_size
+        size = self.form.image_size
         pixels = np.empty((len(positions), size, size, 3), dtype=np.uint8)
-        tokens = torch.zeros((len(positions), self.context_length), dtype=torch.int64)
+        tokens = torch.zeros((len(positions), self.form.context_length), dtype=torch.int64)
         lost = 0
         for row in range(len(positions)):
             one = slice(row, row + 1)
@@ -82,9 +83,9 @@ class Decoder:
         return decode_image(image), self._tokens(decode_caption(caption))
 
     def _pixels(self, image: Image.Image, epoch: Indices, index: Indices) -> NDArray[np.uint8]:
-        size = self.image_size
-        if self.crop_scale is not None:
-            box = crop_boxes(self.crop_scale, self.order.seed, epoch, index, np.array([image.size]))[0]
+        size, scale = self.form.image_size, self.form.crop_scale
+        if scale is not None:
+            box = crop_boxes(scale, self.order.seed, epoch, index, np.array([image.size]))[0]
             return fit(image, size, box)
         return squared(image, size)  # as data/packed.py does: the same bits either way
 
@@ -120,7 +121,7 @@ def worker_of(positions: Indices, ranks: int, workers: int) -> Indices:
 
 
 class StreamInput:
-    """Pairs of the subset at `manifest_path`, streamed from its tars (local, or URLs through a cache on this node).
+    """Pairs of a subset, streamed from its tars (local, or URLs through a cache on this node).
 
     merges: of the tokenizer. workers: processes that decode ahead; 0: this one decodes when asked.
     ranks, batch_size: the run's, from which workers know the positions of the steps to come. What a batch holds
@@ -129,25 +130,22 @@ class StreamInput:
 
     def __init__(
         self,
-        manifest_path: Path,
+        reader: PairReader,
         merges: Path,
         order: Order,
-        image_size: int,
-        context_length: int,
-        crop_scale: tuple[float, float] | None,
+        form: Form,
         *,
         workers: int,
         ranks: int,
         batch_size: int,
-        cache: ShardCache | None = None,
     ) -> None:
         self.order, self.workers, self.ranks, self.batch_size = order, workers, ranks, batch_size
-        self.reader = PairReader.open(manifest_path, cache)
-        if self.reader.pairs != order.pairs:
-            raise DataError(f"{manifest_path}: {self.reader.pairs} pairs, the order is of {order.pairs}")
-        if order.readers is None and any(is_url(entry.path) for entry in self.reader.shards):
-            log.warning(f"{manifest_path}: shards at URLs, and a full shuffle reads all of them: set recipe.readers")
-        self.decoder = Decoder(self.reader, merges, order, image_size, context_length, crop_scale)
+        self.reader = reader
+        if reader.pairs != order.pairs:
+            raise DataError(f"{reader.home}: {reader.pairs} pairs, the order is of {order.pairs}")
+        if order.readers is None and any(is_url(entry.path) for entry in reader.shards):
+            log.warning(f"{reader.home}: shards at URLs, and a full shuffle reads all of them: set recipe.readers")
+        self.decoder = Decoder(self.reader, merges, order, form)
         self._parts: Iterator[Batch | DataError] | None = None
         self._next: Indices | None = None
 
