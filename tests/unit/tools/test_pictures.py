@@ -13,7 +13,7 @@ from clip_scaling.tools.pictures import module_graph, replace_picture, rule_grap
 def test_an_arrow_that_others_imply_is_left_out_and_rules_stand_in_the_box_of_their_file(tmp_path: Path) -> None:
     (tmp_path / "data.smk").write_text("rule fetch:\nrule unused:\n")
     (tmp_path / "cells.smk").write_text("def not_a_rule():\n")
-    (tmp_path / "train.smk").write_text("if True:\n    rule train:\n    rule report:\n")
+    (tmp_path / "train.smk").write_text("rule part:\nif True:\n    use rule part as train with:\n    rule report:\n")
     drawn = "flowchart TB\n\tid0[report]\n\tid1[train]\n\tid2[fetch]\n\tid2 --> id1\n\tid1 --> id0\n\tid2 --> id0\n"
     assert rule_graph(drawn, tmp_path).splitlines() == [
         "flowchart LR",

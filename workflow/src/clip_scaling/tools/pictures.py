@@ -32,10 +32,9 @@ def rule_graph(drawn: str, rules: Path) -> str:
         arrows[names[begin]].add(names[end])
     groups = {}
     for path in sorted(rules.glob("*.smk")):
-        found = [
-            name for name in re.findall(r"^ *rule (\w+):", path.read_text(encoding="utf-8"), re.M) if name in arrows
-        ]
-        groups[path.name] = found
+        # `use rule train as train_part with:` is a rule, too.
+        found = re.findall(r"^ *(?:rule|use rule \w+ as) (\w+)(?: with)?:", path.read_text(encoding="utf-8"), re.M)
+        groups[path.name] = [name for name in found if name in arrows]
     return _mermaid("LR", arrows, groups)
 
 
