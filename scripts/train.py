@@ -54,6 +54,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def train(args: argparse.Namespace) -> str:
     """Run the job; how it ended."""
+    import clip_scaling.models.fast_import  # noqa: F401, before all that imports open_clip
+
+    # isort: split
     from clip_scaling.evaluate.validation import Validator
     from clip_scaling.train.job import CellFiles, TrainJob, train_cell, train_part
     from clip_scaling.train.peer import train_cell_by_peer
