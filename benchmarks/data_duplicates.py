@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from clip_scaling.data.duplicates import search as near_duplicates
+from clip_scaling.data.duplicates import search
 from clip_scaling.data.duplicates.hash import perceptual_hashes
 from clip_scaling.data.duplicates.search import near_pairs
 from clip_scaling.data.shards.read import PairReader, decode_image
@@ -53,10 +53,8 @@ def textures(count: int, generator: np.random.Generator) -> list[Image.Image]:
 
 def icons(manifest: Path, count: int) -> list[Image.Image]:
     """The first images of a prepared subset."""
-    reader = PairReader.open(manifest)
-    found = [decode_image(reader.read(number)[0]) for number in range(min(count, reader.pairs))]
-    reader.close()
-    return found
+    with PairReader.open(manifest) as reader:
+        return [decode_image(reader.read(number)[0]) for number in range(min(count, reader.pairs))]
 
 
 def recompressed(image: Image.Image, quality: int) -> Image.Image:
@@ -194,7 +192,7 @@ def main() -> None:
     generator = np.random.default_rng(0)
     if args.bands:
         edges = np.linspace(0, 64, args.bands + 1).astype(int).tolist()
-        near_duplicates._bands = lambda distance, n: [list(range(*edge)) for edge in pairwise(edges)]
+        search._bands = lambda distance, n: [list(range(*edge)) for edge in pairwise(edges)]
     report: dict[str, Any] = {"textures": accuracy(textures(args.images, generator))} if args.images else {}
     if args.icons:
         report["icons"] = accuracy(icons(args.icons, args.images))

@@ -42,7 +42,7 @@ from clip_scaling.data.sources.tars.join import join_records, retrieval_pairs, w
 from clip_scaling.data.sources.tars.lists import tars_of
 from clip_scaling.data.sources.tars.records import save_record
 from clip_scaling.data.sources.tars.source import write_tar_source
-from clip_scaling.records.files import describe_file, read_json, sha256_file
+from clip_scaling.records.files import FileEntry, read_json, sha256_file
 from clip_scaling.study.config.existing import WebdatasetSource
 
 SAMPLES = 20
@@ -260,7 +260,7 @@ def speed(folder: Path, image_bytes: int, megabytes: int, rounds: int) -> dict[s
     paths = [folder / f"{number:05d}.tar" for number in range(4)]
     for path in paths:
         write_samples(path, samples, image_bytes)
-    entries = [describe_file(path, folder) for path in paths]
+    entries = [FileEntry.of(path, folder) for path in paths]
 
     def index() -> None:
         for path in paths:

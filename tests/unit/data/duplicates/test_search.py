@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clip_scaling.data.duplicates import search as near_duplicates
+from clip_scaling.data.duplicates import search
 from clip_scaling.data.duplicates.search import NearPairs, keep_first, near_pairs
 from clip_scaling.errors import DataError
 
@@ -20,10 +20,10 @@ def compare_all(hashes: np.ndarray, distance: int) -> list[tuple[int, int]]:
     return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
 
-@pytest.mark.parametrize("cached", [near_duplicates._CACHED, 16])
+@pytest.mark.parametrize("cached", [search._CACHED, 16])
 @pytest.mark.parametrize("distance", [0, 1, 3, 6, 9, 16])
 def test_the_search_finds_every_pair_once(distance: int, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near_duplicates, "_CACHED", cached)  # beyond it the search goes group by group
+    monkeypatch.setattr(search, "_CACHED", cached)  # beyond it the search goes group by group
     generator = np.random.default_rng(distance)
     random = generator.integers(0, 2**64, 80, dtype=np.uint64)
     alike = generator.integers(0, 2**9, 60, dtype=np.uint64)  # most of their bits are zero, as on an even ground
@@ -43,7 +43,7 @@ def test_the_number_of_bands_changes_no_result(bands: int, monkeypatch: pytest.M
     hashes = np.concatenate([random, flip(random, 6, generator)])
     edges = np.linspace(0, 64, bands + 1).astype(int)
     cut = [list(range(start, end)) for start, end in zip(edges[:-1], edges[1:], strict=True)]
-    monkeypatch.setattr(near_duplicates, "_bands", lambda distance, n: cut)
+    monkeypatch.setattr(search, "_bands", lambda distance, n: cut)
     found = near_pairs(hashes, 6)
     assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == compare_all(hashes, 6)
 
@@ -51,7 +51,7 @@ def test_the_number_of_bands_changes_no_result(bands: int, monkeypatch: pytest.M
 @pytest.mark.parametrize("distance", [0, 1, 2])
 def test_many_hashes_are_searched_group_by_group_at_any_width_of_the_bands(distance: int) -> None:
     generator = np.random.default_rng(0)
-    random = np.unique(generator.integers(0, 2**64, near_duplicates._CACHED + 1000, dtype=np.uint64))
+    random = np.unique(generator.integers(0, 2**64, search._CACHED + 1000, dtype=np.uint64))
     generator.shuffle(random)
     copies = random[:50] ^ np.uint64((1 << distance) - 1 << 40)
     found = near_pairs(np.concatenate([random, copies] if distance else [random]), distance)
@@ -65,7 +65,7 @@ def test_none_and_one_have_no_pairs() -> None:
 
 
 def test_hashes_that_are_all_alike_stop_the_search_before_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near_duplicates, "MAX_PAIRS", 1000)
+    monkeypatch.setattr(search, "MAX_PAIRS", 1000)
     with pytest.raises(DataError, match="too many pairs of 64 perceptual hashes are within 6 bits.*smaller distance"):
         near_pairs(np.arange(64, dtype=np.uint64), 6)  # 2,016 pairs
 
