@@ -29,7 +29,7 @@ def main() -> None:
         "--copy", type=int, metavar="PAIRS", help="out of existing tars into shards of this many; default: list them"
     )
     parser.add_argument(
-        "--verify", default="{}", help="by subset, how existing tars are held against their hashes: JSON"
+        "--verify", default="{}", help="by subset, how existing tars are compared with their hashes: JSON"
     )
     parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
     args = parser.parse_args()

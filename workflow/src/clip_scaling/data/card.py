@@ -25,7 +25,7 @@ from ..records.data import (
     SourceManifest,
     SubsetManifest,
 )
-from ..records.filenames import CARD
+from ..records.filenames import CARD, CONTACT_SHEET
 from ..records.files import atomic_path
 from .shards.read import PairReader, UnreadablePair, decode_caption, decode_image
 
@@ -49,7 +49,7 @@ def write_card(root: Path, data_manifest: Path, source_manifest: Path, duplicate
     has_languages = "language" in source.recipe.get("columns", {})
     with PairReader.open(data_manifest) as reader:
         sample = _measure(reader, subset, has_languages)
-    save_sheet(root / "contact_sheet.png", sample.pictures)
+    save_sheet(root / CONTACT_SHEET, sample.pictures)
     DataCard(
         pairs=subset.pairs,
         source=subset.source,
@@ -104,7 +104,7 @@ def _measure(reader: PairReader, subset: SubsetManifest, has_languages: bool) ->
 
 
 def _choose(subset: SubsetManifest) -> tuple[Sequence[int], set[int] | None]:
-    """Pairs to measure, and which of them may be shown (None: any, the first ones).
+    """Choose the pairs to measure, and those that may be shown (None: any of them).
 
     A subset of existing tars stands tar by tar, not in hash order: its sample is drawn, always the same one.
     """
@@ -116,19 +116,19 @@ def _choose(subset: SubsetManifest) -> tuple[Sequence[int], set[int] | None]:
 
 
 def _language(members: Mapping[str, bytes]) -> str:
-    """What a pair's list says of its caption's language; `unknown` where it says nothing."""
+    """The caption's language by the pair's list; `unknown` where the list has none."""
     listed = json.loads(members["json"]).get("listed", {}) if "json" in members else {}
     return str(listed.get("language") or "unknown")
 
 
 def _shares(counts: Counter[str]) -> dict[str, float]:
-    """The twelve most frequent, by name of equal ones."""
+    """Fractions of the twelve most frequent; equal ones by name."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:12]
     return {name: round(count / counts.total(), 4) for name, count in ranked}
 
 
 def caption_numbers(captions: list[str], share_by_language: dict[str, float] | str = NO_LANGUAGE) -> CaptionNumbers:
-    """Lengths, how many captions are distinct, and the share of letters by script (`LATIN`, `CJK`, ...)."""
+    """Measure captions: lengths, distinct ones, the share of letters by script (`LATIN`, `CJK`, ...)."""
     scripts: Counter[str] = Counter()
     for letter, count in Counter("".join(captions)).items():
         if letter.isalpha():
@@ -144,7 +144,7 @@ def caption_numbers(captions: list[str], share_by_language: dict[str, float] | s
 
 
 def quantiles(values: list[int]) -> Quantiles | None:
-    """Least, 5 %, median, 95 % and greatest, each a value that occurs; None of nothing."""
+    """Least, 5 %, median, 95 % and greatest, each a value that occurs; None without values."""
     if not values:
         return None
     found = np.quantile(values, (0, 0.05, 0.5, 0.95, 1), method="inverted_cdf")

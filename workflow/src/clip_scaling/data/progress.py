@@ -11,7 +11,7 @@ _SECONDS = 5
 
 
 class Progress:
-    """Counts what was done of a known total and says so now and then, and at the end."""
+    """Count what is done of a known total, and log it every few seconds and at the end."""
 
     def __init__(self, verb: str, total: int) -> None:
         """verb: past tense, the log line's first word."""
@@ -19,7 +19,7 @@ class Progress:
         self._started = self._last = time.monotonic()
 
     def add(self, count: int) -> None:
-        """`count` more are done."""
+        """Add what was done since the last call."""
         self.done += count
         now = time.monotonic()
         if now - self._last > _SECONDS or self.done == self.total:

@@ -15,7 +15,7 @@ from ..errors import DataError
 
 @contextmanager
 def ordered_map(workers: int, chunk: int = 1) -> Iterator[Callable[..., Iterator[Any]]]:
-    """`map` over worker processes, `chunk` items a task, in order; in this process for one worker.
+    """Yield a `map` over worker processes, `chunk` items a task, in order; with one worker, in this process.
 
     DataError where a worker was killed.
     """

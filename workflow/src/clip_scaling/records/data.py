@@ -70,7 +70,7 @@ class HeldOutImages(Entry):
 
 
 class TarLosses(Entry):
-    """What one existing tar kept and lost."""
+    """Samples that one existing tar kept and lost."""
 
     tar: str = Field(description="name of the tar")
     bytes: int
@@ -83,7 +83,7 @@ class TarLosses(Entry):
 
 
 class DownloadStep(Entry):
-    """One part of a list of URLs: what was asked for and what came of it."""
+    """One part of a list of URLs: rows asked for, fetched and failed."""
 
     part: str = Field(description="name of the part")
     rows: int = Field(description="rows of the lists")
@@ -129,7 +129,7 @@ class SubsetCounts(Entry):
 
 
 class DroppedDuplicates(Entry):
-    """Which repeats a subset leaves out: distances in bits of the perceptual hash; null: such repeats stay."""
+    """Repeats that a subset leaves out: distances in bits of the perceptual hash; null: such repeats stay."""
 
     within: int | None = Field(description="largest distance to an earlier image of the source")
     evaluation: int | None = Field(description="largest distance to an image of an evaluation set")
@@ -247,7 +247,7 @@ class ShownImages(Entry):
 
 
 class DuplicateCounts(Record):
-    """What a training set repeats, of itself and of the study's evaluation sets.
+    """Images of a training set that repeat one another, or that the study's evaluation sets show.
 
     Written by `count_duplicates`; read by the data card.
     """

@@ -14,6 +14,7 @@ ATTRIBUTION = "ATTRIBUTION.md"
 MERGES = "merges.txt.gz"
 DUPLICATES = "duplicates.json"
 CARD = "card.json"
+CONTACT_SHEET = "contact_sheet.png"
 
 # Training
 CHECKPOINT = "checkpoint.pt"

@@ -15,6 +15,7 @@ from ..cost.results import Results, used_seconds
 from ..published.tables import read_learning_curves
 from ..records.base import Table
 from ..records.data import read_any_manifest
+from ..records.filenames import CONTACT_SHEET
 from ..records.files import read_json
 from ..records.laws import LEAVE_OUT
 from .explorer import EVALUATED
@@ -135,12 +136,12 @@ def training_curves(inputs: Inputs, cells: Sequence[str]) -> dict[str, pd.DataFr
 def _card(path: Path) -> DataCard:
     """A data card, with its contact sheet where there is one that is small enough."""
     card: dict[str, Any] = read_json(path)
-    sheet = path.with_name("contact_sheet.png")
+    sheet = path.with_name(CONTACT_SHEET)
     content = sheet.read_bytes() if sheet.is_file() else b""
     shown = content and len(content) <= MAX_SHEET_BYTES
     return DataCard(
         path.parent.name,
         card,
         f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}" if shown else "",
-        f"data/{path.parent.name}/contact_sheet.png" if content else "",
+        f"data/{path.parent.name}/{CONTACT_SHEET}" if content else "",
     )

@@ -22,12 +22,15 @@ DISTANCES = (0, 2, 4, 6, 8)
 """Bits at which repeats are counted."""
 STAYS = "stays"
 REASONS = (STAYS, "equals_evaluation_image", "near_evaluation_image", "equals_earlier_image", "near_earlier_image")
-"""What becomes of a pair, by number. An image that two reasons drop is counted under the first."""
+"""Fates of a pair, by number. An image that two reasons drop is counted under the first."""
 
 
 @dataclass(frozen=True)
 class HashIndex:
-    """hashes: (m,) distinct, ascending. pairs: of places in it, those within `distance`."""
+    """Distinct hashes and all near pairs of them.
+
+    hashes: (m,) ascending. pairs: of places in it, those within `distance`.
+    """
 
     hashes: Hashes
     pairs: NearPairs
@@ -35,7 +38,7 @@ class HashIndex:
 
     @classmethod
     def of(cls, hashes: list[Hashes], distance: int) -> HashIndex:
-        """All hashes of several tables. DataError where too many are alike."""
+        """Search the hashes of several tables. DataError where too many are alike."""
         distinct = np.unique(np.concatenate(hashes))
         return cls(distinct, near_pairs(distinct, distance), distance)
 
@@ -43,7 +46,7 @@ class HashIndex:
         return self.pairs.where(self.pairs.distance <= distance)
 
     def near(self, rows: Hashes, others: Hashes, distance: int) -> Mask:
-        """Which rows are within the distance of any of the others: (len(rows),)."""
+        """(len(rows),) mask of the rows within the distance of any of the others."""
         is_other = np.zeros(len(self.hashes), np.bool_)
         is_other[np.searchsorted(self.hashes, others)] = True
         is_near, pairs = is_other.copy(), self._pairs(distance)
@@ -52,7 +55,7 @@ class HashIndex:
         return is_near[np.searchsorted(self.hashes, rows)]
 
     def first_of_each(self, rows: Hashes, distance: int) -> Mask:
-        """Which rows stay where each leaves that is within the distance of an earlier one that stays: (len(rows),)."""
+        """(len(rows),) mask of the rows that stay: a row leaves if an earlier one that stays is within the distance."""
         places, first = np.unique(np.searchsorted(self.hashes, rows), return_index=True)
         order = np.argsort(first)
         rank = np.full(len(self.hashes), -1)
@@ -75,7 +78,7 @@ def _first_of_equal(contents: Hashes) -> Mask:
 def reasons_to_leave(
     training: np.ndarray, evaluation: Mapping[str, np.ndarray], within: int | None, against: int | None
 ) -> NDArray[np.uint8]:
-    """(n,) numbers of REASONS for a source's pairs in hash order. The pairs before one alone decide on it.
+    """Decide on each pair of a source, in hash order, by the pairs before it alone: (n,) numbers of REASONS.
 
     training, evaluation: fingerprints. within: largest distance to an earlier image; null: repeats stay. against:
     largest distance to an image of an evaluation set; null likewise. DataError where too many images are alike.

@@ -31,7 +31,7 @@ _GREY = Image.new("L", (1, 1))
 
 
 def fingerprints(contents: Iterable[bytes | None]) -> np.ndarray:
-    """A row (FINGERPRINT_DTYPE) for each encoded image; None stands for one that cannot be read."""
+    """Fingerprint encoded images: (n,) FINGERPRINT_DTYPE. None stands for an image that cannot be read."""
     digests: list[int] = []
     is_readable: list[bool] = []
 
@@ -106,7 +106,7 @@ def _images_of(tars: list[Path]) -> Iterator[bytes]:
 
 
 def read_fingerprints(path: Path) -> np.ndarray:
-    """Rows as they were written, mapped into memory. DataError where the file is no such table."""
+    """Map a table of fingerprints into memory. DataError where the file is no such table."""
     about = {"place": str(path), "remedy": f"Delete it and run `snakemake --cores all {path}`."}
     try:
         rows = np.load(path, mmap_mode="r")
@@ -118,5 +118,5 @@ def read_fingerprints(path: Path) -> np.ndarray:
 
 
 def evaluation_fingerprints(paths: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Tables of evaluation sets by the sets' names. paths: eval-{name}/fingerprints.npy."""
+    """Read the fingerprints of evaluation sets, by the sets' names. paths: eval-{name}/fingerprints.npy."""
     return {path.parent.as_posix().rpartition("eval-")[2]: read_fingerprints(path) for path in paths}

@@ -46,7 +46,7 @@ def hashes_and_contrasts(images: Iterable[Image.Image]) -> tuple[Hashes, NDArray
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Grey; what is transparent is white, as it is drawn."""
+    """Make an image grey, with white where it is transparent."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         whole = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole)
@@ -54,7 +54,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _hash(grey: NDArray[np.float32]) -> Hashes:
-    """(n, 32, 32) -> (n,)."""
+    """Hash grey images: (n, 32, 32) -> (n,)."""
     low = dctn(grey, axes=(1, 2))[:, :_KEPT, :_KEPT].reshape(len(grey), -1)
     bits = low > np.median(low, axis=1, keepdims=True)
     return np.packbits(bits, axis=1).view(np.uint64).ravel()

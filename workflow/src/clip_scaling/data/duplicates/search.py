@@ -25,26 +25,26 @@ MAX_DISTANCE = 16
 MAX_PAIRS = 50_000_000
 """More pairs than these take gigabytes, and say that the hashes tell their images too little apart."""
 _CACHED = 1 << 19
-"""So many hashes are searched in one piece: 4 MB."""
+"""Hashes that are searched in one piece: 4 MB."""
 MAX_COMPARED = 20_000_000_000
 """Likewise: some minutes of comparisons. Random hashes need fewer up to some ten millions of them."""
 
 
 @dataclass(frozen=True)
 class NearPairs:
-    """first < second: places of two hashes, (n,). distance: bits in which they differ, (n,)."""
+    """Pairs of near hashes. first < second: places of two hashes, (n,). distance: bits in which they differ, (n,)."""
 
     first: Places
     second: Places
     distance: NDArray[np.uint8]
 
     def where(self, chosen: NDArray[np.bool_]) -> NearPairs:
-        """Some of them. chosen: (n,)"""
+        """Keep some of the pairs. chosen: (n,) mask."""
         return NearPairs(self.first[chosen], self.second[chosen], self.distance[chosen])
 
 
 def near_pairs(hashes: Hashes, distance: int) -> NearPairs:
-    """Every two places whose hashes differ in at most `distance` bits, once, ordered by the second, then the first.
+    """Find every two places whose hashes differ in at most `distance` bits, ordered by the second, then the first.
 
     hashes: (n,), distinct: of equal ones hand over one. DataError for a distance above MAX_DISTANCE and beyond
     MAX_PAIRS.
@@ -73,7 +73,7 @@ def _too_alike(hashes: Hashes, distance: int) -> DataError:
 
 
 def _search(hashes: Hashes, distance: int) -> Iterator[tuple[Places, Places]]:
-    """Pairs of places within the distance, each once. DataError beyond MAX_COMPARED."""
+    """Yield pairs of places within the distance, each once. DataError beyond MAX_COMPARED."""
     bands = _bands(distance, len(hashes))
     masks = [_mask(band) for band in bands]
     compared = 0
@@ -101,7 +101,7 @@ def _search(hashes: Hashes, distance: int) -> Iterator[tuple[Places, Places]]:
 
 
 def _groups(hashes: Hashes, band: list[int]) -> Iterator[tuple[Hashes, Places, list[int]]]:
-    """Hashes that may agree in the band, the place of each, and the bits of the band that are still to be compared.
+    """Yield hashes that may agree in the band, their places, and the bits of the band that are still to be compared.
 
     Few hashes are one group. Of many, those that agree in the band's first bits are one, so that all that follows stays
     in the processor's cache: twice as many hashes then take twice as long.
@@ -121,7 +121,7 @@ def _groups(hashes: Hashes, band: list[int]) -> Iterator[tuple[Hashes, Places, l
 
 
 def _sorted_keys(hashes: Hashes, bits: list[int]) -> Hashes:
-    """Ascending: the named bits of each hash as far as there is room, then its place, in one number."""
+    """Sort hashes by the named bits. One number a hash: the bits, as far as there is room, then its place."""
     place_bits = (len(hashes) - 1).bit_length()
     packed = _keys(hashes, bits[: 64 - place_bits]) << np.uint64(place_bits) | np.arange(len(hashes), dtype=np.uint64)
     packed.sort()  # plain integers sort several times faster than an argsort
@@ -129,7 +129,7 @@ def _sorted_keys(hashes: Hashes, bits: list[int]) -> Hashes:
 
 
 def _same_key(packed: Hashes, n: int) -> Iterator[tuple[Places, Places]]:
-    """Pairs of places of equal key. packed: as of `_sorted_keys` of n hashes."""
+    """Yield pairs of places of equal key. packed: as of `_sorted_keys` of n hashes."""
     place_bits = (n - 1).bit_length()
     shift, last = np.uint64(place_bits), np.uint64((1 << place_bits) - 1)
     apart, begin = 1, np.flatnonzero((packed[1:] ^ packed[:-1]) >> shift == 0)
@@ -141,7 +141,7 @@ def _same_key(packed: Hashes, n: int) -> Iterator[tuple[Places, Places]]:
 
 
 def _bands(distance: int, n: int) -> list[list[int]]:
-    """64 bits cut into as many bands as make the search among n hashes cheapest."""
+    """Cut 64 bits into as many bands as make the search among n hashes cheapest."""
 
     def cost(bands: int) -> float:
         key_bits = min(64 * (bands - distance) / bands, 64 - (n - 1).bit_length())
@@ -159,20 +159,20 @@ def _mask(bits: Sequence[int]) -> np.uint64:
 
 
 def _keys(hashes: Hashes, bits: list[int]) -> Hashes:
-    """The named bits of each hash side by side, moved a run of neighbouring bits at a time."""
+    """Put the named bits of each hash side by side, a run of neighbouring bits at a time."""
     keys = np.zeros(len(hashes), np.uint64)
     place = start = 0
     for end in range(1, len(bits) + 1):
         if end == len(bits) or bits[end] != bits[end - 1] + 1:
             run = bits[start:end]
-            part = (hashes & _mask(run)) >> np.uint64(run[0])
-            keys |= part << np.uint64(place)
+            moved = (hashes & _mask(run)) >> np.uint64(run[0])
+            keys |= moved << np.uint64(place)
             place, start = place + len(run), end
     return keys
 
 
 def keep_first(n: int, pairs: NearPairs) -> NDArray[np.bool_]:
-    """Which of n things stay where, in their order, each leaves that is near to one that stays: (n,).
+    """(n,) mask of the things that stay: in their order, each leaves that is near to an earlier one that stays.
 
     No chain drops more than its neighbours: whatever leaves has a near one that stays. A longer list changes nothing
     for its beginning.

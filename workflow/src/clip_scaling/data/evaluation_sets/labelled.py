@@ -82,7 +82,7 @@ def write_idx(root: Path, dataset: str, folder: Path) -> None:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array of a gzipped IDX file of bytes. DataError where it is none."""
+    """Read a gzipped IDX file of bytes. DataError where it is none."""
     try:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
@@ -100,7 +100,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def _write(root: Path, about: _About, splits: Mapping[str, Split], rows: Mapping[str, Sequence[int]]) -> None:
-    """`train/0.tar`, `test/0.tar`, their text files and the manifest. rows: numbers that name the images."""
+    """Write `train/0.tar`, `test/0.tar`, their text files and the manifest. rows: numbers that name the images."""
     clear(root, *splits)
     for split, (pixels, targets) in splits.items():
         named = zip(rows[split], pixels, targets, strict=True)

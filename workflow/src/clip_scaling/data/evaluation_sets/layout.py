@@ -14,17 +14,17 @@ TYPE, CLASSES, TEMPLATES = "dataset_type.txt", "classnames.txt", "zeroshot_class
 
 
 def tar_path(split: str, number: int = 0) -> str:
-    """A tar of a split."""
+    """Path of a tar of a split."""
     return f"{split}/{number}.tar"
 
 
 def count_path(split: str) -> str:
-    """The text file with a split's number of tars."""
+    """Path of the text file with a split's number of tars."""
     return f"{split}/nshards.txt"
 
 
 def tar_paths(folder: Path, split: str) -> list[str]:
-    """The tars that a split says it has."""
+    """Paths of a split's tars, by its own count."""
     count = int((folder / count_path(split)).read_text(encoding="utf-8"))
     return [tar_path(split, number) for number in range(count)]
 
@@ -32,7 +32,10 @@ def tar_paths(folder: Path, split: str) -> list[str]:
 def write_texts(
     root: Path, task: Task, classes: Sequence[str], templates: Sequence[str], splits: Sequence[str]
 ) -> list[FileEntry]:
-    """Write the text files beside one tar a split; the entries of texts and tars, in the manifest's order."""
+    """Write the text files of splits of one tar each.
+
+    Returns: the entries of texts and tars, in the manifest's order.
+    """
     texts = {count_path(split): ["1"] for split in splits}
     texts[TYPE] = [next(word for word, its in TASKS.items() if its == task)]
     if task != RETRIEVAL:

@@ -1,4 +1,4 @@
-"""A subset decoded and tokenised once, as two memory-mapped arrays: no decoder stands beside a small model."""
+"""Pack a subset: decode and tokenise it once, into two memory-mapped arrays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from .write import clear, write_array
 
 @dataclass(frozen=True)
 class PackedPairs:
-    """pixels: (n, H, W, 3) uint8. tokens: (n, context) int32. Both mapped read-only; row i of each is a pair."""
+    """Packed pairs.
+
+    pixels: (n, H, W, 3) uint8. tokens: (n, context) int32. Both mapped read-only; row i of each is a pair.
+    """
 
     pixels: np.ndarray
     tokens: np.ndarray
@@ -67,7 +70,7 @@ def pack(root: Path, data_manifest: Path, merges: Path, image_size: int, context
 
 
 def tokenize(captions: list[str], tokenizer: Any, context_length: int) -> tuple[np.ndarray, int]:
-    """(n, context_length) int32 tokens, and the number of captions that were cut to fit.
+    """Tokenise captions: (n, context_length) int32, and the number of captions that were cut to fit.
 
     Every distinct caption is tokenised once.
     """
@@ -81,7 +84,7 @@ def tokenize(captions: list[str], tokenizer: Any, context_length: int) -> tuple[
 
 
 def _read_pairs(path: Path, subset: SubsetManifest, image_size: int) -> Iterator[tuple[np.ndarray, str]]:
-    """Pixels and caption of every pair, in order; exactly as many as the manifest at `path` says."""
+    """Yield pixels and caption of every pair, in order; exactly as many as the manifest at `path` says."""
     progress = Progress("packed", subset.pairs)
     found = _read_listed(path, image_size) if subset.is_in_place else _read_shards(path, subset, image_size)
     for pair in found:
@@ -104,7 +107,7 @@ def _read_shards(path: Path, subset: SubsetManifest, image_size: int) -> Iterato
 
 
 def _read_listed(path: Path, image_size: int) -> Iterator[tuple[np.ndarray, str]]:
-    """The same for a list of pairs in existing tars."""
+    """Read a list of pairs in existing tars."""
     with PairReader.open(path) as reader:
         for number in range(reader.pairs):
             try:
@@ -134,7 +137,7 @@ def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
 
 
 def squared(rgb: Image.Image, image_size: int) -> np.ndarray:
-    """(size, size, 3) uint8 of an RGB image: resized (bicubic), the middle square where it is not square."""
+    """Resize an RGB image (bicubic), or its middle square: (size, size, 3) uint8."""
     if rgb.width != rgb.height:
         rgb = ImageOps.fit(rgb, (image_size, image_size), Image.Resampling.BICUBIC)
     elif rgb.width != image_size:

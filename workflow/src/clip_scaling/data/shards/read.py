@@ -1,4 +1,4 @@
-"""Single pairs of a subset by number, through its offset index: nothing is read but what is asked for."""
+"""Read single pairs of a data set by number, through its offset index."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPEN_SHARDS = 64
 
 
 class UnreadablePair(Exception):
-    """One pair that cannot be used: which, where, why."""
+    """A pair cannot be used: which, where, why."""
 
 
 class PairReader:
@@ -76,12 +76,12 @@ class PairReader:
         self.close()
 
     def read(self, number: int) -> tuple[bytes, bytes]:
-        """Encoded image and caption (UTF-8) of a pair. UnreadablePair, or DataError where its whole shard is gone."""
+        """Read the encoded image and the caption (UTF-8) of a pair. UnreadablePair, or DataError where its whole shard is gone."""
         extension, caption, found = self.read_sample(number)
         return found[extension], caption
 
     def read_sample(self, number: int) -> tuple[str, bytes, dict[str, bytes]]:
-        """(extension of the image, caption, all members by extension) of a pair; errors as of `read`."""
+        """Read (extension of the image, caption, all members by extension) of a pair; errors as of `read`."""
         found = self.read_members(number)
         where = f"{self.shards[int(self.index[number]['shard'])].path}, pair {number}"
         image = next((extension for extension in IMAGE_EXTENSIONS if extension in found), None)
@@ -93,7 +93,7 @@ class PairReader:
         return image, caption, found
 
     def read_members(self, number: int) -> dict[str, bytes]:
-        """All members of a pair by extension. UnreadablePair, or DataError where its whole shard is gone."""
+        """Read all members of a pair, by extension. UnreadablePair, or DataError where its whole shard is gone."""
         row = self.index[number]
         shard, offset, size = int(row["shard"]), int(row["offset"]), int(row["size"])
         content = os.pread(self._open(shard), size, offset)
@@ -130,7 +130,7 @@ class PairReader:
 
 
 def decode_image(content: bytes) -> Image.Image:
-    """An encoded image as RGB. UnreadablePair where it is none."""
+    """Decode an image as RGB. UnreadablePair where it is none."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             return image.convert("RGB")
@@ -139,7 +139,7 @@ def decode_image(content: bytes) -> Image.Image:
 
 
 def caption_in_json(metadata: bytes, key: str) -> bytes | None:
-    """A caption in a sample's JSON member, UTF-8; None where there is none."""
+    """Find the caption in a sample's JSON member, UTF-8; None where there is none."""
     try:
         found = json.loads(metadata)
     except ValueError:
@@ -149,7 +149,7 @@ def caption_in_json(metadata: bytes, key: str) -> bytes | None:
 
 
 def decode_caption(content: bytes) -> str:
-    """A caption's text. UnreadablePair where it is no UTF-8."""
+    """Decode a caption. UnreadablePair where it is no UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -157,7 +157,7 @@ def decode_caption(content: bytes) -> str:
 
 
 def _members(content: bytes, where: str) -> dict[str, bytes]:
-    """{extension: bytes} of one sample's tar members, in webdataset's sense: what follows the name's first dot."""
+    """Split one sample into its tar members: {extension: bytes}, as webdataset names them, by the first dot."""
     found = {}
     try:
         place = 0
@@ -174,7 +174,7 @@ def _members(content: bytes, where: str) -> dict[str, bytes]:
 
 
 def _members_with_extensions(content: bytes) -> dict[str, bytes]:
-    """The same where members have headers of more than one block: long names, PAX records."""
+    """Split a sample whose members have headers of more than one block: long names, PAX records."""
     found = {}
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
         for header in tar:

@@ -33,7 +33,7 @@ COLOUR_TOLERANCE = 16
 
 @dataclass(frozen=True)
 class Repeats:
-    """What is dropped as a repeat: distances in bits of the perceptual hash, None where such repeats stay.
+    """Repeats to drop. within, against: distances in bits of the perceptual hash, None where such repeats stay.
 
     training: fingerprints of the source, in its order. evaluation: of evaluation sets, by name.
     """
@@ -44,7 +44,7 @@ class Repeats:
     evaluation: Mapping[str, np.ndarray]
 
     def reasons(self, source_manifest: Path, pairs: int) -> NDArray[np.uint8]:
-        """(pairs,) numbers of REASONS for a source's pairs. DataError where the fingerprints are of other pairs."""
+        """Decide on a source's pairs: (pairs,) numbers of REASONS. DataError where the fingerprints are of other pairs."""
         if len(self.training) != pairs:
             path = source_manifest.with_name(FINGERPRINTS)
             raise DataError(
@@ -63,14 +63,14 @@ def is_coloured(content: bytes) -> bool:
 
 
 def coloured_pairs(pairs: int, share: float) -> int:
-    """How many of `pairs` are coloured: the share, rounded down, so that a smaller subset lies within a larger one."""
+    """Number of coloured ones among `pairs`. It is rounded down, so that a smaller subset lies within a larger one."""
     return int(pairs * share + 1e-9)
 
 
 def choose_coloured(
     reader: PairReader, name: str, candidates: NDArray[np.int64], pairs: int, share: float
 ) -> NDArray[np.int64]:
-    """The first of the candidates (places in the source) of each kind, ascending, (pairs,).
+    """Choose the first of the candidates (places in the source) of each kind: (pairs,), ascending.
 
     The source is read only as far as is needed. DataError where there are too few of a kind.
     """

@@ -21,7 +21,7 @@ from ..shards.write import Members, ShardIndex, by_shard, symlink, write_shards
 
 @dataclass(frozen=True)
 class TarAccess:
-    """How a subset takes pairs from existing tars.
+    """Ways to take pairs from existing tars.
 
     verify: how the tars are compared with the source's manifest first: size, sample or full.
     shard_size: of the shards that the pairs are copied into; None: the subset lists their places.

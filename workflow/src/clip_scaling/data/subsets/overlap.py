@@ -1,4 +1,4 @@
-"""The pairs that two subsets share, from their files alone: by place where both are of one source, else by identity."""
+"""Count the pairs that two subsets share: by place where both are of one source, else by identity."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def overlap(first: Path, second: Path) -> Overlap:
 
 
 def _identities(manifest: Path) -> NDArray[np.void]:
-    """(pairs, ) 16 bytes of sha256 of each identity: a tenth of the memory of the text, and as good to compare."""
+    """(pairs,) first 16 bytes of the sha256 of each identity: a tenth of the memory of the text."""
     subset = SubsetManifest.read(manifest)
     path = manifest.parent.parent / subset.source / IDENTITIES
     digests = np.empty(subset.pairs, "V16")

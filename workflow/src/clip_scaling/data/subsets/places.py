@@ -1,4 +1,4 @@
-"""Where the pairs of a subset stand in its source, and what stands there."""
+"""Places of a subset's pairs in its source, and the identities that stand there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...records.filenames import MANIFEST, PLACES
 
 
 def subset_places(manifest_path: Path) -> NDArray[np.int64]:
-    """(pairs,) places in its source of a subset's pairs, ascending: the first ones, unless places.npy says otherwise.
+    """(pairs,) places of a subset's pairs in its source, ascending: the first ones, unless there is a places.npy.
 
     DataError for a subset whose places were not recorded.
     """
@@ -52,7 +52,7 @@ def identities_at(path: Path, pairs: int, places: NDArray[np.int64] | None = Non
 
 
 def _mask(places: NDArray[np.int64]) -> bytes:
-    """A byte a place up to the last one: 1 where it is among them."""
+    """A byte for every place up to the last one: 1 where it is chosen."""
     chosen = np.zeros(places[-1] + 1, np.uint8)
     chosen[places] = 1
     return chosen.tobytes()
