@@ -76,7 +76,7 @@ class PairReader:
         self.close()
 
     def read(self, number: int) -> tuple[bytes, bytes]:
-        """Read the encoded image and the caption (UTF-8) of a pair. UnreadablePair, or DataError where its whole shard is gone."""
+        """Read the encoded image and the caption (UTF-8) of a pair. UnreadablePair; DataError if its shard is gone."""
         extension, caption, found = self.read_sample(number)
         return found[extension], caption
 

@@ -44,7 +44,7 @@ class Repeats:
     evaluation: Mapping[str, np.ndarray]
 
     def reasons(self, source_manifest: Path, pairs: int) -> NDArray[np.uint8]:
-        """Decide on a source's pairs: (pairs,) numbers of REASONS. DataError where the fingerprints are of other pairs."""
+        """Decide on a source's pairs: (pairs,) numbers of REASONS. DataError if the fingerprints are of other pairs."""
         if len(self.training) != pairs:
             path = source_manifest.with_name(FINGERPRINTS)
             raise DataError(
