@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 
 from clip_scaling.errors import ManifestError
-from clip_scaling.evaluate.collect import collect_metrics, gather_learning_rates
-from clip_scaling.records.evaluation import METRICS_TABLE
+from clip_scaling.evaluate.collect import collect_cells, collect_metrics, gather_learning_rates
+from clip_scaling.records.evaluation import LEARNING_RATES_TABLE, METRICS_TABLE
 from clip_scaling.records.files import write_json
 from clip_scaling.study.paths import StudyPaths
 
+from ..records.examples import train_record
+
 
 def write_cell(root: Path, cell: str, value: float, says: str | None = None) -> None:
-    trained = {"cell": cell, "model": "m", "data": "d", "unique_pairs": 10, "samples_seen": 256, "seed": 0}
     paths = StudyPaths("s", root)
-    write_json(paths.trained(cell), trained | {"gmacs_per_sample": 0.5, "compute_gmacs": 128.0})
+    write_json(paths.trained(cell), train_record(cell))
     metric = {"dataset": "s", "task": "t", "metric": "acc1", "value": value, "ci_low": 0.1, "ci_high": 0.9, "n": 7}
     write_json(paths.metrics(cell), {"cell": says or cell, "metrics": [metric]})
 
@@ -41,12 +42,21 @@ def test_metrics_of_another_cell_are_refused(tmp_path: Path) -> None:
         collect_metrics(["a"], StudyPaths("s", tmp_path), {"a": "study"}, {})
 
 
+def test_a_cell_has_one_row_with_its_epochs_and_the_numbers_of_its_events_and_attempts(tmp_path: Path) -> None:
+    events = [{"step": 1, "kind": "spike"}] * 3
+    write_json(StudyPaths("s", tmp_path).trained("a"), train_record("a", state="diverged", events=events))
+    [row] = collect_cells(["a"], StudyPaths("s", tmp_path)).to_dict("records")
+    assert (row["cell"], row["state"], row["events"], row["attempts"]) == ("a", "diverged", 3, 1)
+    assert row["epochs"] == 2.56  # 256 samples of 100 pairs
+
+
 def test_the_rate_with_the_lowest_loss_of_each_model_is_marked(tmp_path: Path) -> None:
     paths = []
     for model, rate, loss in (("m", 1e-3, 3.0), ("m", 2e-3, 2.5), ("n", 1e-3, 4.0), ("n", 2e-3, 4.5)):
         path = tmp_path / f"{model}{rate}.json"
         recipe = {"learning_rate": rate, "global_batch_size": 8}
-        write_json(path, {"model": model, "data": "d", "samples_seen": 64, "recipe": recipe, "final_loss": loss})
+        write_json(path, train_record("c", model=model, recipe=recipe, final_loss=loss))
         paths.append(path)
     table = gather_learning_rates(paths)
+    assert list(table.columns) == LEARNING_RATES_TABLE.names
     assert table.loc[table["chosen"], ["model", "learning_rate"]].values.tolist() == [["m", 2e-3], ["n", 1e-3]]

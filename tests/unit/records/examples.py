@@ -1,58 +1,43 @@
-"""Small records of data, for tests of what reads them."""
+"""Whole records of finished work, with made-up numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from clip_scaling.records.data import (
-    EvaluationSetManifest,
-    SourceCounts,
-    SourceManifest,
-    SubsetCounts,
-    SubsetManifest,
-)
 
-
-def source_manifest(**fields: Any) -> SourceManifest:
-    """A source of 1,000 drawings, of which 700 are left for training."""
-    counts = SourceCounts(parsed=1000, kept=700, held_out={"icons": 200}, dropped={"duplicate_pixels": 100})
-    given: dict[str, Any] = {
-        "name": "drawings",
-        "recipe": {"kind": "procedural", "image_size": 32, "vocabulary_size": 4096},
-        "pairs": 700,
-        "counts": counts,
-        "shards": [],
-        "files": [],
-        "held_out": {},
-        "order_digest": "f" * 64,
-    }
-    return SourceManifest(**given | fields)
-
-
-def subset_manifest(**fields: Any) -> SubsetManifest:
-    """A subset of 500 drawings."""
-    given: dict[str, Any] = {
-        "name": "Few",
-        "source": "drawings",
-        "source_order_digest": "f" * 64,
-        "pairs": 500,
-        "counts": SubsetCounts(source=700, kept=500, left_in_source=200),
-        "shards": [],
-        "files": [],
-        "order_digest": "a" * 64,
-    }
-    return SubsetManifest(**given | fields)
-
-
-def evaluation_manifest(**fields: Any) -> EvaluationSetManifest:
-    """A classification set of 200 drawings in two classes; `n=None` leaves their number out."""
-    given: dict[str, Any] = {
-        "dataset": "icons",
-        "source": "drawings",
-        "task": "zeroshot_classification",
-        "n": 200,
-        "classes": ["apple", "anchor"],
-        "templates": ["{c}"],
-        "files": [],
-    }
-    return EvaluationSetManifest(**{key: value for key, value in (given | fields).items() if value is not None})
+def train_record(cell: str, **changes: Any) -> dict[str, Any]:
+    """A train.json: 2 steps of 128 pairs on 100 pairs."""
+    return {
+        "cell": cell,
+        "model": "m",
+        "data": "d",
+        "seed": 0,
+        "state": "trained",
+        "recipe": {"learning_rate": 1e-3, "global_batch_size": 128},
+        "recipe_version": 1,
+        "model_config": {"embed_dim": 8},
+        "tokenizer_sha256": "0",
+        "weights_sha256": "1",
+        "unique_pairs": 100,
+        "order_digest": "2",
+        "seen_digest": "3",
+        "steps": 2,
+        "samples_seen": 256,
+        "samples_trained": 256,
+        "epochs": 2.56,
+        "lost_samples": 0,
+        "gmacs_per_sample": 0.5,
+        "compute_gmacs": 128.0,
+        "parameters": 1000,
+        "final_loss": 4.5,
+        "seconds": 1.5,
+        "samples_per_second": 170.7,
+        "events": [],
+        "attempts": [{"host": "h"}],
+        "finished": 1.8e9,
+        "device": "cpu",
+        "ranks": 1,
+        "threads": 1,
+        "resources": {},
+        "provenance": {},
+    } | changes

@@ -16,7 +16,7 @@ from ..records.evaluation import (
     METRICS_TABLE,
     CheckpointMetrics,
 )
-from ..records.files import read_json
+from ..records.training import TrainRecord
 from ..study.paths import StudyPaths
 
 
@@ -31,9 +31,9 @@ def collect_metrics(
     """
     rows: list[dict[str, Any]] = []
     for cell in cells:
-        trained = read_json(paths.trained(cell))
-        _check_cell(paths.trained(cell), trained["cell"], cell)
-        about = {key: trained[key] for key in METRICS_TABLE.names[:8]}
+        trained = TrainRecord.read(paths.trained(cell))
+        _check_cell(paths.trained(cell), trained.cell, cell)
+        about = {key: getattr(trained, key) for key in METRICS_TABLE.names[:8]}
         for path in (paths.metrics(cell), *(paths.fine_tuned(cell, dataset) for dataset in fine_tuned.get(cell, []))):
             found = CheckpointMetrics.read(path)
             _check_cell(path, found.cell, cell)
@@ -52,10 +52,10 @@ def collect_cells(cells: list[str], paths: StudyPaths) -> pd.DataFrame:
     """Collect how the training of each cell ended and what it took, as tables/cells."""
     rows = []
     for cell in cells:
-        record = read_json(paths.trained(cell))
-        derived: dict[str, Any] = {key: len(record[key]) for key in ("events", "attempts")}
-        derived["epochs"] = round(record["samples_seen"] / record["unique_pairs"], 4)
-        rows.append(record | derived)
+        record = TrainRecord.read(paths.trained(cell))
+        numbers = {"events": len(record.events), "attempts": len(record.attempts)}
+        epochs = round(record.samples_seen / record.unique_pairs, 4)
+        rows.append(record.model_dump() | numbers | {"epochs": epochs})
     return pd.DataFrame(rows, columns=CELLS_TABLE.names)
 
 
@@ -78,13 +78,9 @@ def gather_learning_curves(states: list[Path], cells: Path) -> pd.DataFrame:
 def gather_learning_rates(records: list[Path]) -> pd.DataFrame:
     """Gather the final training loss of each (model, learning rate); `chosen` marks each model's lowest."""
     rows = []
-    for path in records:
-        trained = read_json(path)
-        recipe = trained["recipe"]
-        rows.append(
-            {key: trained[key] for key in ("model", "data", "samples_seen", "final_loss")}
-            | {key: recipe[key] for key in ("global_batch_size", "learning_rate")}
-        )
+    for trained in map(TrainRecord.read, records):
+        about = {key: getattr(trained, key) for key in ("model", "data", "samples_seen", "final_loss")}
+        rows.append(about | {key: trained.recipe[key] for key in ("global_batch_size", "learning_rate")})
     columns = LEARNING_RATES_TABLE.names
     table = pd.DataFrame(rows, columns=columns[:-1]).sort_values(["model", "learning_rate"], ignore_index=True)
     table["chosen"] = table.groupby("model")["final_loss"].transform("min") == table["final_loss"]
