@@ -21,6 +21,8 @@ TRUNK_STATES = [trunk_state(cell) for cells in TRUNKS.values() for cell in cells
 def locked_config(wildcards):
     """Study and suite as validated, but for the places of files, which are known by their hashes."""
     places = {"published": True, "sources": {"__all__": {"path"}}}
+    if STUDY.report.targets is None:
+        places["report"] = True  # a key that studies of an older release do not know
     suite = RESOLVED.suite.model_dump(mode="json") if IS_TRAINED else None
     return canonical_json({"study": STUDY.model_dump(mode="json", exclude=places), "suite": suite})
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -65,30 +65,19 @@ class Event:
     time: float
 
 
+@dataclass
 class Runner:
-    """The callable that submitit pickles."""
+    """The callable that submitit pickles. continuations: already used by earlier submissions of this job."""
 
-    def __init__(
-        self,
-        command: str,
-        workdir: str,
-        folder: str,
-        token: str,
-        index: int,
-        signal_delay_seconds: int,
-        continuations: int,
-        max_continuations: int,
-    ) -> None:
-        """continuations: already used by earlier submissions of this job."""
-        self.command = command
-        self.workdir = workdir
-        self.folder = folder
-        self.token = token
-        self.index = index
-        self.signal_delay_seconds = signal_delay_seconds
-        self.continuations = continuations
-        self.max_continuations = max_continuations
-        self._received = 0
+    command: str
+    workdir: str
+    folder: str
+    token: str
+    index: int
+    signal_delay_seconds: int
+    continuations: int
+    max_continuations: int
+    _received: int = field(default=0, init=False)
 
     def __call__(self) -> Outcome | None:
         """Run the command; None on the tasks of other nodes, which only hold their node for the launcher's srun."""

@@ -64,7 +64,7 @@ def least_squares(form: Form, scale: Scale, points: Points, starts: np.ndarray |
         points.log_error[..., None, :],
         points.weights[..., None, :],
     )
-    theta, cost = levenberg_marquardt(form, scale, spread, begin, low, high)
+    theta, cost = levenberg_marquardt(form, scale, spread, begin, (low, high))
     best = cost.argmin(axis=-1)[..., None]
     least = np.take_along_axis(cost, best, axis=-1)
     agree = (cost <= least * (1 + AGREEMENT) + EXACT).mean()
@@ -75,23 +75,25 @@ def least_squares(form: Form, scale: Scale, points: Points, starts: np.ndarray |
     )
 
 
+STEPS = 100
+"""Of the minimisation, at most."""
+
+
 def levenberg_marquardt(
     form: Form,
     scale: Scale,
     points: Points,
     theta: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    steps: int = 100,
+    bounds: tuple[np.ndarray, np.ndarray],
     tolerance: float = 1e-10,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Minimise the weighted sum of squares from every theta (..., p) within [low, high] (each (..., p) or (p,)).
+    """Minimise the weighted sum of squares from every theta (..., p) within its bounds, each (..., p) or (p,).
 
     A parameter is held fixed by equal bounds. Returns theta and cost (...). Members leave the batch as they converge.
     """
     shape, p, n = theta.shape[:-1], theta.shape[-1], points.log_error.shape[-1]
-    theta = np.clip(theta, low, high).reshape(-1, p)
-    low, high = (np.broadcast_to(bound, (*shape, p)).reshape(-1, p) for bound in (low, high))
+    theta = np.clip(theta, *bounds).reshape(-1, p)
+    low, high = (np.broadcast_to(bound, (*shape, p)).reshape(-1, p) for bound in bounds)
     columns = {name: np.broadcast_to(c, (*shape, n)).reshape(-1, n) for name, c in points.columns.items()}
     value = np.broadcast_to(scale.value(points.log_error), (*shape, n)).reshape(-1, n)
     root = np.sqrt(np.broadcast_to(points.weights, (*shape, n)).reshape(-1, n))
@@ -103,7 +105,7 @@ def levenberg_marquardt(
     cost = (residuals(theta, np.arange(len(theta))) ** 2).sum(axis=-1)
     damping = np.full(len(theta), 1e-2)
     active = np.arange(len(theta))
-    for _ in range(steps):
+    for _ in range(STEPS):
         here = {name: column[active] for name, column in columns.items()}
         at = theta[active]
         log_error, jacobian = form.with_jacobian(at, here)

@@ -11,8 +11,9 @@ from scipy import optimize
 
 from .estimators import Points, Solution, least_squares, sum_huber
 from .forms import LogLinear, Reference
-from .intervals import draws_bias, intervals_of, redraw, refit, t_interval
+from .intervals import Spread, draws_bias, intervals_of, redraw, refit, t_interval
 from .methods import Method, find_method
+from .redraw import Redraws
 from .student import t_reach
 from .table import Runs, UnfitPoints, select_runs
 from .verdicts import judge
@@ -131,35 +132,27 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
     residuals = scale.value(points.log_error) - scale.value(form.log_error(theta, columns))
     squares = float(points.weights @ residuals**2)
     unit = squares / degrees if not variance.any() else 1.0
-    covariance = unit * _inverse_information(method, points, theta)
-    scatter = float(np.sqrt(unit if not variance.any() else extra + np.median(variance_used)))
-    sample, bias = np.empty((0, len(theta))), np.zeros(len(theta))
-    few = len(prepared) < FEWEST_FOR_BOOTSTRAP
-    interval = method.interval_of_all if few else method.interval
+    spread = Spread(
+        squares=squares,
+        covariance=unit * _inverse_information(method, points, theta),
+        degrees=degrees,
+        scatter=float(np.sqrt(unit if not variance.any() else extra + np.median(variance_used))),
+        sample=np.empty((0, len(theta))),
+        bias=np.zeros(len(theta)),
+    )
+    interval = method.interval_of_all if len(prepared) < FEWEST_FOR_BOOTSTRAP else method.interval
     if interval == "bootstrap" and draws:
         weights = np.ones(len(prepared)) if not variance.any() else 1 / (variance + extra)
         redraws = redraw(prepared, method, reference, theta, weights, draws, np.random.default_rng(seed))
-        # The reference is the fit's, so that draws and theta mean the same.
-        sample = refit(prepared, redraws.values, weights, method, reference, theta)
-        if len(sample) > 1:
-            covariance = np.atleast_2d(np.cov(sample, rowvar=False))
-            bias = draws_bias(sample, redraws, prepared, weights, method, reference, theta)
-            if method.points != "all":
-                # The chosen points alone know little of the scatter: the whole grid knows it.
-                degrees = max(degrees, int(redraws.degrees))
-                scatter = max(scatter, redraws.deviation / float(np.sqrt(np.median(weights))))
+        spread = _redrawn(spread, redraws, prepared, weights, method, reference, theta)
     parameters = {name: float(value) for name, value in form.natural(theta, reference).items()}
-    found = {}
-    if intervals:
-        found = intervals_of(interval, method, points, solution, covariance, squares, degrees, sample, bias, reference)
-    total = form.total_exponent if isinstance(form, LogLinear) else None
-    if total is not None:
+    found = intervals_of(interval, method, points, solution, spread, reference) if intervals else {}
+    if isinstance(form, LogLinear) and (total := form.total_exponent) is not None:
         parameters["alpha"] = float(total @ theta)
         if intervals:
-            found["alpha"] = t_interval(parameters["alpha"], float(np.sqrt(total @ covariance @ total)), degrees)
+            error = float(np.sqrt(total @ spread.covariance @ total))
+            found["alpha"] = t_interval(parameters["alpha"], error, spread.degrees)
     verdict, unknown = judge(runs, parameters, found, len(used))
-    spread = scale.value(points.log_error) - np.average(scale.value(points.log_error), weights=points.weights)
-    all_squares = float(points.weights @ spread**2)
     return Fit(
         runs.target,
         runs.metric,
@@ -169,19 +162,48 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
         verdict=verdict,
         parameters={name: value for name, value in parameters.items() if name not in unknown},
         intervals={name: ends for name, ends in found.items() if name not in unknown},
-        r2=1 - squares / all_squares if all_squares > 0 else None,
+        r2=_explained(scale.value(points.log_error), points.weights, squares),
         used=used,
         reference=reference,
         theta=theta,
-        covariance=covariance,
-        degrees=degrees,
-        scatter=scatter,
+        covariance=spread.covariance,
+        degrees=spread.degrees,
+        scatter=spread.scatter,
         interval=interval,
-        draws=sample,
+        draws=spread.sample,
         optimiser=dict(solution.report),
         n_saturated=runs.n_saturated,
         n_diverged=runs.n_diverged,
     )
+
+
+def _explained(values: np.ndarray, weights: np.ndarray, squares: float) -> float | None:
+    """Share of the weighted squares around the mean that the law explains; None where all values are one."""
+    all_squares = float(weights @ (values - np.average(values, weights=weights)) ** 2)
+    return 1 - squares / all_squares if all_squares > 0 else None
+
+
+def _redrawn(
+    spread: Spread,
+    redraws: Redraws,
+    prepared: Runs,
+    weights: np.ndarray,
+    method: Method,
+    reference: Reference,
+    theta: np.ndarray,
+) -> Spread:
+    """The spread as redrawn grids show it. The reference is the fit's, so that draws and theta mean the same."""
+    sample = refit(prepared, redraws.values, weights, method, reference, theta)
+    spread = replace(spread, sample=sample)
+    if len(sample) <= 1:
+        return spread
+    bias = draws_bias(sample, redraws, prepared, weights, method, reference, theta)
+    spread = replace(spread, covariance=np.atleast_2d(np.cov(sample, rowvar=False)), bias=bias)
+    if method.points == "all":
+        return spread
+    # The chosen points alone know little of the scatter: the whole grid knows it.
+    scatter = max(spread.scatter, redraws.deviation / float(np.sqrt(np.median(weights))))
+    return replace(spread, degrees=max(spread.degrees, int(redraws.degrees)), scatter=scatter)
 
 
 def choose_points(runs: Runs, variance: np.ndarray, method: Method) -> tuple[Runs, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .estimators import Points, Solution, levenberg_marquardt, linear_least_squares, sum_huber
@@ -17,14 +19,13 @@ _WALK = np.geomspace(0.1, 80.0, 32)  # Standard errors away from the estimate wh
 
 def t_interval(estimate: float, error: float, degrees: int, level: float = LEVEL) -> tuple[float, float]:
     """Student's interval of one linear parameter."""
-    reach = t_reach(level, degrees) * error
+    reach = t_reach(LEVEL, degrees) * error
     return estimate - reach, estimate + reach
 
 
 def profile_interval(
-    method: Method, points: Points, theta: np.ndarray, cost: float, error: float, degrees: int, index: int,
-    level: float = LEVEL,
-) -> tuple[float, float]:  # fmt: skip
+    method: Method, points: Points, theta: np.ndarray, cost: float, error: float, degrees: int, index: int
+) -> tuple[float, float]:
     """Where the cost, minimised over all other parameters, stays within an F quantile of its minimum.
 
     index: of the parameter in theta. error: a first guess of its standard error. An end is infinite where the cost
@@ -32,7 +33,7 @@ def profile_interval(
     """
     form = method.law
     low, high = form.bounds(points.columns, points.log_error)
-    allowed = t_reach(level, degrees) ** 2  # the quantile of F with 1 degree of freedom
+    allowed = t_reach(LEVEL, degrees) ** 2  # the quantile of F with 1 degree of freedom
     unit = error if np.isfinite(error) and 0 < error < 2 else 0.2
     others = form.starts(points.columns, points.log_error)
     starts = np.vstack([theta, others[:: max(1, len(others) // 3)]])
@@ -44,7 +45,7 @@ def profile_interval(
         begin[..., index] = walk[:, None]
         floor, ceiling = (np.broadcast_to(bound, begin.shape).copy() for bound in (low, high))
         floor[..., index] = ceiling[..., index] = walk[:, None]
-        costs = levenberg_marquardt(form, method.axis, points, begin, floor, ceiling)[1].min(axis=-1)
+        costs = levenberg_marquardt(form, method.axis, points, begin, (floor, ceiling))[1].min(axis=-1)
         root = np.sqrt(np.maximum(costs / cost - 1, 0) * degrees / allowed)
         outside = np.flatnonzero(root > 1)
         if not len(outside):
@@ -79,7 +80,7 @@ def refit(
     low, high = method.law.bounds({k: v.ravel() for k, v in points.columns.items()}, points.log_error)
     begin = np.broadcast_to(theta, (len(points.log_error), len(theta)))
     # A draw's own error is far above the digits that a fit is taken to.
-    return levenberg_marquardt(method.law, method.axis, points, begin, low, high, tolerance=1e-7)[0]
+    return levenberg_marquardt(method.law, method.axis, points, begin, (low, high), tolerance=1e-7)[0]
 
 
 def _huber_draw(method: Method, points: Points, row: int, theta: np.ndarray) -> np.ndarray:
@@ -120,39 +121,47 @@ def draws_bias(
     return sample.mean(axis=0) - plain[0] if len(plain) else np.zeros(len(theta))
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How far a fit's parameters may be off. squares: weighted sum of squares at the minimum; scatter: of one run.
+
+    covariance: (p, p). sample: (b, p) parameters of redrawn grids, none without a bootstrap. bias: (p,) of these.
+    """
+
+    squares: float
+    covariance: np.ndarray
+    degrees: int
+    scatter: float
+    sample: np.ndarray
+    bias: np.ndarray
+
+
 def intervals_of(
-    interval: str,
-    method: Method,
-    points: Points,
-    solution: Solution,
-    covariance: np.ndarray,
-    squares: float,
-    degrees: int,
-    sample: np.ndarray,
-    bias: np.ndarray,
-    reference: Reference,
+    interval: str, method: Method, points: Points, solution: Solution, spread: Spread, reference: Reference
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of exponents, floor and worth of repeats; a prefactor's alone says little and is left out."""
     names = [(i, name) for i, name in enumerate(method.law.parameters) if not name.startswith("beta")]
-    errors = np.sqrt(np.diag(covariance))
+    errors, degrees = np.sqrt(np.diag(spread.covariance)), spread.degrees
     if interval == "bootstrap" and isinstance(method.law, LogLinear):
         # Draws of an exponent are near normal; their spread with Student's reach covers better than their quantiles.
-        return {name: t_interval(float((solution.theta - bias)[i]), float(errors[i]), degrees) for i, name in names}
+        return {
+            name: t_interval(float((solution.theta - spread.bias)[i]), float(errors[i]), degrees) for i, name in names
+        }
     if interval == "bootstrap":
-        values = method.law.natural(sample, reference)
+        values = method.law.natural(spread.sample, reference)
         least = method.law.bounds(points.columns, points.log_error)[0]
         found = {}
         for i, name in names:
             low, high = np.quantile(values[name], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             # A logarithm that a draw in forty sends to its bound is a zero that the data do not exclude.
-            vanishes = not name.startswith("alpha") and np.quantile(sample[:, i], (1 - LEVEL) / 2) < least[i] + 1
+            vanishes = not name.startswith("alpha") and np.quantile(spread.sample[:, i], (1 - LEVEL) / 2) < least[i] + 1
             found[name] = (-np.inf if vanishes else float(low), float(high))
         return found
     if interval == "t":
         return {name: t_interval(float(solution.theta[i]), float(errors[i]), degrees) for i, name in names}
     found = {}
     for i, name in names:
-        ends = profile_interval(method, points, solution.theta, squares, float(errors[i]), degrees, i)
+        ends = profile_interval(method, points, solution.theta, spread.squares, float(errors[i]), degrees, i)
         found[name] = _natural_ends(name, ends, reference)
     return found
 

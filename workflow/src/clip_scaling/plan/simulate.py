@@ -81,61 +81,77 @@ def simulate(jobs: Sequence[Job], machines: Machines, seed: int = 0) -> Outcome:
     other. Without waits and failures the seed has no say.
     """
     _check(jobs, machines)
-    random = np.random.default_rng(seed)
-    place = {job.name: index for index, job in enumerate(jobs)}
-    waiting = [len(job.after) for job in jobs]
-    followers: list[list[int]] = [[] for _ in jobs]
-    for index, job in enumerate(jobs):
-        for name in job.after:
-            followers[place[name]].append(index)
-    left, begun = [job.hours for job in jobs], [-1.0] * len(jobs)
-    free, room = float(machines.devices or np.inf), float(machines.concurrent_jobs or np.inf)
-    events: list[tuple[float, int, bool, int, float]] = []  # time, order, is it an end, job, work done in the slice
-    order = itertools.count()
-    ready, out, held, done = _Ready(), Outcome(), 0, 0
+    return _Simulation(jobs, machines, np.random.default_rng(seed)).run()
 
-    def submit(index: int, now: float) -> None:
-        wait = random.exponential(machines.queue_wait_hours) if machines.queue_wait_hours else 0.0
-        heapq.heappush(events, (now + wait, next(order), False, index, 0.0))
 
-    for index in range(len(jobs)):
-        if not waiting[index]:
-            submit(index, 0.0)
-    while events:
-        now = events[0][0]
-        while events and events[0][0] <= now:
-            _, _, is_end, index, work = heapq.heappop(events)
-            job = jobs[index]
-            if not is_end:
-                ready.push(job, index)
-                continue
-            free, room, held = free + job.devices, room + 1, held - job.devices
-            left[index] -= work
-            if left[index] > 1e-12:
-                submit(index, now)
-                continue
-            done += 1
-            out.spans[job.name] = (begun[index], now)
-            for follower in followers[index]:
-                waiting[follower] -= 1
-                if not waiting[follower]:
-                    submit(follower, now)
-        while room >= 1 and (chosen := ready.pop(free)) is not None:
-            job = jobs[chosen]
-            span, work, failed = _slice(left[chosen], job, machines, begun[chosen] >= 0, random)
-            begun[chosen] = now if begun[chosen] < 0 else begun[chosen]
-            free, room, held = free - job.devices, room - 1, held + job.devices
-            out.peak_devices = max(out.peak_devices, held)
-            out.slices += 1
-            out.failures += failed
-            out.busy_device_hours += span * job.devices
-            out.lost_device_hours += (span - work) * job.devices
-            heapq.heappush(events, (now + span, next(order), True, chosen, work))
-        out.finish_hours = now
-    if done < len(jobs):
-        stuck = next(job.name for job in jobs if job.name not in out.spans)
-        raise ConfigError(f"{stuck} waits for itself: its dependencies form a circle.")
-    return out
+class _Simulation:
+    """The state of the machines at one time. Events: (hours, order, is it an end, job, hours of work in the slice)."""
+
+    def __init__(self, jobs: Sequence[Job], machines: Machines, random: np.random.Generator) -> None:
+        self.jobs, self.machines, self.random = jobs, machines, random
+        place = {job.name: index for index, job in enumerate(jobs)}
+        self.waiting = [len(job.after) for job in jobs]
+        self.followers: list[list[int]] = [[] for _ in jobs]
+        for index, job in enumerate(jobs):
+            for name in job.after:
+                self.followers[place[name]].append(index)
+        self.left, self.begun = [job.hours for job in jobs], [-1.0] * len(jobs)
+        self.free, self.room = float(machines.devices or np.inf), float(machines.concurrent_jobs or np.inf)
+        self.events: list[tuple[float, int, bool, int, float]] = []
+        self.order = itertools.count()
+        self.ready, self.out, self.held = _Ready(), Outcome(), 0
+
+    def run(self) -> Outcome:
+        """From the first job to the last."""
+        for index in range(len(self.jobs)):
+            if not self.waiting[index]:
+                self._submit(index, 0.0)
+        while self.events:
+            now = self.events[0][0]
+            while self.events and self.events[0][0] <= now:
+                self._take_event(now)
+            while self.room >= 1 and (chosen := self.ready.pop(self.free)) is not None:
+                self._start(chosen, now)
+            self.out.finish_hours = now
+        if len(self.out.spans) < len(self.jobs):
+            stuck = next(job.name for job in self.jobs if job.name not in self.out.spans)
+            raise ConfigError(f"{stuck} waits for itself: its dependencies form a circle.")
+        return self.out
+
+    def _submit(self, index: int, now: float) -> None:
+        mean = self.machines.queue_wait_hours
+        wait = self.random.exponential(mean) if mean else 0.0
+        heapq.heappush(self.events, (now + wait, next(self.order), False, index, 0.0))
+
+    def _take_event(self, now: float) -> None:
+        """A job has waited long enough, or a slice of it has ended."""
+        _, _, is_end, index, work = heapq.heappop(self.events)
+        job = self.jobs[index]
+        if not is_end:
+            self.ready.push(job, index)
+            return
+        self.free, self.room, self.held = self.free + job.devices, self.room + 1, self.held - job.devices
+        self.left[index] -= work
+        if self.left[index] > 1e-12:
+            self._submit(index, now)
+            return
+        self.out.spans[job.name] = (self.begun[index], now)
+        for follower in self.followers[index]:
+            self.waiting[follower] -= 1
+            if not self.waiting[follower]:
+                self._submit(follower, now)
+
+    def _start(self, index: int, now: float) -> None:
+        job, out = self.jobs[index], self.out
+        span, work, failed = _slice(self.left[index], job, self.machines, self.begun[index] >= 0, self.random)
+        self.begun[index] = now if self.begun[index] < 0 else self.begun[index]
+        self.free, self.room, self.held = self.free - job.devices, self.room - 1, self.held + job.devices
+        out.peak_devices = max(out.peak_devices, self.held)
+        out.slices += 1
+        out.failures += failed
+        out.busy_device_hours += span * job.devices
+        out.lost_device_hours += (span - work) * job.devices
+        heapq.heappush(self.events, (now + span, next(self.order), True, index, work))
 
 
 def _slice(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,21 +61,25 @@ def hold_out(
     return rows, held_out, kept_from_training
 
 
+@dataclass(frozen=True)
+class Content:
+    """What a source is made of. rows: training pairs in hash order. more_files: names that lie there already."""
+
+    rows: pd.DataFrame
+    held_out: Mapping[str, pd.DataFrame]
+    samples: Samples
+    attribution: str
+    more_files: Sequence[str] = ()
+
+
 def write_row_source(
-    root: Path,
-    manifest: dict[str, Any],
-    recipe: UrlListSource | ExistingSource,
-    rows: pd.DataFrame,
-    held_out: Mapping[str, pd.DataFrame],
-    samples: Samples,
-    attribution: str,
-    workers: int,
-    more_files: Sequence[str] = (),
+    root: Path, manifest: dict[str, Any], recipe: UrlListSource | ExistingSource, content: Content, workers: int
 ) -> None:
     """Write everything under root; the manifest is there only when all else is. `workers` changes no byte.
 
-    manifest: its name, counts and whatever else is of this kind of source. rows: training pairs in hash order.
+    manifest: its name, counts and whatever else is of this kind of source.
     """
+    rows, samples = content.rows, content.samples
     clear(root, "shards", "held_out", "tokenizer")
     shards = _write_shards(root, rows, samples, recipe.shard_size, workers)
     identities = rows["identity"].tolist()
@@ -82,10 +87,10 @@ def write_row_source(
     is_clips = recipe.vocabulary_size == CLIP_ROWS
     merges = clip_merges() if is_clips else train_merges(rows["caption"], recipe.vocabulary_size)
     write_merges(root / "tokenizer/merges.txt.gz", merges)
-    write_text(root / "ATTRIBUTION.md", attribution)
-    files = ["ATTRIBUTION.md", "identities.txt", "index.npy", "tokenizer/merges.txt.gz", *more_files]
+    write_text(root / "ATTRIBUTION.md", content.attribution)
+    files = ["ATTRIBUTION.md", "identities.txt", "index.npy", "tokenizer/merges.txt.gz", *content.more_files]
     sets: dict[str, Any] = {}
-    for key, shown in held_out.items():
+    for key, shown in content.held_out.items():
         path = f"held_out/{key}.tar"
         write_tar(root / path, samples(shown))
         files.append(path)

@@ -26,7 +26,7 @@ from ....study.config.expressions import columns_of
 from ...progress import Progress
 from ...shards.write import Members
 from ...workers import ordered_map
-from ..rows import hold_out, in_hash_order, write_row_source
+from ..rows import Content, hold_out, in_hash_order, write_row_source
 from ..sieve import Sieve
 from .image import Look, look, stored
 from .listing import FileList, list_files
@@ -63,9 +63,8 @@ def write_file_source(root: Path, name: str, recipe: FileSource, workers: int) -
     about = recipe.attribution or "Nothing is said of their origin: set `attribution` in the source."
     attribution = f"# Attribution\n\n{len(checked.training)} images and captions of source {name}.\n\n{about}\n"
     samples = partial(_samples, root=files.root, recipe=recipe)
-    write_row_source(
-        root, manifest, recipe, checked.training, checked.held_out, samples, attribution, workers, [LEFT_OUT]
-    )
+    content = Content(checked.training, checked.held_out, samples, attribution, [LEFT_OUT])
+    write_row_source(root, manifest, recipe, content, workers)
 
 
 def check_files(files: FileList, recipe: FileSource, workers: int) -> CheckedFiles:

@@ -18,7 +18,7 @@ from ....errors import DataError
 from ....records.files import canonical_json
 from ....study.config.sources import UrlListSource
 from ...shards.write import Members
-from ..rows import hold_out, in_hash_order, write_row_source
+from ..rows import Content, hold_out, in_hash_order, write_row_source
 from .part import read_part
 from .removal import RemovalList
 
@@ -49,7 +49,8 @@ def write_url_source(
     manifest = {"name": name, "counts": joined.counts, "steps": joined.steps}
     samples = partial(_samples, encode_format=recipe.encode_format)
     attribution = _attribution(name, recipe, len(joined.pairs))
-    write_row_source(root, manifest, recipe, joined.pairs, joined.held_out, samples, attribution, workers)
+    content = Content(joined.pairs, joined.held_out, samples, attribution)
+    write_row_source(root, manifest, recipe, content, workers)
 
 
 def join_parts(recipe: UrlListSource, parts: Sequence[Path], removal: RemovalList) -> Joined:
