@@ -11,25 +11,26 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="name of the evaluation dataset")
     parser.add_argument("--origin", required=True, choices=["held_out", "digits", "idx", "webdataset"])
     parser.add_argument("--source", type=Path, nargs="?", help="held_out: the source's manifest.json")
-    parser.add_argument("--set", dest="held_out", help="held_out: key in the source; idx, webdataset: its folder")
+    parser.add_argument("--set", help="held_out: key in the source; idx, webdataset: its folder")
     parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
     args = parser.parse_args()
+    root = args.output.parent
     if args.origin == "held_out":
         from clip_scaling.data.evaluation_sets.held_out import write_evaluation_set
 
-        write_evaluation_set(args.output.parent, args.name, args.source, args.held_out)
+        write_evaluation_set(root, args.name, args.source, args.set)
     elif args.origin == "digits":
         from clip_scaling.data.evaluation_sets.labelled import write_digits
 
-        write_digits(args.output.parent, args.name)
+        write_digits(root, args.name)
     elif args.origin == "idx":
         from clip_scaling.data.evaluation_sets.labelled import write_idx
 
-        write_idx(args.output.parent, args.name, Path(args.held_out))
+        write_idx(root, args.name, Path(args.set))
     else:
         from clip_scaling.data.evaluation_sets.webdataset import index_evaluation_set
 
-        index_evaluation_set(args.output.parent, args.name, Path(args.held_out))
+        index_evaluation_set(root, args.name, Path(args.set))
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def ordered_map(workers: int, chunk: int = 1) -> Iterator[Callable[..., Iterator
         yield partial(pool.map, chunksize=chunk)
     except BrokenProcessPool:
         raise DataError(
-            "a worker process was killed, most likely for its memory. Give the rule more `mem_mb` or fewer cores, and "
-            "run the same command again."
+            "a worker process was killed, most likely for its memory",
+            remedy="Give the rule more `mem_mb` or fewer cores, and run the same command again.",
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -50,7 +50,7 @@ def near_pairs(hashes: Hashes, distance: int) -> NearPairs:
     MAX_PAIRS.
     """
     if not 0 <= distance <= MAX_DISTANCE:
-        raise DataError(f"distance {distance}: perceptual hashes are compared within 0 to {MAX_DISTANCE} bits.")
+        raise DataError(f"distance {distance}: perceptual hashes are compared within 0 to {MAX_DISTANCE} bits")
     found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     pairs = 0
     for one, other in _search(hashes, distance) if len(hashes) > 1 else ():
@@ -68,7 +68,8 @@ def near_pairs(hashes: Hashes, distance: int) -> NearPairs:
 def _too_alike(hashes: Hashes, distance: int) -> DataError:
     return DataError(
         f"too many pairs of {len(hashes):,} perceptual hashes are within {distance} bits, or nearly: they tell these "
-        "images too little apart. Choose a smaller distance."
+        "images too little apart",
+        remedy="Choose a smaller distance.",
     )
 
 

@@ -33,6 +33,7 @@ DIGIT_TEMPLATES = ["{c}", "the digit {c}", "a drawing of the number {c}"]
 FASHION = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 FASHION_TEMPLATES = ["{c}", "{c} icon", "a photo of a {c}"]
 TEST_SHARE = 0.2
+AGAIN = "Get it again."
 IDX_FILES = {"train": "train-{}-ubyte.gz", "test": "t10k-{}-ubyte.gz"}
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -74,7 +75,11 @@ def write_idx(root: Path, dataset: str, folder: Path) -> None:
     for split, template in IDX_FILES.items():
         images, labels = (read_idx(folder / template.format(kind)) for kind in ("images-idx3", "labels-idx1"))
         if images.ndim != 3 or labels.shape != images.shape[:1] or labels.max() > 9:
-            raise DataError(f"{folder}: {len(images)} {split} images of {images.ndim - 1} axes, {len(labels)} labels.")
+            raise DataError(
+                f"{len(images)} {split} images of {images.ndim - 1} axes, {len(labels)} labels",
+                place=str(folder),
+                remedy=AGAIN,
+            )
         splits[split] = (255 - images, labels)  # dark on white, as the icons are drawn
         rows[split] = range(len(images))
     prompts = (FASHION, FASHION_TEMPLATES) if "fashion" in dataset else (DIGITS, DIGIT_TEMPLATES)
@@ -86,16 +91,18 @@ def read_idx(path: Path) -> np.ndarray:
     try:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file. It is one of the four files of a set in MNIST's format.") from None
+        remedy = "It is one of the four files of a set in MNIST's format."
+        raise DataError("no such file", place=str(path), remedy=remedy) from None
     except (OSError, EOFError) as error:
-        raise DataError(f"{path}: not a whole gzip file ({error}). Get it again.") from error
+        raise DataError(f"not a whole gzip file ({error})", place=str(path), remedy=AGAIN) from error
     axes = content[3] if len(content) > 3 else 0
     head = 4 + 4 * axes
     if content[:3] != b"\0\0\x08" or len(content) < head:
-        raise DataError(f"{path}: not an IDX file of bytes. Get it again.")
+        raise DataError("not an IDX file of bytes", place=str(path), remedy=AGAIN)
     shape = struct.unpack(f">{axes}I", content[4:head])
     if len(content) - head != int(np.prod(shape)):
-        raise DataError(f"{path}: {len(content) - head} bytes for {' x '.join(map(str, shape))} values. Get it again.")
+        values = " x ".join(map(str, shape))
+        raise DataError(f"{len(content) - head} bytes for {values} values", place=str(path), remedy=AGAIN)
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 

@@ -90,7 +90,8 @@ def choose_coloured(
     for kind, word in ((True, "coloured"), (False, "colourless")):
         if len(found[kind]) < wanted[kind]:
             raise DataError(
-                f"data {name}: {wanted[kind]} {word} pairs are asked for, its source has {len(found[kind])}",
+                f"{wanted[kind]} {word} pairs are asked for, its source has {len(found[kind])}",
+                place=f"data {name}",
                 remedy=f"Lower `data.{name}.pairs`, or change its `coloured_share`.",
             )
     return np.array(sorted(found[True] + found[False]))
@@ -121,8 +122,9 @@ def write_composed_subset(
     if coloured_share is None:
         if pairs > len(candidates):
             raise DataError(
-                f"data {name}: {pairs} pairs are asked for, source {source.name} has {len(candidates)} of "
-                f"{source.pairs} without repeats",
+                f"{pairs} pairs are asked for, source {source.name} has {len(candidates)} of {source.pairs} without "
+                "repeats",
+                place=f"data {name}",
                 remedy=f"Lower `data.{name}.pairs` or the distances of its `drop_duplicates`.",
             )
         places = candidates[:pairs]

@@ -71,6 +71,6 @@ def _samples(name: str, reader: PairReader) -> Iterator[tuple[str, Members]]:
         try:
             image, caption, members = reader.read_sample(number)
         except UnreadablePair as error:
-            raise DataError(f"data {name}: {error}", remedy=reader.remedy) from None
+            raise DataError(str(error), place=f"data {name}", remedy=reader.remedy) from None
         kept = {extension: members[extension] for extension in (image, "json") if extension in members}
         yield f"{number:09d}", {**kept, "txt": caption}

@@ -18,7 +18,8 @@ def write_subset(root: Path, name: str, source_manifest: Path, pairs: int, acces
     source = SourceManifest.read(source_manifest)
     if pairs > source.pairs:
         raise DataError(
-            f"data {name}: {pairs} pairs are asked for, source {source.name} has {source.pairs}",
+            f"{pairs} pairs are asked for, source {source.name} has {source.pairs}",
+            place=f"data {name}",
             remedy=f"Lower `data.{name}.pairs`, or admit more in `sources.{source.name}`.",
         )
     counts = SubsetCounts(source=source.pairs, kept=pairs, left_in_source=source.pairs - pairs)
