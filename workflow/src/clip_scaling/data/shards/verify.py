@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...records.data import SourceManifest, SubsetManifest
+from ...records.data import EvaluationSetManifest, SourceManifest, SubsetManifest, read_any_manifest
 from ...records.files import FileEntry, remake, verify_files
 from .cache import is_url
 
@@ -40,3 +40,17 @@ def verify_before_reading(manifest: SourceManifest | SubsetManifest, path: Path)
     that differs.
     """
     verify_shards(manifest.shards, path.parent, "size" if manifest.is_in_place else "full", remake(path))
+
+
+def verify_data_set(path: Path) -> tuple[int, int]:
+    """Compare all files of a data set with its manifest, by size and sha256.
+
+    Returns: (number of files that agree, number of shards at URLs, which are not read).
+    ManifestError names the first file that differs.
+    """
+    manifest = read_any_manifest(path)
+    home = manifest.home(path) if isinstance(manifest, EvaluationSetManifest) else path.parent
+    shards = manifest.shards if isinstance(manifest, SourceManifest | SubsetManifest) else []
+    local = [entry for entry in shards if not is_url(entry.path)]
+    verify_files([*manifest.files, *local], home, remake(path))
+    return len(manifest.files) + len(local), len(shards) - len(local)
