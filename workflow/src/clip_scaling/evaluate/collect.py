@@ -1,4 +1,4 @@
-"""Gather what cells left behind into the study's tables (records/evaluation.py says what each column means)."""
+"""Gather records of cells into the study's tables (columns: records/evaluation.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features of an evaluation set: each image and each caption is encoded once, and every metric follows from them."""
+"""Features of an evaluation set. Each image and each caption is encoded once; every metric follows from features."""
 
 from __future__ import annotations
 

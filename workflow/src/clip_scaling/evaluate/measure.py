@@ -43,7 +43,7 @@ def measure(
 
 
 def classification(name: str, features: Features, classes: Tensor) -> list[Measured]:
-    """acc1, acc5 and mean per-class recall. classes: (classes, dim) unit vectors. At equal scores the first wins."""
+    """Compute acc1, acc5 and mean per-class recall; of equal scores the first wins. classes: (classes, dim)."""
     logits = features.images @ classes.T
     _require_finite(name, logits)
     target = features.labels
@@ -61,7 +61,7 @@ def classification(name: str, features: Features, classes: Tensor) -> list[Measu
 
 
 def multilabel(name: str, features: Features, classes: Tensor) -> Measured:
-    """Mean over classes of the average precision; the interval is a bootstrap over images (200 draws, seed 0)."""
+    """Average the precision over classes; the interval is a bootstrap over images (200 draws, seed 0)."""
     logits = features.images @ classes.T
     _require_finite(name, logits)
     target = features.labels
@@ -84,7 +84,7 @@ def _average_precision(logits: Tensor, target: Tensor) -> float:
 
 
 def mean_of(name: str, metric: str, rows: list[Measured]) -> Measured:
-    """The plain mean of one metric over sets; its interval takes their errors for independent."""
+    """Take the plain mean of one metric over sets; its interval assumes independent errors."""
     value = float(np.mean([row.value for row in rows]))
     below = above = 0.0
     n = 0
@@ -98,7 +98,7 @@ def mean_of(name: str, metric: str, rows: list[Measured]) -> Measured:
 
 
 def probe(name: str, value: float, spread: float, draws: int, n: int) -> Measured:
-    """A linear probe's accuracy; the interval has the binomial error of the test set and the spread of the draws."""
+    """Report a linear probe's accuracy; the interval adds the spread of draws to the test set's binomial error."""
     low, high = wilson(value, n)
     between = 1.959964 * spread / math.sqrt(draws)
     interval = max(0.0, value - math.hypot(value - low, between)), min(1.0, value + math.hypot(high - value, between))
@@ -106,7 +106,7 @@ def probe(name: str, value: float, spread: float, draws: int, n: int) -> Measure
 
 
 def retrieval(name: str, features: Features) -> list[Measured]:
-    """Recall@1, 5, 10 in both directions: the share of queries with a right answer among the first k."""
+    """Compute recall@1, 5, 10 in both directions: the share of queries with a right answer among the first k."""
     scores = features.texts @ features.images.T
     _require_finite(name, scores)
     texts, images = scores.shape
@@ -121,7 +121,7 @@ def retrieval(name: str, features: Features) -> list[Measured]:
 
 
 def contrastive_loss(name: str, features: Features, scale: float, batch_size: int) -> Measured:
-    """Mean InfoNCE over the set's (image, first caption) pairs in fixed batches, nats.
+    """Average InfoNCE over the set's (image, first caption) pairs in fixed batches, nats.
 
     scale: the model's inverse temperature. A last batch that is not full is left out: the loss depends on its size.
     """

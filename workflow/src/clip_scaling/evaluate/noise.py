@@ -1,4 +1,4 @@
-"""How much a metric moves where nothing of the model changes: number format and batch size of the evaluation."""
+"""Noise of an evaluation: the change of each metric under another number format and another batch size."""
 
 from __future__ import annotations
 

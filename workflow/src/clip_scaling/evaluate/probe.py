@@ -43,7 +43,7 @@ class Probe:
     bias: Tensor
 
     def logits(self, features: Tensor) -> Tensor:
-        """(n, classes)."""
+        """Compute (n, classes) logits."""
         return features @ self.weight.T + self.bias
 
 

@@ -1,6 +1,6 @@
-"""Features and scores that were computed before, kept by content: asking again computes only what is new.
+"""Store of features and scores, so that only what is new is computed.
 
-A key is all that a value follows from, as JSON: checkpoint, data, prompts, preprocessing, precision, version of the
+A key is all that a value depends on, as JSON: checkpoint, data, prompts, preprocessing, precision, version of the
 metric's code. The folder can be deleted at any time.
 """
 

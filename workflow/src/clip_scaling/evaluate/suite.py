@@ -20,12 +20,12 @@ from .store import Store
 
 log = logging.getLogger(__name__)
 CODE_VERSION = 2
-"""Moves when the meaning of features or metrics changes: what was stored before is then computed again."""
+"""Rises when the meaning of features or metrics changes, so that stored ones are computed again."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is asked of every set. probes: shots by dataset. on_unreadable: "error", or "skip" and count."""
+    """Settings of an evaluation. probes: shots by dataset. on_unreadable: "error", or "skip" and count."""
 
     batch_size: int = 256
     loss_batch_size: int = 250
@@ -88,7 +88,7 @@ class SuiteEvaluator:
         return self.store.features(self._key(encoder, found) | {"split": split}, make)
 
     def _key(self, encoder: Encoder, found: EvaluationSet) -> dict[str, Any]:
-        """What features and scores of a set follow from, whatever is measured."""
+        """All that features and scores of a set depend on, whatever is measured."""
         return encoder.identity | {
             "code_version": CODE_VERSION,
             "preprocess": encoder.preprocess.fields(),

@@ -1,4 +1,4 @@
-"""95 % intervals of what an evaluation measures, over the images or pairs of the set."""
+"""95 % intervals of metrics, over the images or pairs of a set."""
 
 from __future__ import annotations
 

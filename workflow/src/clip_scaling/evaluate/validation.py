@@ -20,7 +20,7 @@ from .measure import measure
 
 @dataclass(frozen=True)
 class Validator:
-    """What a training is validated on: the first `max_samples` of each set.
+    """Validation of a training, on the first `max_samples` of each set.
 
     manifests: of the sets. merges: the tokenizer of the training.
     """

@@ -37,13 +37,13 @@ from ..train.state import StateFolder
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """pixels: (n, size, size, 3) uint8. labels: (n,) int64."""
+    """Images and their classes. pixels: (n, size, size, 3) uint8. labels: (n,) int64."""
 
     pixels: Tensor
     labels: Tensor
 
     def rows(self, rows: Any) -> LabelledImages:
-        """A part of the images."""
+        """Select images."""
         index = rows if isinstance(rows, slice) else torch.as_tensor(rows)
         return LabelledImages(self.pixels[index], self.labels[index])
 
@@ -70,7 +70,7 @@ class Classifier(nn.Module):
 
 
 def layer_groups(model: Classifier, settings: FineTuning) -> list[dict[str, Any]]:
-    """Parameter groups, each with a `share` of the peak rate: 1 for the head, times `layer_decay` a layer below it."""
+    """Group parameters by their `share` of the peak rate: 1 for the head, times `layer_decay` a layer below it."""
     layers = len(model.tower.transformer.resblocks)
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
@@ -159,7 +159,7 @@ class FineTune:
         self.folder.save(self.step, parts | {"optimizer": self.optimizer.state_dict(), "step": self.step})
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """One batch, (n, 3, size, size) normalised and (n,), whose draws follow from (seed, epoch, image)."""
+        """Draw one batch, (n, 3, size, size) normalised and (n,). All draws follow from (seed, epoch, image)."""
         settings, total = self.settings, len(self.train_images.labels)
         epoch, place = divmod(self.step, self.steps_an_epoch)
         begin = epoch * total + place * settings.batch_size
@@ -193,7 +193,7 @@ class FineTune:
 def accuracy(
     model: nn.Module, images: LabelledImages, device: torch.device, head: Tensor | None = None, batch_size: int = 256
 ) -> float:
-    """Share of images whose class has the highest logit. head: of other classes, in place of the model's own."""
+    """Measure top-1 accuracy. head: of other classes, in place of the model's own."""
     model.eval()
     right = 0
     for begin in range(0, len(images.labels), batch_size):
@@ -203,7 +203,7 @@ def accuracy(
 
 
 def patched(zeroshot: Classifier, tuned: nn.Module, mixing: list[float]) -> Iterator[tuple[float, Classifier]]:
-    """Models of weights (1 - a) x zero-shot + a x fine-tuned for each a in `mixing`."""
+    """Yield models of weights (1 - a) x zero-shot + a x fine-tuned for each a in `mixing`."""
     start, end = zeroshot.state_dict(), tuned.state_dict()
     for share in mixing:
         model = copy.deepcopy(zeroshot)

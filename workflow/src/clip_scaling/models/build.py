@@ -26,7 +26,7 @@ PREPROCESS: dict[str, Any] = {
 
 
 def model_config_of(config: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """The config of the model that a recipe trains: the given one with what the objective and the recipe add to it.
+    """Complete a model config by what the objective and the recipe add to it.
 
     SigLIP's scale starts at 10 and its bias at -10 (Zhai et al. 2023, section 3.2).
     ConfigError where the objective and the model do not go together.
@@ -45,7 +45,7 @@ def model_config_of(config: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
 
 
 def build_model(config: dict[str, Any]) -> Model:
-    """A model with fresh weights from an open_clip config (`embed_dim`, `vision_cfg`, `text_cfg`)."""
+    """Build a model with fresh weights from an open_clip config (`embed_dim`, `vision_cfg`, `text_cfg`)."""
     arguments = dict(config)
     has_own_text = arguments.pop("custom_text", False)
     if "multimodal_cfg" in arguments:
@@ -60,7 +60,7 @@ def build_model(config: dict[str, Any]) -> Model:
 def normalise(
     pixels: Tensor, mean: Sequence[float] = PREPROCESS["mean"], std: Sequence[float] = PREPROCESS["std"]
 ) -> Tensor:
-    """(batch, height, width, 3) uint8 -> (batch, 3, height, width) float32, as open_clip's transform does."""
+    """Normalise (batch, height, width, 3) uint8 -> (batch, 3, height, width) float32, as open_clip's transform does."""
     centre, width = (torch.tensor(values, device=pixels.device).reshape(3, 1, 1) for values in (mean, std))
     planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     return planes.sub_(255 * centre).div_(255 * width)

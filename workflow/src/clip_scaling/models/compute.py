@@ -13,7 +13,7 @@ from ..errors import ConfigError
 
 
 def gmacs_per_sample(model: dict[str, Any]) -> dict[str, float]:
-    """Forward GMACs of one image and one text.
+    """Count forward GMACs of one image and one text.
 
     model: an open_clip model config (`embed_dim`, `vision_cfg`, `text_cfg`).
     Returns {"image", "text", "total"} in 10^9 multiply-accumulates; for CoCa "decoder" too, which is part of the total.

@@ -48,13 +48,13 @@ class Encoder:
 
     @torch.no_grad()
     def images(self, pixels: Tensor) -> Tensor:
-        """(n, size, size, 3) uint8 -> (n, dim) unit vectors on the CPU."""
+        """Encode (n, size, size, 3) uint8 pixels as (n, dim) unit vectors, on the CPU."""
         with self.forward():
             return _unit(self.model.encode_image(self.preprocess.normalise(pixels.to(self.device)))).cpu()
 
     @torch.no_grad()
     def texts(self, lines: list[str]) -> Tensor:
-        """(n, dim) unit vectors on the CPU."""
+        """Encode n texts as (n, dim) unit vectors, on the CPU."""
         with self.forward():
             return _unit(self.model.encode_text(self.tokenizer(lines).to(self.device))).cpu()
 

@@ -50,7 +50,7 @@ class Preprocess:
         return steps[: next(place for place, step in enumerate(steps) if isinstance(step, MaybeConvertMode))]
 
     def fields(self) -> dict[str, Any]:
-        """The `preprocess_cfg` as plain JSON values."""
+        """Return the `preprocess_cfg` as plain JSON values."""
         return {
             "size": self.size,
             "mean": list(self.mean),
@@ -69,5 +69,5 @@ class Preprocess:
         return torch.frombuffer(content, dtype=torch.uint8).reshape(self.size, self.size, 3)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """(batch, size, size, 3) uint8 -> (batch, 3, size, size) float32."""
+        """Normalise (batch, size, size, 3) uint8 -> (batch, 3, size, size) float32."""
         return normalise(pixels, self.mean, self.std)

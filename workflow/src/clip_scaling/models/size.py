@@ -19,7 +19,10 @@ BYTES_RECOMPUTED = 2
 
 @dataclass(frozen=True)
 class ModelSize:
-    """parameters: of both towers. layer_channels: sum over layers of tokens x width a sample; widest: of one layer."""
+    """Numbers that memory follows from.
+
+    parameters: of both towers. layer_channels: sum over layers of tokens x width a sample; widest: of one layer.
+    """
 
     parameters: int
     layer_channels: int
@@ -35,7 +38,7 @@ class ModelSize:
 
 
 def model_size(model: dict[str, Any]) -> ModelSize:
-    """Sizes of an open_clip config of plain transformers (a CoCa decoder is left out of the activations)."""
+    """Count the sizes of an open_clip config of plain transformers (a CoCa decoder is left out of the activations)."""
     vision, text, embed = model["vision_cfg"], model["text_cfg"], model["embed_dim"]
     width, layers = vision.get("width", 768), vision.get("layers", 12)
     side, patch = vision.get("image_size", 224), vision.get("patch_size", 16)
@@ -69,7 +72,7 @@ def memory_gb(
     is_half: bool,
     is_sharded: bool,
 ) -> float:
-    """Estimated peak memory of one rank, GB: weights and optimizer, activations, features and similarities.
+    """Estimate the peak memory of one rank, GB: weights and optimizer, activations, features and similarities.
 
     local_batch: samples of a micro-batch on this rank. The similarities are local rows against all columns, two of
     them, in fp32, with their gradients.

@@ -25,7 +25,7 @@ CLIP_ROWS = 49408
 
 
 def train_merges(captions: Iterable[str], vocabulary_size: int) -> list[str]:
-    """Byte-pair merges, most frequent first, for a token table of at most `vocabulary_size` rows.
+    """Learn byte-pair merges, most frequent first, for a token table of at most `vocabulary_size` rows.
 
     A function of the captions alone, whatever their order. Of pairs that are equally frequent, the one whose first part
     is older comes first, then the one whose second part is: letters at a word's end, other letters, merges.
@@ -65,7 +65,7 @@ def write_merges(path: Path, merges: Iterable[str]) -> None:
 
 
 def clip_merges() -> list[str]:
-    """CLIP's own merges, from the file that open_clip brings; SimpleTokenizer uses the first of a longer list."""
+    """Read CLIP's own merges from the file that open_clip brings; SimpleTokenizer uses the first of a longer list."""
     from open_clip.tokenizer import default_bpe
 
     lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode("utf-8").split("\n")
@@ -73,12 +73,12 @@ def clip_merges() -> list[str]:
 
 
 def vocabulary_size(merges: Path) -> int:
-    """Rows of the token table that goes with a merges file."""
+    """Count the rows of the token table of a merges file."""
     return _FIXED_ROWS + len(_read_merges(merges))
 
 
 def load_tokenizer(merges: Path, context_length: int) -> SimpleTokenizer:
-    """open_clip's tokenizer over our merges: `tokenizer(texts)` -> (n, context_length) int64, zero-padded."""
+    """Load open_clip's tokenizer with our merges: `tokenizer(texts)` -> (n, context_length) int64, zero-padded."""
     from open_clip.tokenizer import SimpleTokenizer
 
     _read_merges(merges)

@@ -155,5 +155,5 @@ METRICS = {
 
 
 def probe_name(dataset: str, shots: int | str) -> str:
-    """`linear_probe/digits-10-shot`, `linear_probe/digits-full`: the target of a probe."""
+    """Name the target of a probe: `linear_probe/digits-10-shot`, `linear_probe/digits-full`."""
     return f"linear_probe/{dataset}-{'full' if shots == 'full' else f'{shots}-shot'}"
