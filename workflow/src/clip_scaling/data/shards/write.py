@@ -81,8 +81,8 @@ def write_shards(root: Path, samples: Iterable[tuple[str, Members]], pairs: int,
 
 def by_shard(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (number of the shard, its rows) of rows of an index that ascend by shard."""
-    numbers, starts = np.unique(rows["shard"], return_index=True)
-    yield from zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True)
+    for inside in np.split(rows, np.flatnonzero(rows["shard"][1:] != rows["shard"][:-1]) + 1):
+        yield int(inside["shard"][0]), inside
 
 
 def shard_name(number: int) -> str:

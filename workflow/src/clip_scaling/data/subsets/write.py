@@ -51,7 +51,7 @@ def write_choice(root: Path, name: str, source_manifest: Path, choice: Choice, a
     remedy = remake(source_manifest)
     verify_files([entry for entry in source.files if entry.path in (IDENTITIES, INDEX)], home, remedy)
     all_rows = np.load(home / INDEX, mmap_mode="r")
-    rows = np.array(all_rows[: choice.pairs] if choice.places is None else all_rows[choice.places])
+    rows = all_rows[: choice.pairs] if choice.places is None else all_rows[choice.places]
     how = access.verify if source.is_in_place else "full"
     verify_shards([source.shards[number] for number in np.unique(rows["shard"])], home, how, remedy)
     form: dict[str, Any] = {}
