@@ -190,44 +190,6 @@ def part_of_trunk(wildcards):
     return Untracked(f"part --run {wildcards.trunk} {cell}")
 
 
-# ---------------------------------------------------------------- states that are evaluated
-
-EVALUATED_STATES = [
-    *(f"{STUDY_DIR}/train/{name}/parts/{step}/metrics.json" for name, steps in PARTS.items() for step in steps),
-    *(
-        f"{STUDY_DIR}/trunk/{trunk}/{format_count(cell.samples_seen)}/metrics.json"
-        for trunk, cells in TRUNKS.items()
-        for cell in cells
-    ),
-]
-
-
-def state_run(wildcards):
-    """What a saved state is of, as the rules that write it have it: ("train", cell, step) or ("trunk", trunk, samples)."""
-    parts = wildcards.run.split("/")
-    return parts[0], parts[1], parts[-1]
-
-
-def state_wildcards(wildcards):
-    """The wildcards of the rule that writes the state."""
-    kind, run, place = state_run(wildcards)
-    return SimpleNamespace(cell=run, step=place) if kind == "train" else SimpleNamespace(trunk=run, samples=place)
-
-
-def state_tokenizer(wildcards):
-    found = state_wildcards(wildcards)
-    return trunk_tokenizer(found) if hasattr(found, "trunk") else train_tokenizer(found)
-
-
-def state_recipe(wildcards):
-    found = state_wildcards(wildcards)
-    return trunk_recipe_params(found) if hasattr(found, "trunk") else train_recipe(found)
-
-
-def state_name(wildcards):
-    return state_run(wildcards)[1]
-
-
 # ---------------------------------------------------------------- params and priorities
 
 
@@ -261,30 +223,3 @@ DATA_PRIORITY = len(CELLS) + 1
 
 def train_priority(wildcards):
     return TRAIN_PRIORITY[study_cell(wildcards.cell).name]
-
-
-def evaluate_tokenizer(wildcards):
-    return data_tokenizer(study_cell(wildcards.cell))
-
-
-def evaluate_suite(wildcards):
-    """What an evaluation measures beside the sets' own metrics: which of them get laws changes no number."""
-    probes = {name: entry.linear_probe for name, entry in RESOLVED.evaluation_sets.items() if entry.linear_probe}
-    suite = RESOLVED.suite.model_dump(mode="json", include={"aggregates"} | ({"linear_probe"} if probes else set()))
-    # Only where it is not the default: another key would evaluate every cell anew.
-    skip = {"on_unreadable": "skip"} if RESOLVED.suite.on_unreadable == "skip" else {}
-    return canonical_json(suite | {"probes": probes} | skip)
-
-
-def fine_tune_settings(wildcards):
-    """How a tower is fine-tuned: which cells are changes no number."""
-    return canonical_json(RESOLVED.suite.fine_tuning.model_dump(mode="json", exclude={"cells", "control"}))
-
-
-def fine_tune_model(wildcards):
-    return study_cell(wildcards.cell).model
-
-
-def fine_tune_control(wildcards):
-    control = RESOLVED.suite.fine_tuning.control
-    return f"results/data/eval-{control}/manifest.json" if control else []
