@@ -69,7 +69,9 @@ def gather_learning_curves(states: list[Path], cells: Path) -> pd.DataFrame:
     for path in states:
         found = CheckpointMetrics.read(path)
         rows += [{"run": found.cell, "samples_seen": found.samples_seen} | row.model_dump() for row in found.metrics]
-    ends = pd.read_csv(cells).rename(columns={"cell": "run"})
+    ends = pd.read_csv(cells)
+    METRICS_TABLE.check(ends.columns, cells)
+    ends = ends.rename(columns={"cell": "run"})
     on_the_way = pd.DataFrame(rows, columns=columns).astype(ends[columns].dtypes)
     table = pd.concat([on_the_way, ends[columns]])
     return table.sort_values(["run", "dataset", "metric", "samples_seen"], kind="stable", ignore_index=True)
