@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from clip_scaling.report.page import FIGURE_LABELS, DataCard, StudyResults, render_report
+from clip_scaling.report.page import FIGURE_LABELS, ShownCard, StudyResults, render_report
 from clip_scaling.report.summary import cell_table, cost_summary, headlines, learning_rate_table, recipe_tables
 
 from ..records.examples import evaluation_manifest, source_manifest
@@ -164,7 +164,7 @@ def test_a_data_card_is_shown_with_its_contact_sheet_and_leads_to_its_files(stud
     card = {"kept": 1234, "licences": ["MIT", "CC-BY-4.0"], "languages": {"Latin": 0.98765}, "owner": None}
     card["duplicates"] = {"near_by_bits": {"0": 4321, "8": None}}
     card |= {"words": {"greatest": 9, "least": 1, "median": 2}, "pairs_of_the_source": {"parsed": 98765}}
-    shown = DataCard("Few", card, "data:image/png;base64,AAAA", "data/Few/contact_sheet.png")
+    shown = ShownCard("Few", card, "data:image/png;base64,AAAA", "data/Few/contact_sheet.png")
     text = render_report(dataclasses.replace(study, cards=[shown]))
     assert '<img src="data:image/png;base64,AAAA" alt="Images drawn at random from Few' in text
     assert 'href="data/Few/card.json"' in text and 'href="data/Few/contact_sheet.png"' in text

@@ -35,9 +35,12 @@ from .summary import (
 
 
 @dataclass(frozen=True)
-class DataCard:
-    """card: content of data/{name}/card.json of the study. sheet: contact sheet as a data: address, empty if it is too
-    large for the page; sheet_file: where it lies, empty where there is none."""
+class ShownCard:
+    """A data card on the page.
+
+    card: content of data/{name}/card.json of the study. sheet: contact sheet as a data: address, empty if it is too
+    large for the page. sheet_file: where it lies, empty where there is none.
+    """
 
     name: str
     card: Mapping[str, Any]
@@ -65,7 +68,7 @@ class StudyResults:
     methods: Mapping[str, str] = field(default_factory=dict)
     records: Sequence[dict[str, Any]] = ()
     manifests: Sequence[Manifest] = ()
-    cards: Sequence[DataCard] = ()
+    cards: Sequence[ShownCard] = ()
     plan: dict[str, Any] | None = None
     sweep: pd.DataFrame | None = None
     method_table: pd.DataFrame | None = None

@@ -14,12 +14,12 @@ import pandas as pd
 from ..cost.results import Results, used_seconds
 from ..published.tables import read_learning_curves
 from ..records.base import Table
-from ..records.data import read_any_manifest
+from ..records.data import DataCard, read_any_manifest
 from ..records.filenames import CONTACT_SHEET
 from ..records.files import read_json
 from ..records.laws import LEAVE_OUT
 from .explorer import EVALUATED
-from .page import DataCard, StudyResults
+from .page import ShownCard, StudyResults
 
 MAX_SHEET_BYTES = 150_000
 """A contact sheet that is larger stays beside the page."""
@@ -133,13 +133,14 @@ def training_curves(inputs: Inputs, cells: Sequence[str]) -> dict[str, pd.DataFr
     return curves
 
 
-def _card(path: Path) -> DataCard:
-    """A data card, with its contact sheet where there is one that is small enough."""
+def _card(path: Path) -> ShownCard:
+    """A data card, with its contact sheet where there is one that is small enough. ManifestError as its record."""
     card: dict[str, Any] = read_json(path)
+    DataCard.parse(card, path)
     sheet = path.with_name(CONTACT_SHEET)
     content = sheet.read_bytes() if sheet.is_file() else b""
     shown = content and len(content) <= MAX_SHEET_BYTES
-    return DataCard(
+    return ShownCard(
         path.parent.name,
         card,
         f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}" if shown else "",
