@@ -17,7 +17,7 @@ from clip_scaling.study.resolve import load_study
 from clip_scaling.study.resolved import ResolvedStudy
 
 from ..plan.finished import finish
-from ..records.examples import evaluation_manifest
+from ..records.manifests import evaluation_manifest
 
 
 def write_set(root: Path, dataset: str, images: int, classes: int, templates: int, train: int = 0) -> None:

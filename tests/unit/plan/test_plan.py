@@ -18,7 +18,7 @@ from clip_scaling.study.config.resources import Budget
 from clip_scaling.study.resolve import load_study
 from clip_scaling.study.resolved import ResolvedStudy
 
-from ..records.examples import subset_manifest
+from ..records.manifests import subset_manifest
 from .finished import finish
 
 

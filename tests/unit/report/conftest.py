@@ -10,7 +10,7 @@ import pytest
 
 from clip_scaling.report.page import StudyResults
 
-from ..records.examples import evaluation_manifest, source_manifest, subset_manifest
+from ..records.manifests import evaluation_manifest, source_manifest, subset_manifest
 
 MODELS = {"ViT-small": 0.01, "ViT-large": 0.1}
 DATA = {"Few": 1_000, "Many": 100_000}

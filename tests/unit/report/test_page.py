@@ -8,7 +8,7 @@ import pytest
 from clip_scaling.report.page import FIGURE_LABELS, ShownCard, StudyResults, render_report
 from clip_scaling.report.summary import cell_table, cost_summary, headlines, learning_rate_table, recipe_tables
 
-from ..records.examples import evaluation_manifest, source_manifest
+from ..records.manifests import evaluation_manifest, source_manifest
 
 
 class Page(HTMLParser):

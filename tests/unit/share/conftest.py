@@ -20,7 +20,7 @@ from clip_scaling.share.locks import Results
 from clip_scaling.study.config.training import Recipe
 from clip_scaling.study.resolved import ResolvedStudy
 
-from ..records.examples import source_manifest
+from ..records.manifests import source_manifest
 
 CELL = "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0"
 HOME = Path("results/offline")
