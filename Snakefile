@@ -34,10 +34,9 @@ if IS_TRAINED:
 
     include: "workflow/rules/cells.smk"
     include: "workflow/rules/resources.smk"
+    include: "workflow/rules/sources.smk"
     include: "workflow/rules/data.smk"
     include: "workflow/rules/duplicates.smk"
-    include: "workflow/rules/download.smk"
-    include: "workflow/rules/existing.smk"
     include: "workflow/rules/train.smk"
     include: "workflow/rules/plan.smk"
     include: "workflow/rules/evaluate.smk"
@@ -74,7 +73,6 @@ if IS_TRAINED:
     localrules:
         plan,
         pilot,
-        fetch_source,
         collect,
 
 else:

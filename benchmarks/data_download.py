@@ -147,18 +147,15 @@ def throughput(folder: Path, images: int, shard_rows: int, repeats: int) -> dict
     (folder / "all").mkdir()
     table.to_parquet(folder / "all" / "all.parquet")
     recipe = study(folder, 2, 0, images, shard_rows)["sources"]["web"]
-    download = json.dumps({"web": recipe.pop("download")})
-    for key in ("lists", "pairs"):
-        del recipe[key]
+    sources = json.dumps({"web": recipe | {"lists": [str(folder / "all" / "all.parquet")]}})
     seconds: dict[str, list[float]] = {"download_part": [], "img2dataset": []}
     for turn in range(repeats):
         mine = folder / "speed" / f"ours-{turn}" / "part"
         mine.mkdir(parents=True)
         theirs = folder / "speed" / f"img2dataset-{turn}"
         commands = {
-            "download_part": [PYTHON, "scripts/download_part.py", "--part", "all", "--source", "web"]
-            + ["--recipe", json.dumps(recipe), "--downloads", download, "--list", str(folder / "all" / "all.parquet")]
-            + ["--suffix", ".parquet", "--output", str(mine / "round-0.json")],
+            "download_part": [PYTHON, "scripts/prepare_unit.py", "--name", "web", "--sources", sources]
+            + ["--unit", "part=all", "round=0", "--output", str(mine / "round-0.json")],
             "img2dataset": [f"{sys.prefix}-img2dataset/bin/img2dataset", "--url_list", str(folder / "all")]
             + ["--input_format", "parquet", "--url_col", "URL", "--caption_col", "TEXT", "--timeout", str(TIMEOUT)]
             + ["--output_format", "webdataset", "--output_folder", str(theirs), "--processes_count", "2"]

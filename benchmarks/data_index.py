@@ -37,13 +37,13 @@ from typing import Any
 import numpy as np
 
 from clip_scaling.data.shards.verify import verify_shards
+from clip_scaling.data.sources.tars.config import WebdatasetSource
 from clip_scaling.data.sources.tars.index import SAMPLE_DTYPE, TarContent, index_tar
 from clip_scaling.data.sources.tars.join import join_records, retrieval_pairs, write_ordered
 from clip_scaling.data.sources.tars.lists import tars_of
 from clip_scaling.data.sources.tars.records import save_record
 from clip_scaling.data.sources.tars.source import write_tar_source
 from clip_scaling.records.files import FileEntry, read_json, sha256_file
-from clip_scaling.study.config.existing import WebdatasetSource
 
 SAMPLES = 20
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
@@ -187,7 +187,7 @@ def restart(folder: Path, tars: int, kills: int) -> dict[str, Any]:
     def start(workers: int) -> subprocess.Popen[bytes]:
         manifest = folder / f"workers-{workers}/manifest.json"
         beside = json.dumps({"web": recipe.beside()})
-        script = str(Path(__file__).absolute().parent.parent / "scripts/prepare_existing.py")
+        script = str(Path(__file__).absolute().parent.parent / "scripts/prepare_source.py")
         command = [sys.executable, script, "--name", "web", "--recipe", json.dumps(recipe.tracked())]
         command += ["--beside", beside, "--output", str(manifest), "--workers", str(workers)]
         return subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)

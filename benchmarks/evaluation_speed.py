@@ -36,12 +36,12 @@ from clip_scaling.data.evaluation_sets.held_out import write_evaluation_set
 from clip_scaling.data.evaluation_sets.labelled import write_digits
 from clip_scaling.data.evaluation_sets.webdataset import index_evaluation_set
 from clip_scaling.data.shards.write import write_tar
-from clip_scaling.data.sources import procedural
+from clip_scaling.data.sources.procedural import scenes as procedural
+from clip_scaling.data.sources.procedural.config import ProceduralSource
 from clip_scaling.data.sources.write import write_source
 from clip_scaling.models.build import build_model
 from clip_scaling.models.checkpoint import save_checkpoint
 from clip_scaling.records.files import read_json, sha256_file
-from clip_scaling.study.config.sources import ProceduralSource
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COLOURS = ["red", "green", "blue", "yellow", "orange", "purple", "black", "white"]

@@ -1,46 +1,30 @@
-"""Prepare a source: parse, hold out, draw, clean, shard."""
-
-from __future__ import annotations
+"""Prepare a source of any kind: shards or an index, held-out sets, tokenizer, attribution, and the manifest last."""
 
 import argparse
+import json
 import logging
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clip_scaling.data.sources import procedural
-from clip_scaling.data.sources.iconify import package as iconify
-from clip_scaling.data.sources.write import write_source
-from clip_scaling.errors import DataError, run_script
-from clip_scaling.study.config.data import Source
-from clip_scaling.study.config.existing import ExistingSource
-from clip_scaling.study.config.sources import IconifySource, UrlListSource
+from clip_scaling.data.sources.base import Work
+from clip_scaling.data.sources.registry import Source
+from clip_scaling.errors import run_script
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="key of `sources` in the study")
-    parser.add_argument("--recipe", required=True, help="the source's entry in the study, as JSON")
-    parser.add_argument("--archive", type=Path, nargs="?", help="the fetched tarball; none for a procedural source")
+    parser.add_argument("--recipe", required=True, help="the source's settings that decide its content, as JSON")
+    parser.add_argument("--beside", required=True, help="by source, all its other settings, as JSON")
+    parser.add_argument("--units", type=Path, nargs="*", default=[], help="records of the jobs before this one")
     parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw images; the result is the same")
+    parser.add_argument("--workers", type=int, default=1, help="processes; the result is the same")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    recipe = TypeAdapter(Source).validate_json(args.recipe)
-    if isinstance(recipe, IconifySource):
-        if args.archive is None:
-            raise DataError(f"source {args.name}: an iconify source needs --archive, the fetched tarball.")
-        content = iconify.build(args.archive, recipe, args.workers)
-    elif isinstance(recipe, ExistingSource):
-        raise DataError(f"source {args.name}: kind {recipe.kind} is prepared by scripts/prepare_existing.py.")
-    elif isinstance(recipe, UrlListSource):
-        raise DataError(
-            f"source {args.name}: it names no `lists`, so it can be planned, not prepared. Give them as the files of "
-            "config/sources/ do."
-        )
-    else:
-        content = procedural.build(recipe)
-    write_source(args.output.parent, args.name, recipe, content)
+    settings = json.loads(args.recipe) | json.loads(args.beside)[args.name]
+    source = TypeAdapter(Source).validate_python(settings)
+    source.prepare(Work(args.name, args.output, tuple(args.units), args.workers))
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_existing_tars_are_indexed_listed_and_trained_on_without_a_copy(make_pro
     study["data"]["Web-100"]["is_copied"] = True
     file = project.write(study)
     jobs = project.planned(file, record)
-    assert (jobs["list_subset"], jobs["train"]) == (1, 1) and "prepare_existing" not in jobs
+    assert (jobs["prepare_subset"], jobs["train"]) == (1, 1) and "prepare_source" not in jobs
     project.snakemake(record, "--configfile", file)
     assert [path.is_symlink() for path in (home / "Web-100/shards").iterdir()] == [False] * 2
     assert (project.root / record).with_name("checkpoint.pt").read_bytes() == weights
@@ -100,9 +100,9 @@ def test_an_indexing_spread_over_jobs_gives_the_source_of_one_job(make_project: 
     # A tar that changes is indexed again in its part alone; more jobs than tars are as many as tars.
     tar = project.root / "tars/00001.tar"
     tar.write_bytes(tar.read_bytes() + bytes(10240))
-    assert project.planned(file, manifest) == {"index_tars": 1, "prepare_existing": 1}
+    assert project.planned(file, manifest) == {"prepare_unit": 1, "prepare_source": 1}
     study["sources"]["web"]["index_jobs"] = 9
-    assert project.planned(project.write(study), manifest) == {"index_tars": 3, "prepare_existing": 1}
+    assert project.planned(project.write(study), manifest) == {"prepare_unit": 3, "prepare_source": 1}
 
 
 def test_a_tar_that_is_not_there_is_named_before_anything_runs(make_project: Any) -> None:

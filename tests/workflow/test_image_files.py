@@ -70,7 +70,7 @@ def test_a_table_of_images_becomes_a_packed_subset_a_trained_cell_and_its_metric
     assert project.planned(file, METRICS) == {}
     with (project.root / "pictures/pairs.csv").open("a") as table:
         table.write("0.png,another caption,False\n")
-    assert project.planned(file, METRICS)["prepare_existing"] == 1
+    assert project.planned(file, METRICS)["prepare_source"] == 1
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_an_image_added_to_a_folder_replans_its_source_and_a_missing_folder_is_r
     assert json.loads((project.root / target).read_text())["counts"]["kept"] == 50
     assert project.planned(file, target) == {}
     (project.root / "pictures/60.png").write_bytes((project.root / "pictures/0.png").read_bytes())
-    assert project.planned(file, target) == {"prepare_existing": 1}
+    assert project.planned(file, target) == {"prepare_source": 1}
     study["sources"]["mine"]["path"] = "picturs"
     done = project.snakemake("-n", "--configfile", project.write(study), check=False)
     assert done.returncode and "sources.mine.path: picturs: no such folder" in done.stdout

@@ -1,41 +1,10 @@
-"""Sources, nested subsets, packed pairs and evaluation sets, shared by all studies.
+"""Nested subsets, packed pairs and evaluation sets, shared by all studies.
 
 Shards, arrays and images are undeclared on purpose: Snakemake deletes declared outputs before a rerun. Each manifest
 is written last and lists them with size and sha256.
 """
 
 from clip_scaling.records.data import PackedManifest
-from clip_scaling.study.config.existing import ExistingSource
-from clip_scaling.study.config.sources import IconifySource
-
-MADE_SOURCES = [name for name, source in STUDY.sources.items() if not isinstance(source, ExistingSource)]
-"""For existing.smk's sources prepare_source is no second choice: Snakemake would take it where their files are missing."""
-
-
-def archive_path(source):
-    """Where a source's archive lies: the path in the config, or the file that `fetch_source` writes."""
-    if not isinstance(source, IconifySource):
-        return []
-    return source.path or f"results/data/downloads/iconify-json-{source.version}.tgz"
-
-
-def source_archive(wildcards):
-    return archive_path(STUDY.sources[wildcards.source])
-
-
-def fetched_source(wildcards):
-    """The source whose archive has this version."""
-    return next(s for s in STUDY.sources.values() if isinstance(s, IconifySource) and s.version == wildcards.version)
-
-
-def archive_sha256(wildcards):
-    return fetched_source(wildcards).sha256
-
-
-def source_recipe(wildcards):
-    """All of a source's settings but the place of its archive, which is known by its hash."""
-    source = STUDY.sources[wildcards.source]
-    return canonical_json(source.model_dump(exclude={"path"}))
 
 
 def source_manifest(wildcards):
@@ -44,6 +13,19 @@ def source_manifest(wildcards):
 
 def data_tokenizer(wildcards):
     return f"results/data/{RESOLVED.source_of(wildcards.data)}/tokenizer/merges.txt.gz"
+
+
+def is_listed(data):
+    """Whether a subset is of pairs in tars that stay as they are, which are compared with their hashes first."""
+    return STUDY.sources[STUDY.data[data].source].is_in_place
+
+
+def subset_mem_mb(wildcards):
+    return 2000 if is_listed(wildcards.data) else 1000
+
+
+def subset_runtime(wildcards):
+    return 240 if is_listed(wildcards.data) else 30
 
 
 def subset_pairs(wildcards):
@@ -107,47 +89,10 @@ def evaluation_set(wildcards):
 # ---------------------------------------------------------------- rules
 
 
-rule fetch_source:
-    output:
-        archive="results/data/downloads/iconify-json-{version}.tgz",
-    log:
-        "results/logs/data/downloads/iconify-json-{version}.log",
-    benchmark:
-        "results/benchmarks/data/downloads/iconify-json-{version}.tsv"
-    params:
-        sha256=archive_sha256,
-    message:
-        "Fetch @iconify/json {wildcards.version} (about 100 MB) with npm"
-    shell:
-        "python scripts/fetch_source.py --version {wildcards.version} --sha256 {params.sha256}"
-        " --output {output.archive} 2>&1 | tee {log}"
-
-
-rule prepare_source:
-    input:
-        archive=source_archive,
-    output:
-        manifest="results/data/{source}/manifest.json",
-        attribution="results/data/{source}/ATTRIBUTION.md",
-        tokenizer="results/data/{source}/tokenizer/merges.txt.gz",
-    log:
-        "results/logs/data/{source}/manifest.log",
-    benchmark:
-        "results/benchmarks/data/{source}/manifest.tsv"
-    wildcard_constraints:
-        source="|".join(map(re.escape, MADE_SOURCES)) or "(?!)",  # matches nothing
-    priority: DATA_PRIORITY
-    threads: 8
-    resources:
-        mem_mb=3000,
-        runtime=60,
-    params:
-        recipe=source_recipe,
-    message:
-        "Prepare source {wildcards.source}: parse, filter, hold out, render, drop duplicates, write shards"
-    shell:
-        "python scripts/prepare_source.py --name {wildcards.source} --recipe {params.recipe:q}"
-        " --archive {input.archive:q} --output {output.manifest} --workers {threads} 2>&1 | tee {log}"
+VERIFICATION = canonical_json(
+    {name: STUDY.sources[data.source].verify for name, data in STUDY.data.items() if is_listed(name)}
+)
+"""By subset in existing tars, for the script's command line: a global, since how tars were looked at changes no data."""
 
 
 rule prepare_subset:
@@ -162,16 +107,16 @@ rule prepare_subset:
         "results/benchmarks/data/{data}/manifest.tsv"
     priority: DATA_PRIORITY
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=subset_mem_mb,
+        runtime=subset_runtime,
     params:
         pairs=subset_pairs,
         composition=subset_composition,
     message:
-        "Prepare subset {wildcards.data}: the first {params.pairs} pairs of its source in hash order"
+        "Prepare subset {wildcards.data}: {params.pairs} pairs of its source in hash order"
     shell:
         "python scripts/prepare_subset.py --name {wildcards.data} --source {input.source} --pairs {params.pairs}"
-        " {params.composition} --output {output.manifest} 2>&1 | tee {log}"
+        " {params.composition} --verify {VERIFICATION:q} --output {output.manifest} 2>&1 | tee {log}"
 
 
 localrules:

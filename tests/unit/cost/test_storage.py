@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from clip_scaling.cost.storage import INDEX_BYTES, storage
+from clip_scaling.cost.storage import storage
+from clip_scaling.data.sources.tars.config import INDEX_BYTES
 from clip_scaling.models.size import model_size
 from clip_scaling.study.resolve import load_study
 

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from clip_scaling.data.shards.write import Members, write_shards
+from clip_scaling.data.sources.iconify.config import IconifySource
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.data.sources.pairs import HeldOutSet, Pair, SourceContent
+from clip_scaling.data.sources.procedural.config import ProceduralSource
 from clip_scaling.data.sources.write import write_source
 from clip_scaling.records.data import SourceManifest, SubsetCounts, SubsetManifest, read_any_manifest
 from clip_scaling.records.files import FileEntry, ShardEntry, verify_files
-from clip_scaling.study.config.sources import IconifySource, ProceduralSource
 
 
 def picture(number: int) -> str:

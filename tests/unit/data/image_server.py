@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from clip_scaling.data.sources.procedural import draw, sample_scene
+from clip_scaling.data.sources.procedural.scenes import draw, sample_scene
 
 SHARES = {
     "http_404": 0.05,

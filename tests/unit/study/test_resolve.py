@@ -120,7 +120,7 @@ def change(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
             2_000,
             r"global_batch_size 2000 is more than the 1000 pairs of 'Scenes-1K'",
         ),
-        ("data/Scenes-8K/pairs", "80K", r"data\.Scenes-8K\.pairs: 80K asked, but sources\.scenes\.pairs draws 10K"),
+        ("data/Scenes-8K/pairs", "80K", r"data\.Scenes-8K\.pairs: 80K asked, but sources\.scenes\.pairs has 10K"),
         ("data/Scenes-8K/source", "scnes", r"'scnes' is not one of sources.*scenes"),
         ("data/scenes", {"source": "scenes", "pairs": "1K"}, r"same name"),
         ("data/Scenes-1K/is_copied", True, r"data\.Scenes-1K\.is_copied: sources\.scenes is of kind procedural"),

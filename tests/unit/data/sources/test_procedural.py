@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from clip_scaling.data.sources.pairs import SourceContent
-from clip_scaling.data.sources.procedural import Scene, Thing, build, draw
+from clip_scaling.data.sources.procedural.config import ProceduralSource
+from clip_scaling.data.sources.procedural.scenes import Scene, Thing, build, draw
 from clip_scaling.errors import DataError
-from clip_scaling.study.config.sources import ProceduralSource
 
 
 def recipe(classes: int = 4, captions: int = 20, **fields: Any) -> ProceduralSource:

@@ -19,13 +19,13 @@ from clip_scaling.data.duplicates.fingerprints import (
     write_source_fingerprints,
 )
 from clip_scaling.data.sources.pairs import hash_order
+from clip_scaling.data.sources.tars.config import WebdatasetSource
 from clip_scaling.data.sources.tars.lists import tars_of
 from clip_scaling.data.sources.tars.source import write_tar_source
 from clip_scaling.data.subsets.composed import write_composed_subset
 from clip_scaling.data.subsets.places import subset_places
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.records.files import read_json, sha256_file, write_json
-from clip_scaling.study.config.existing import WebdatasetSource
 
 PAIRS = 12
 

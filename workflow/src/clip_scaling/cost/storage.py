@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..models.size import ModelSize
-from ..study.config.existing import ExistingSource, WebdatasetSource
-from ..study.config.sources import UrlListSource
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
 
@@ -15,8 +13,6 @@ CURVE_BYTES = 100 * 250
 STATE_BYTES_A_PARAMETER = 12
 """fp32 weights and two moments."""
 METRICS_BYTES = 20_000
-INDEX_BYTES = 160
-"""Of a pair in existing tars: index, identity, and both again in the tar's record."""
 
 
 @dataclass(frozen=True)
@@ -75,41 +71,26 @@ def _states(study: ResolvedStudy, sizes: dict[str, ModelSize], model: str, name:
 
 def bytes_per_pair(study: ResolvedStudy, source: str) -> float:
     """Of a stored pair in a tar: image, caption, metadata and headers."""
-    recipe = study.config.sources[source]
-    if isinstance(recipe, UrlListSource | ExistingSource):
-        return recipe.bytes_per_pair
-    # PNGs of flat artwork: about a byte a pixel at most; three tar members of 512-byte blocks and headers.
-    return 3 * 1024 + 0.75 * recipe.image_size**2
+    return study.config.sources[source].estimate(1).bytes_per_pair
 
 
 def _sources(study: ResolvedStudy) -> Stage:
-    used = {study.source_of(name) for name in study.config.data}
-    total, parts, files = 0.0, 0.0, 0
-    for name in used:
+    total, files = 0.0, 0
+    for name in {study.source_of(data) for data in study.config.data}:
         source = study.config.sources[name]
         largest = max(data.pairs for data in study.config.data.values() if data.source == name)
-        pairs = max(largest, getattr(source, "pairs", 0))
-        if isinstance(source, WebdatasetSource):
-            tars = -(-pairs // source.shard_size)
-            total += pairs * INDEX_BYTES
-            files += 2 * tars + 5  # a link and a record each
-            continue
-        total += pairs * bytes_per_pair(study, name)
-        files += -(-pairs // source.shard_size) + 3
-        if isinstance(source, UrlListSource) and source.lists:
-            # Downloads stay beside the shards that are joined from them: a removal or a filter needs no second one.
-            parts += pairs * bytes_per_pair(study, name)
-            files += 4 * -(-pairs // source.download.rows_per_shard)
-    return Stage("source", (total + parts) / 1e9, (total + parts) / 1e9, files)
+        estimate = source.estimate(max(largest, source.expected_pairs or 0))
+        total, files = total + estimate.bytes, files + estimate.files
+    return Stage("source", total / 1e9, total / 1e9, files)
 
 
 def _subsets(study: ResolvedStudy) -> Stage:
     total, files = 0.0, 0
     for data in study.config.data.values():
         source = study.config.sources[data.source]
-        if isinstance(source, WebdatasetSource) and not data.is_copied:
+        if source.is_in_place and not data.is_copied:  # a list of pairs
             total += data.pairs * 20
-            files += -(-source.pairs // source.shard_size) + 2
+            files += -(-(source.expected_pairs or 0) // source.shard_size) + 2
             continue
         total += data.pairs * (bytes_per_pair(study, data.source) + 16)
         files += -(-data.pairs // study.config.sources[data.source].shard_size) + 2

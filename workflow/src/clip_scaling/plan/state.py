@@ -6,7 +6,6 @@ import json
 from typing import Any, Literal
 
 from ..cost.results import Results, read_progress, saved_step
-from ..data.sources.registry import missing_inputs
 from ..records.filenames import CHECKPOINT
 from ..study.config.training import RECIPE_VERSION
 from ..study.grid import Cell
@@ -62,7 +61,7 @@ class Blocks:
         if data not in self._known:
             name = self.study.source_of(data)
             is_there = self.results.data.manifest(data).is_file()
-            missing = [] if is_there else missing_inputs(name, self.study.config.sources[name])
+            missing = [] if is_there else self.study.config.sources[name].missing(name)
             self._known[data] = missing[0] if missing else ""
         return self._known[data]
 

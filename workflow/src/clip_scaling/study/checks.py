@@ -7,16 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ..data.sources.files.places import missing_place
-from ..data.sources.urls.names import safety_problem
+from ..data.sources.base import RetrievalHoldOut
 from ..errors import close_matches
 from ..models.size import memory_gb, model_size
 from .config.base import Strict
 from .config.devices import DEVICES
 from .config.evaluation import METRICS, Suite, SuiteEntry, probe_name
-from .config.existing import ExistingSource, FileSource, WebdatasetSource
 from .config.resources import TrainResources
-from .config.sources import ProceduralSource, RetrievalHoldOut, UrlListSource
 from .config.training import Recipe, RecipeOverride, Selector
 from .counts import format_count
 from .file import Report, Study
@@ -47,7 +44,7 @@ def check_names(study: Study) -> list[str]:
                 f"data.{data}.source: {subset.source!r} is not one of sources."
                 + close_matches(subset.source, study.sources)
             )
-        elif subset.is_copied and not isinstance(study.sources[subset.source], WebdatasetSource):
+        elif subset.is_copied and not study.sources[subset.source].is_in_place:
             problems.append(
                 f"data.{data}.is_copied: sources.{subset.source} is of kind {study.sources[subset.source].kind}, whose "
                 "subsets have shards of their own anyway. Take it out"
@@ -69,18 +66,14 @@ def check_names(study: Study) -> list[str]:
                 f"{name!r}: 'downloads' and names that begin with 'eval-' are taken in results/data. Rename it"
             )
     for name, source in study.sources.items():
-        if isinstance(source, UrlListSource) and (problem := safety_problem(name, source)):
-            problems.append(problem)
-        if isinstance(source, FileSource) and (problem := missing_place(name, source)):
-            problems.append(problem)
-        if isinstance(source, ProceduralSource | UrlListSource | ExistingSource):
-            verb = "draws" if isinstance(source, ProceduralSource) else "has"
-            for data, subset in study.data.items():
-                if subset.source == name and subset.pairs > source.pairs:
-                    problems.append(
-                        f"data.{data}.pairs: {format_count(subset.pairs)} asked, but "
-                        f"sources.{name}.pairs {verb} {format_count(source.pairs)}"
-                    )
+        problems += source.refusals(name)
+        there = source.expected_pairs
+        for data, subset in study.data.items():
+            if there is not None and subset.source == name and subset.pairs > there:
+                problems.append(
+                    f"data.{data}.pairs: {format_count(subset.pairs)} asked, but sources.{name}.pairs has "
+                    f"{format_count(there)}"
+                )
     return problems
 
 
@@ -153,7 +146,7 @@ def _check_entry(study: Study, suite: Suite, entry: SuiteEntry) -> list[str]:
             )
     elif entry.origin == "webdataset":
         # A source without lists cannot be prepared: the study is only planned, and its sets lie on some other machine.
-        if not any(isinstance(source, UrlListSource) and not source.lists for source in study.sources.values()):
+        if not any(source.is_only_planned for source in study.sources.values()):
             problems += _check_webdataset(place, suite.folder_of(entry), entry)
     else:
         tasks = ["zeroshot_classification"]
@@ -267,7 +260,7 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
     name = study.source_of(cell.data)
     source = study.config.sources[name]
     data = study.config.data[cell.data]
-    tars = source if isinstance(source, WebdatasetSource) and not data.is_copied else None
+    is_in_place = source.is_in_place and not data.is_copied
     try:
         resources = study.config.resources.train_of(cell)
     except ValidationError as error:
@@ -278,7 +271,7 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
             f"{resources.accumulate} micro-batches (resources.train.accumulate)"
         )
     problems += _check_memory(study, cell, recipe, resources)
-    if recipe.trainer != "clip_scaling" and tars is not None:
+    if recipe.trainer != "clip_scaling" and is_in_place:
         problems.append(
             f"{cell.name}: trainer {recipe.trainer!r} reads whole tars, but {cell.data!r} is a list of pairs in tars "
             f"that stay as they are (sources.{name}, kind webdataset): set data.{cell.data}.is_copied, or use trainer "
@@ -292,7 +285,7 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
         problems.append(f"{cell.name}: precision {recipe.precision!r} needs resources.train.gpus; use fp32 or amp_bf16")
     if recipe.readers is not None:
         # A list of pairs in existing tars has pairs of all of them; any other subset fills shards one by one.
-        pairs = data.pairs if tars is None else tars.pairs
+        pairs = source.expected_pairs if is_in_place and source.expected_pairs else data.pairs
         shards = -(-pairs // source.shard_size)
         if recipe.readers > shards:
             problems.append(f"{cell.name}: {recipe.readers} readers for {shards} shards of {cell.data!r}")

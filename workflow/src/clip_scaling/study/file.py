@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from ..data.sources.registry import Source
 from .config.base import Name, Strict
-from .config.data import Data, Source
+from .config.data import Data
 from .config.evaluation import Evaluation
 from .config.resources import Budget, Costs, Resources
 from .config.training import Grid, Recipes, Sweep

@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from clip_scaling.data.sources.files.config import FileSource, FolderSource, TableSource
 from clip_scaling.data.sources.files.image import stored
-from clip_scaling.data.sources.files.places import folders_of, missing_place
+from clip_scaling.data.sources.files.places import folders_of
 from clip_scaling.data.sources.files.source import write_file_source
 from clip_scaling.data.sources.pairs import hash_order, order_digest
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.errors import DataError
 from clip_scaling.records.files import read_json
-from clip_scaling.study.config.existing import FileSource, FolderSource, TableSource
 
 
 def picture(number: int, width: int = 12, height: int = 10) -> Image.Image:
@@ -271,12 +271,12 @@ def test_an_image_that_changes_between_the_passes_is_an_error(tmp_path: Path, mo
 
 
 def test_what_the_plan_can_know_is_refused_there_with_how_to_mend_it(tmp_path: Path) -> None:
-    assert "no such folder. Relative paths start from" in str(missing_place("mine", folder_recipe(tmp_path / "no")))
-    assert "no such file" in str(missing_place("mine", table_recipe(tmp_path / "no.csv")))
+    assert "no such folder. Relative paths start from" in folder_recipe(tmp_path / "no").refusals("mine")[0]
+    assert "no such file" in table_recipe(tmp_path / "no.csv").refusals("mine")[0]
     (tmp_path / "t.csv").touch()
-    told = missing_place("mine", table_recipe(tmp_path / "t.csv", root=str(tmp_path / "no")))
-    assert told is not None and told.startswith("sources.mine.root")
-    assert missing_place("mine", table_recipe(tmp_path / "t.csv")) is None
+    (refusal,) = table_recipe(tmp_path / "t.csv", root=str(tmp_path / "no")).refusals("mine")
+    assert refusal.startswith("sources.mine.root")
+    assert not table_recipe(tmp_path / "t.csv").refusals("mine")
     with pytest.raises(ValidationError, match=r"filters\.s: similarity is none of aspect_ratio, caption"):
         folder_recipe(tmp_path, filters={"s": "similarity > 0"})
     with pytest.raises(ValidationError, match="columns: caption must be named"):

@@ -19,6 +19,7 @@ from PIL import Image
 from clip_scaling.data.shards.packed import pack
 from clip_scaling.data.shards.read import PairReader
 from clip_scaling.data.sources.pairs import hash_order, order_digest
+from clip_scaling.data.sources.tars.config import WebdatasetSource
 from clip_scaling.data.sources.tars.lists import tars_of
 from clip_scaling.data.sources.tars.source import write_tar_source
 from clip_scaling.data.subsets.in_place import TarAccess
@@ -27,7 +28,6 @@ from clip_scaling.data.subsets.write import Choice, write_choice
 from clip_scaling.errors import ClipScalingError, DataError, ManifestError
 from clip_scaling.records.data import SubsetCounts
 from clip_scaling.records.files import read_json, sha256_file
-from clip_scaling.study.config.existing import WebdatasetSource
 
 TARS, SAMPLES = 3, 8
 

@@ -11,11 +11,11 @@ import pytest
 
 from clip_scaling.data.sources.filters import evaluate
 from clip_scaling.data.sources.pairs import hash_order
+from clip_scaling.data.sources.urls.config import UrlListSource
 from clip_scaling.data.sources.urls.failures import PASSING, failure_class
 from clip_scaling.data.sources.urls.lists import identity_of, read_list, wanted_rows
 from clip_scaling.data.sources.urls.removal import RemovalList, read_removal_list
 from clip_scaling.errors import DataError
-from clip_scaling.study.config.sources import UrlListSource
 
 TABLE = pa.table(
     {
@@ -55,8 +55,10 @@ COLUMNS = {"url": "URL", "caption": "TEXT", "punsafe": "punsafe", "similarity": 
 
 
 def recipe(**fields: Any) -> UrlListSource:
-    return UrlListSource.from_tracked(
+    return UrlListSource.model_validate(
         {
+            "urls": "",
+            "pairs": 1,
             "kind": "url_list",
             "columns": COLUMNS,
             "safety": {"max": {"punsafe": 0.5}},

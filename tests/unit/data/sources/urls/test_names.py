@@ -9,9 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from clip_scaling.data.sources.urls.names import expand_braces, parts_of, safety_problem
+from clip_scaling.data.sources.urls.config import UrlListSource
+from clip_scaling.data.sources.urls.names import expand_braces
 from clip_scaling.errors import ConfigError
-from clip_scaling.study.config.sources import UrlListSource
 
 
 def source(**fields: Any) -> UrlListSource:
@@ -29,37 +29,38 @@ def test_a_part_is_named_after_its_file_and_by_its_place_where_two_files_share_a
     for folder, name in (("a", "part 0.snappy.parquet"), ("b", "one.csv.gz"), ("c", "one.csv.gz")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).touch()
-    parts = parts_of("web", source(lists=[f"{tmp_path}/*/*"]))
+    parts = list(source(lists=[f"{tmp_path}/*/*"]).parts("web").values())
     assert parts[-1].name == "part-0.snappy" and parts[-1].suffix == ".parquet"
     assert [part.name[:4] for part in parts[:2]] == ["one-", "one-"] and parts[0].name != parts[1].name
     assert {part.suffix for part in parts[:2]} == {".csv.gz"}
 
 
 def test_a_range_of_urls_is_one_part_each() -> None:
-    parts = parts_of("web", source(lists=["https://example.org/part-{00000..00127}.parquet?download=true"]))
+    web = source(lists=["https://example.org/part-{00000..00127}.parquet?download=true"])
+    parts = list(web.parts("web").values())
     assert len(parts) == 128 and parts[127].name == "part-00127" and parts[0].is_remote
 
 
 def test_a_list_that_is_missing_or_of_another_kind_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"sources\.web\.lists: .*none\.parquet: no such file.*example\.org"):
-        parts_of("web", source(lists=[str(tmp_path / "none.parquet")]))
+        source(lists=[str(tmp_path / "none.parquet")]).parts("web")
     (tmp_path / "urls.txt").touch()
     with pytest.raises(ConfigError, match="none of .parquet"):
-        parts_of("web", source(lists=[str(tmp_path / "urls.txt")]))
+        source(lists=[str(tmp_path / "urls.txt")]).parts("web")
 
 
 def test_the_withdrawn_original_is_refused_with_the_way_to_its_revision() -> None:
     withdrawn = source(lists=["/data/laion2B-en/part-{000..127}.parquet"])
-    assert "https://laion.ai/blog/relaion-5b/" in str(safety_problem("web", withdrawn))
-    assert safety_problem("web", source(lists=["/data/relaion2B-en-research-safe/part-{000..127}.parquet"])) is None
+    assert "https://laion.ai/blog/relaion-5b/" in withdrawn.refusals("web")[0]
+    assert not source(lists=["/data/relaion2B-en-research-safe/part-{000..127}.parquet"]).refusals("web")
     accepted = {"is_withdrawn_original_accepted": True}
-    assert safety_problem("web", source(lists=withdrawn.lists, safety=accepted)) is not None  # no removal list
+    assert source(lists=withdrawn.lists, safety=accepted).refusals("web")  # no removal list
     safety = accepted | {"removal_list": "removed.txt"}
-    assert safety_problem("web", source(lists=withdrawn.lists, safety=safety)) is None
+    assert not source(lists=withdrawn.lists, safety=safety).refusals("web")
 
 
 def test_a_withdrawn_original_without_lists_can_still_be_planned() -> None:
-    assert safety_problem("web", source(urls="https://laion.ai/blog/laion-5b/")) is None
+    assert not source(urls="https://laion.ai/blog/laion-5b/").refusals("web")
 
 
 @pytest.mark.parametrize(
@@ -86,10 +87,8 @@ def test_speeds_and_places_are_not_tracked_but_what_is_left_out_is() -> None:
     two = source(lists=["b.csv"], download={"processes": 9, "threads": 2}, safety={"removal_list": "b.txt"})
     assert one.tracked() == two.tracked()
     assert one.tracked() != source(min_caption_characters=5).tracked()
-    assert one.tracked(of_a_part=True) == source(shard_size=50, held_out={}).tracked(of_a_part=True)
-    assert UrlListSource.from_tracked(one.tracked(of_a_part=True)).tracked(of_a_part=True) == one.tracked(
-        of_a_part=True
-    )
+    assert one.tracked(of_a_unit=True) == source(shard_size=50, held_out={}).tracked(of_a_unit=True)
+    assert UrlListSource.model_validate(one.tracked() | one.beside()) == one
 
 
 def test_the_recipes_of_config_sources_are_valid_and_safe(repository: Path) -> None:
@@ -98,4 +97,4 @@ def test_the_recipes_of_config_sources_are_valid_and_safe(repository: Path) -> N
     for file in files:
         for name, raw in yaml.safe_load(file.read_text())["sources"].items():
             recipe = UrlListSource.model_validate(raw)
-            assert recipe.lists and safety_problem(name, recipe) is None, file.name
+            assert recipe.lists and not recipe.refusals(name), file.name

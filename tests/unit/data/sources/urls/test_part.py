@@ -20,6 +20,7 @@ import pytest
 
 from clip_scaling.data.shards.read import PairReader
 from clip_scaling.data.sources.urls.attempts import read_attempts
+from clip_scaling.data.sources.urls.config import UrlListSource
 from clip_scaling.data.sources.urls.download import img2dataset_python
 from clip_scaling.data.sources.urls.lists import identity_of
 from clip_scaling.data.sources.urls.part import download_part, read_part
@@ -28,7 +29,6 @@ from clip_scaling.data.sources.urls.source import write_url_source
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.errors import DataError
 from clip_scaling.records.files import canonical_json
-from clip_scaling.study.config.sources import UrlListSource
 
 from ...image_server import ImageServer, Planted
 
@@ -50,7 +50,8 @@ RECIPE = {
 
 def recipe(processes: int = 1, **fields: Any) -> UrlListSource:
     download = {"processes": processes, "timeout_seconds": 3, "rows_per_shard": 200}
-    return UrlListSource.from_tracked(RECIPE | fields, download=download | {"requests_per_second_per_host": None})
+    download |= {"requests_per_second_per_host": None}
+    return UrlListSource.model_validate({"urls": "", "pairs": 1, "download": download} | RECIPE | fields)
 
 
 @dataclass
@@ -117,11 +118,10 @@ def test_a_killed_download_keeps_its_shards_and_ends_as_one_that_was_not(
     server, root = downloaded.server, tmp_path / "list-0"
     server.is_healed = False
     try:
-        settings = recipe()
-        command = [sys.executable, str(repository / "scripts" / "download_part.py"), "--part", "list-0"]
-        command += ["--source", "web", "--recipe", canonical_json(settings.tracked(of_a_part=True))]
-        command += ["--downloads", canonical_json({"web": settings.download.model_dump(mode="json")})]
-        command += ["--list", str(downloaded.list), "--suffix", ".parquet", "--output", str(root / "round-0.json")]
+        settings = recipe(lists=[str(downloaded.list)])
+        command = [sys.executable, str(repository / "scripts" / "prepare_unit.py"), "--name", "web"]
+        command += ["--sources", canonical_json({"web": settings.model_dump(mode="json")})]
+        command += ["--unit", "part=list-0", "round=0", "--output", str(root / "round-0.json")]
         process = subprocess.Popen(
             command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -147,14 +147,14 @@ def test_a_download_of_many_shards_ends_when_its_workers_have_been_replaced(
     downloaded: Downloaded, tmp_path: Path
 ) -> None:
     # img2dataset replaces a worker after five shards, and the pool's thread that starts the new one ends before it.
-    settings = RECIPE | {"download": {"processes": 1, "timeout_seconds": 1, "rows_per_shard": 10}}
+    settings = {"download": {"processes": 1, "timeout_seconds": 1, "rows_per_shard": 10}}
     settings["download"] |= {"requests_per_second_per_host": None}
     few = tmp_path / "list-0.parquet"
     pq.write_table(pq.read_table(downloaded.list).slice(0, 70), few)
     root = tmp_path / "parts" / "list-0"
     for attempt in range(2):
         folder = root / str(attempt)
-        download_part(folder, "list-0", (few, ".parquet"), UrlListSource.from_tracked(settings), NOTHING, 0)
+        download_part(folder, "list-0", (few, ".parquet"), recipe(**settings), NOTHING, 0)
         assert len(list(folder.glob("fetched/*/*_stats.json"))) == 7
 
 

@@ -17,13 +17,14 @@ import pandas as pd
 
 from ...models.tokenizer import CLIP_ROWS, clip_merges, train_merges, write_merges
 from ...records.files import describe_file, write_json, write_text
-from ...study.config.existing import ExistingSource
-from ...study.config.sources import RetrievalHoldOut, UrlListSource
 from ..progress import Progress
 from ..shards.write import INDEX_DTYPE, Members, clear, shard_name, write_array, write_tar
 from ..workers import ordered_map
+from .base import RetrievalHoldOut
+from .existing import ExistingSource
 from .holdout import retrieval_set
 from .pairs import Pair, hash_order, order_digest
+from .urls.config import UrlListSource
 
 log = logging.getLogger(__name__)
 

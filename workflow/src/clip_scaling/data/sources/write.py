@@ -9,8 +9,8 @@ from ...models.tokenizer import train_merges, write_merges
 from ...records.data import HeldOutImages, SourceCounts, SourceManifest
 from ...records.filenames import ATTRIBUTION, IDENTITIES, INDEX, MANIFEST
 from ...records.files import FileEntry, write_text
-from ...study.config.sources import SourceBase
 from ..shards.write import Members, clear, write_shards, write_tar
+from .base import SourceBase
 from .pairs import HeldOutSet, Pair, SourceContent, order_digest
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,7 @@ def write_source(root: Path, name: str, recipe: SourceBase, content: SourceConte
         )
     SourceManifest(
         name=name,
-        # `path` says where this machine keeps the tarball; the sha256 says what is in it.
-        recipe=recipe.model_dump(mode="json", exclude={"path"}),
+        recipe=recipe.tracked(),
         pairs=len(content.training),
         counts=SourceCounts.model_validate(counts),
         shards=shards,

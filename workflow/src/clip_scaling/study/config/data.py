@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field, model_validator
 
 from .base import Count, Name, Strict
-from .existing import FolderSource, TableSource, WebdatasetSource
-from .sources import IconifySource, ProceduralSource, UrlListSource
-
-Source = Annotated[
-    IconifySource | ProceduralSource | UrlListSource | WebdatasetSource | FolderSource | TableSource,
-    Field(discriminator="kind"),
-]
 
 
 class DropDuplicates(Strict):

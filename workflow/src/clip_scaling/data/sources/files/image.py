@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageOps
 
-from ....study.config.existing import FileSource
+from .config import FileSource
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 _KEPT = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}

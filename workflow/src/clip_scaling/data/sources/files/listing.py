@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ....study.config.existing import FileSource, FolderSource, TableSource
 from ..filters import rows_as_json
 from ..urls.lists import read_list
+from .config import FileSource, FolderSource, TableSource
 from .places import IMAGE_SUFFIXES, walk
 
 

@@ -1,4 +1,4 @@
-"""Where the files of sources of kind folder and table lie: what must be there, and what is watched for changes."""
+"""Where the files of sources of kind folder and table lie: what is watched for changes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from ....study.config.existing import FileSource, FolderSource, TableSource
-
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
-
-
-def missing_place(name: str, source: FileSource) -> str | None:
-    """What is wrong with the places of source `name`, and how to mend it; None where all is there."""
-    told = f"Relative paths start from the working directory, {Path.cwd().name}/"
-    if isinstance(source, FolderSource) and not Path(source.path).expanduser().is_dir():
-        return f"sources.{name}.path: {source.path}: no such folder. {told}"
-    if isinstance(source, TableSource):
-        if not Path(source.path).expanduser().is_file():
-            return f"sources.{name}.path: {source.path}: no such file. {told}"
-        if source.root is not None and not Path(source.root).expanduser().is_dir():
-            return f"sources.{name}.root: {source.root}: no such folder. {told}"
-    return None
 
 
 @cache

@@ -21,13 +21,13 @@ import pyarrow.compute as pc
 
 from ....errors import DataError
 from ....records.files import canonical_json, write_text
-from ....study.config.existing import MEASURED_COLUMNS, FileSource
 from ....study.config.expressions import columns_of
 from ...progress import Progress
 from ...shards.write import Members
 from ...workers import ordered_map
 from ..rows import Content, hold_out, in_hash_order, write_row_source
 from ..sieve import Sieve
+from .config import MEASURED_COLUMNS, FileSource
 from .image import Look, look, stored
 from .listing import FileList, list_files
 

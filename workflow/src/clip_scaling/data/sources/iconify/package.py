@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ....errors import DataError
-from ....study.config.sources import ClassificationHoldOut, IconifySource
+from ..base import ClassificationHoldOut
 from ..holdout import classification_set, drop_repeats, retrieval_set, widespread_captions
 from ..pairs import HeldOutSet, Pair, SourceContent, hash_order
 from .captions import caption_of, country_names, flag_caption, is_flag_set
+from .config import IconifySource
 from .raster import Raster, render_all
 
 log = logging.getLogger(__name__)

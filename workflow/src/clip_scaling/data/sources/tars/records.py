@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import DataError
-from ....records.files import atomic_path, canonical_json, read_json
+from ....records.files import atomic_path, canonical_json, read_json, write_json
 from ...progress import Progress
 from ...workers import ordered_map
 from .index import SAMPLE_DTYPE, TarContent, index_tar
@@ -138,3 +138,10 @@ def recorded_samples(tars: Sequence[Tar]) -> Iterator[int | None]:
             sizes[path.parent] = read_json(listed) if listed.is_file() else {}
         found = read_json(statistics).get("successes") if statistics.is_file() else sizes[path.parent].get(path.name)
         yield int(found) if isinstance(found, int) else None
+
+
+def index_part(output: Path, tars: Sequence[Tar], settings: IndexSettings, workers: int) -> None:
+    """Index some of a source's tars, and say in the unit's record how many and how large they are."""
+    abouts = [read_about(path) for path in index_tars(output.parent, tars, settings, workers)]
+    kept, size = (sum(about[key] for about in abouts) for key in ("pairs", "bytes"))
+    write_json(output, {"tars": len(tars), "pairs": kept, "bytes": size})

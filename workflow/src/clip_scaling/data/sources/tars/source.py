@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ....errors import DataError
 from ....models.tokenizer import CLIP_ROWS, clip_merges, train_merges, write_merges
 from ....records.files import ShardEntry, describe_file, write_json, write_text
-from ....study.config.existing import WebdatasetSource
 from ...shards.read import PairReader
 from ...shards.write import clear, symlink, write_tar
+from .config import WebdatasetSource
 from .index import TarContent, losses
 from .join import JoinedTars, join_records, retrieval_pairs, write_ordered
 from .lists import Tar

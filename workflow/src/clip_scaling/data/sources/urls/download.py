@@ -18,7 +18,7 @@ import clip_scaling
 
 from ....errors import DataError
 from ....records.files import atomic_path
-from ....study.config.sources import UrlListSource
+from .config import UrlListSource
 
 log = logging.getLogger(__name__)
 

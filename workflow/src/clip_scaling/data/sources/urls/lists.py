@@ -12,10 +12,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ....errors import DataError
-from ....study.config.sources import UrlListSource
 from ..filters import evaluate
 from ..pairs import hash_order
 from ..sieve import Sieve
+from .config import UrlListSource
 from .removal import RemovalList
 
 _TEXT = ("url", "image", "caption", "sha256")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path, PurePosixPath
 
 from ....errors import ConfigError
-from ....study.config.sources import UrlListSource
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -31,6 +31,10 @@ class Part:
     def is_remote(self) -> bool:
         return "://" in self.location
 
+    def file(self, source: str) -> str:
+        """Where the list lies: its own path, or where `fetch_list` puts it."""
+        return f"results/data/{source}/lists/{self.name}{self.suffix}" if self.is_remote else self.location
+
 
 def expand_braces(text: str) -> list[str]:
     """`part-{0000..0127}.parquet` and `{a,b}.csv` as a shell does; a range keeps its leading zeros."""
@@ -48,14 +52,14 @@ def _put(text: str, match: re.Match[str], value: str) -> str:
     return text[: match.start()] + value + text[match.end() :]
 
 
-def parts_of(name: str, source: UrlListSource) -> list[Part]:
-    """The source's parts in the order of their names. ConfigError where a list is missing or there twice."""
+def parts_of(name: str, lists: Sequence[str], published_at: str) -> list[Part]:
+    """The parts of source `name` in the order of their names. ConfigError where a list is missing or there twice."""
     locations: list[str] = []
-    for pattern in source.lists:
+    for pattern in lists:
         for location in expand_braces(pattern):
             found = [location] if "://" in location else sorted(glob(str(Path(location).expanduser())))
             if not found:
-                raise ConfigError(f"sources.{name}.lists: {location}: no such file. Get the lists from {source.urls}")
+                raise ConfigError(f"sources.{name}.lists: {location}: no such file. Get the lists from {published_at}")
             locations += found
     parts: dict[str, Part] = {}
     stems = [_stem(location)[0] for location in locations]
@@ -80,23 +84,6 @@ def _stem(location: str) -> tuple[str, str]:
     return file, ""
 
 
-def withdrawn_original(source: UrlListSource) -> str | None:
-    """The place of a withdrawn list (LAION-5B and its parts), or None."""
-    for place in [*source.lists, source.urls]:
-        if _WITHDRAWN.search(place) and not _REVISED.search(place):
-            return place
-    return None
-
-
-def safety_problem(name: str, source: UrlListSource) -> str | None:
-    """Why a source may not be prepared as it stands: a withdrawn original, without the duties that come with it."""
-    place = withdrawn_original(source)
-    if not source.lists or place is None:
-        return None
-    if source.safety.is_withdrawn_original_accepted and source.safety.removal_list:
-        return None
-    return (
-        f"sources.{name}: {place} is the original LAION-5B, withdrawn in 2023 because it links to illegal images. Use "
-        f"Re-LAION instead ({RE_LAION}; config/sources/relaion-2b-en.yaml). Who must use the original sets "
-        "safety.is_withdrawn_original_accepted: true and gives safety.removal_list"
-    )
+def withdrawn_list(places: Sequence[str]) -> str | None:
+    """The first place of a withdrawn list (LAION-5B and its parts), or None."""
+    return next((place for place in places if _WITHDRAWN.search(place) and not _REVISED.search(place)), None)

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from ....errors import DataError
 from ....records.files import atomic_path, read_json, write_json
-from ....study.config.sources import UrlListSource
 from ..filters import rows_as_json
 from .attempts import RESULT, blank_removed, next_batch, read_attempts, remove_unfinished
+from .config import UrlListSource
 from .download import fetch_batch
 from .failures import PASSING
 from .lists import WantedRows, wanted_rows

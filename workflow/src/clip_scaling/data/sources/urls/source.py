@@ -16,9 +16,9 @@ import pandas as pd
 
 from ....errors import DataError
 from ....records.files import canonical_json
-from ....study.config.sources import UrlListSource
 from ...shards.write import Members
 from ..rows import Content, hold_out, in_hash_order, write_row_source
+from .config import UrlListSource
 from .part import read_part
 from .removal import RemovalList
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...errors import DataError
-from ...study.config.sources import ClassificationHoldOut, ProceduralSource
-from ..progress import Progress
-from .holdout import drop_repeats
-from .iconify.raster import encode
-from .pairs import HeldOutSet, Pair, SourceContent, hash_order
+from ....errors import DataError
+from ...progress import Progress
+from ..base import ClassificationHoldOut
+from ..holdout import drop_repeats
+from ..iconify.raster import encode
+from ..pairs import HeldOutSet, Pair, SourceContent, hash_order
+from .config import ProceduralSource
 
 COLOURS = {
     "red": "#d62828", "orange": "#f77f00", "yellow": "#fcd116", "green": "#2a9d3a", "blue": "#1d5fd1",

@@ -1,0 +1,124 @@
+"""`kind: folder` and `kind: table`: image files with captions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ....study.config.base import Name
+from ....study.config.expressions import columns_of
+from ..base import Tracked, Work
+from ..existing import ExistingSource
+from .places import folders_of
+
+MEASURED_COLUMNS = ("width", "height", "aspect_ratio", "image_bytes")
+"""What filters of image files may name beside `columns` and caption_characters: measured on the files, upright."""
+
+RESERVED_COLUMNS = ("caption_characters", "identity", "metadata", "problem", "reason", "sha256")
+"""Names that a table's `columns` may not give: preparation has columns of its own under them."""
+
+
+class FileSource(ExistingSource):
+    """Image files with captions: checked one by one, resized, and written into shards."""
+
+    filters: Tracked[dict[Name, str]] = Field(
+        {},
+        description="name: condition, such as {sharp: width >= 200 and aspect_ratio <= 2}, on caption_characters, "
+        "width, height, aspect_ratio, image_bytes and a table's `columns`; losses are counted by name",
+    )
+    min_caption_characters: Tracked[int] = Field(1, ge=1)
+    max_caption_characters: Tracked[int | None] = Field(None, ge=1)
+    min_image_bytes: Tracked[int] = Field(1, ge=1, description="of the file")
+    max_image_bytes: Tracked[int] = Field(100_000_000, ge=1000, description="likewise; larger files are not read")
+    min_image_side: Tracked[int] = Field(0, ge=0, description="shorter side of the image in the file, pixels")
+    resize: Tracked[Literal["keep_ratio", "keep_ratio_largest", "no"]] = Field(
+        "keep_ratio",
+        description="keep_ratio: the shorter side becomes image_size, keep_ratio_largest: the longer one; smaller "
+        "images keep their size, and their bytes where these are a plain JPEG, PNG or WebP",
+    )
+    encode_format: Tracked[Literal["jpg", "png", "webp"]] = Field(
+        "jpg", description="of images that do not keep their bytes"
+    )
+    encode_quality: Tracked[int] = Field(95, ge=0, le=100, description="PNG: the compression level, 0 to 9")
+    is_repeat_dropped: Tracked[bool] = Field(
+        True, description="of files with equal bytes keep the first in hash order, and count the others"
+    )
+    image_size: Tracked[int] = Field(256, ge=8, description="side of the stored images, pixels")
+
+    def prepare(self, work: Work) -> None:
+        from .source import write_file_source
+
+        write_file_source(work.output.parent, work.name, self, work.workers)
+
+    def known_columns(self) -> set[str]:
+        """Columns that a table gives beside image and caption, under our names."""
+        return set()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> FileSource:
+        known = {*self.known_columns(), *MEASURED_COLUMNS, "caption", "caption_characters"}
+        for key, condition in self.filters.items():
+            if unknown := sorted(columns_of(condition) - known):
+                raise ValueError(f"filters.{key}: {', '.join(unknown)} is none of {', '.join(sorted(known))}")
+        if self.encode_format == "png" and self.encode_quality > 9:
+            raise ValueError("encode_quality: for png it is the compression level, 0 to 9")
+        return self
+
+
+class FolderSource(FileSource):
+    """A tree of images, each with its caption in a .txt file of the same stem beside it."""
+
+    kind: Tracked[Literal["folder"]]
+    path: str = Field(description="the folder; sub-folders are part of it")
+
+    def refusals(self, name: str) -> list[str]:
+        if Path(self.path).expanduser().is_dir():
+            return []
+        return [f"sources.{name}.path: {self.path}: no such folder. {_from_here()}"]
+
+    def inputs(self, name: str) -> list[str]:
+        # A folder's time changes with the names in it: an image that is added, removed or renamed is noticed.
+        return folders_of(self.path)
+
+
+class TableSource(FileSource):
+    """Images that a parquet, CSV or TSV file lists, each with its caption."""
+
+    kind: Tracked[Literal["table"]]
+    path: str = Field(description="the table; .parquet, .csv, .csv.gz, .tsv or .tsv.gz")
+    root: str | None = Field(None, description="folder that the images' paths start from; null: that of the table")
+    columns: Tracked[dict[str, str]] = Field(
+        {"image": "image", "caption": "caption"},
+        description="our name: the table's name. image (a path) and caption are required; others are for filters and "
+        "are kept with each pair",
+    )
+
+    def known_columns(self) -> set[str]:
+        return self.columns.keys() - {"image", "caption"}
+
+    @model_validator(mode="after")
+    def _names_columns(self) -> TableSource:
+        if missing := [name for name in ("image", "caption") if name not in self.columns]:
+            raise ValueError(f"columns: {' and '.join(missing)} must be named")
+        for name, column in self.columns.items():
+            if name in (*MEASURED_COLUMNS, *RESERVED_COLUMNS) or not name.isidentifier():
+                raise ValueError(f"columns: {name!r} (for {column!r}) is no name for a column here")
+        if not self.path.endswith((".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")):
+            raise ValueError(f"path: {self.path!r} is none of .parquet, .csv, .csv.gz, .tsv, .tsv.gz")
+        return self
+
+    def refusals(self, name: str) -> list[str]:
+        if not Path(self.path).expanduser().is_file():
+            return [f"sources.{name}.path: {self.path}: no such file. {_from_here()}"]
+        if self.root is not None and not Path(self.root).expanduser().is_dir():
+            return [f"sources.{name}.root: {self.root}: no such folder. {_from_here()}"]
+        return []
+
+    def inputs(self, name: str) -> list[str]:
+        return [str(Path(self.path).expanduser())]
+
+
+def _from_here() -> str:
+    return f"Relative paths start from the working directory, {Path.cwd().name}/"
