@@ -11,6 +11,7 @@ from clip_scaling.records.data import (
     DuplicateCounts,
     EvaluationSetManifest,
     PackedManifest,
+    PartRecord,
     SourceManifest,
     SubsetManifest,
     read_any_manifest,
@@ -24,6 +25,7 @@ MODELS: dict[str, type[Record]] = {
     "subset": SubsetManifest,
     "packed": PackedManifest,
     "evaluation": EvaluationSetManifest,
+    "part": PartRecord,
     "card": DataCard,
     "duplicates": DuplicateCounts,
 }
@@ -38,7 +40,9 @@ def test_a_file_is_written_again_byte_for_byte(path: Path, tmp_path: Path) -> No
 
 
 def test_any_manifest_is_read_as_what_it_is() -> None:
-    kinds = {path.stem: type(read_any_manifest(path)) for path in FILES if path.stem not in ("card", "duplicates")}
+    kinds = {
+        path.stem: type(read_any_manifest(path)) for path in FILES if path.stem not in ("part", "card", "duplicates")
+    }
     assert kinds == {name: MODELS[name.partition("_")[0]] for name in kinds}
 
 
@@ -66,6 +70,13 @@ def test_another_kind_and_another_format_are_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "manifest.json", {"kind": "part"})
     with pytest.raises(DataError, match="not a manifest of kind source, subset, packed, evaluation"):
         read_any_manifest(tmp_path / "manifest.json")
+
+
+def test_a_part_is_a_step_of_its_source() -> None:
+    source = SourceManifest.read(GOLDEN / "source_url_list.json")
+    part = PartRecord.read(GOLDEN / "part.json")
+    assert part.step.model_dump().keys() == source.steps[0].model_dump().keys()
+    assert (part.step.rows, part.step.fetched) == (416, 359)
 
 
 def test_a_misspelt_key_of_a_shard_is_named(tmp_path: Path) -> None:

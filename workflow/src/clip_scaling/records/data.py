@@ -24,17 +24,15 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Manifest(Record):
-    """A list of the files of one data set, beside them. Its `kind` and `format` are those of its class."""
+class KindRecord(Record):
+    """A record whose `kind` and `format` in the file are those of its class."""
 
     KIND: ClassVar[str] = ""
     FORMAT: ClassVar[int] = 1
 
-    files: list[FileEntry] = Field(description="path, bytes, sha256 of each file beside the shards")
-
     @classmethod
     def parse(cls, raw: Any, path: Path) -> Self:
-        """Check what was read from `path`. DataError: a manifest of another kind or format. ManifestError: a field."""
+        """Check what was read from `path`. DataError: a file of another kind or format. ManifestError: a field."""
         head = {"kind": cls.KIND, "format": cls.FORMAT}
         if not isinstance(raw, dict) or {key: raw.get(key) for key in head} != head:
             raise DataError(
@@ -48,6 +46,12 @@ class Manifest(Record):
         """Write canonical JSON atomically: kind, format, and the fields that were given."""
         head = {"kind": self.KIND, "format": self.FORMAT}
         write_json(path, self.model_dump(mode="json", exclude_unset=True) | head)
+
+
+class Manifest(KindRecord):
+    """A list of the files of one data set, beside them."""
+
+    files: list[FileEntry] = Field(description="path, bytes, sha256 of each file beside the shards")
 
 
 class SourceCounts(Entry):
@@ -91,6 +95,31 @@ class DownloadStep(Entry):
     asked: int
     fetched: int
     failed: dict[str, int] = Field(description="failed downloads, by reason")
+
+
+class PartRecord(KindRecord):
+    """One part of a list of URLs after a round of downloads, with a table of its images beside it.
+
+    Written by `download_part`; read by the preparation of the source.
+    """
+
+    FILE: ClassVar[str] = "round-N.json"
+    KIND: ClassVar[str] = "part"
+
+    part: str = Field(description="name of the part")
+    round: int = Field(description="0: every row was asked for; later ones: what failed for a passing reason")
+    rows: int = Field(description="rows of the lists")
+    not_asked: dict[str, int] = Field(description="rows left out before the download, by reason")
+    asked: int
+    fetched: int
+    failed: dict[str, int] = Field(description="failed downloads, by reason")
+    may_pass: int = Field(description="failures that another round may mend")
+    outcomes_digest: str = Field(description="sha256 of the outcome of every row")
+
+    @property
+    def step(self) -> DownloadStep:
+        """The part's line in the manifest of its source."""
+        return DownloadStep(**{name: getattr(self, name) for name in DownloadStep.model_fields})
 
 
 class SourceManifest(Manifest):

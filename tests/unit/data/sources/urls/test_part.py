@@ -28,6 +28,7 @@ from clip_scaling.data.sources.urls.removal import RemovalList
 from clip_scaling.data.sources.urls.source import write_url_source
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.errors import DataError
+from clip_scaling.records.data import PartRecord
 from clip_scaling.records.files import canonical_json
 
 from ...image_server import ImageServer, Planted
@@ -64,7 +65,7 @@ class Downloaded:
     first: bytes
     second: bytes
 
-    def again(self, removal: RemovalList = NOTHING, **fields: Any) -> dict[str, Any]:
+    def again(self, removal: RemovalList = NOTHING, **fields: Any) -> PartRecord:
         """The second round once more."""
         download_part(self.root, "list-0", (self.list, ".parquet"), recipe(**fields), removal, 1)
         return read_part(self.root / "round-1.json")[0]
@@ -198,8 +199,8 @@ def test_a_removed_image_is_overwritten_where_it_lies_and_never_comes_back(
     downloaded.server.asked.clear()
     record = downloaded.again(removal)
     assert not downloaded.server.asked
-    assert record["not_asked"]["removal_list"] == 1 and record["failed"]["removal_list"] == 1
-    assert record["fetched"] == before["fetched"] - 2
+    assert record.not_asked["removal_list"] == 1 and record.failed["removal_list"] == 1
+    assert record.fetched == before["fetched"] - 2
     for row in (by_url, by_hash):
         tar = np.memmap(downloaded.root / "fetched" / row["tar"], mode="r")
         assert not tar[int(row["offset"]) : int(row["offset"] + row["size"])].any()
@@ -225,7 +226,7 @@ def test_what_was_in_a_lost_tar_is_asked_for_again_and_a_changed_image_is_notice
     assert {path for path in downloaded.server.asked if path.startswith("/image/")} >= {
         url.removeprefix(downloaded.server.address) for url in lost["url"]
     }
-    assert record["failed"]["image_changed"] == 1
+    assert record.failed["image_changed"] == 1
 
 
 def test_a_damaged_tar_stops_the_join_with_its_name_and_the_way_on(downloaded: Downloaded, tmp_path: Path) -> None:

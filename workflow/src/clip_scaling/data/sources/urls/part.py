@@ -7,14 +7,14 @@ import logging
 from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ....errors import DataError
-from ....records.files import atomic_path, read_json, write_json
+from ....records.data import PartRecord
+from ....records.files import atomic_path, remake
 from ..filters import rows_as_json
 from .attempts import RESULT, blank_removed, next_batch, read_attempts, remove_unfinished
 from .config import UrlListSource
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 SAME_PICTURE_BITS = 6
 """Of 64 bits of difference hash: an image that was encoded anew or resized differs in fewer."""
-PART_FORMAT = 1
 _KEPT = ["identity", "url", "caption", "metadata", "tar", *RESULT]
 
 
@@ -123,22 +122,17 @@ def _write_state(root: Path, name: str, wanted: WantedRows, state: pd.DataFrame,
     for line in zip(state["identity"], state["outcome"], state["stored_sha256"].fillna(""), strict=True):
         digest.update(("\t".join(line) + "\n").encode())
     fetched = counts.pop("fetched", 0)
-    write_json(
-        root / f"round-{round}.json",
-        {
-            "kind": "part",
-            "format": PART_FORMAT,
-            "part": name,
-            "round": round,
-            "rows": wanted.rows,
-            "not_asked": dict(sorted(wanted.dropped.items())),
-            "asked": len(state),
-            "fetched": fetched,
-            "failed": _by_name(counts),
-            "may_pass": sum(count for reason, count in counts.items() if reason in PASSING),
-            "outcomes_digest": digest.hexdigest(),
-        },
-    )
+    PartRecord(
+        part=name,
+        round=round,
+        rows=wanted.rows,
+        not_asked=dict(sorted(wanted.dropped.items())),
+        asked=len(state),
+        fetched=fetched,
+        failed=_by_name(counts),
+        may_pass=sum(count for reason, count in counts.items() if reason in PASSING),
+        outcomes_digest=digest.hexdigest(),
+    ).write(root / f"round-{round}.json")
     log.info("part=%s round=%d fetched=%d %s", name, round, fetched, _by_name(counts))
 
 
@@ -146,21 +140,15 @@ def _by_name(counts: Counter[Hashable]) -> dict[str, int]:
     return {str(reason): count for reason, count in sorted(counts.items(), key=lambda item: str(item[0]))}
 
 
-def read_part(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    """A part's manifest and the table of its images. DataError where its numbers do not add up."""
-    manifest = read_json(path)
-    if manifest.get("kind") != "part" or manifest.get("format") != PART_FORMAT:
-        raise DataError(f"{path}: not a part's record. Delete it and run `snakemake --cores all {path}`.")
+def read_part(path: Path) -> tuple[PartRecord, pd.DataFrame]:
+    """Read a part's record and the table of its images. DataError where the numbers do not add up."""
+    record, beside = PartRecord.read(path), path.with_suffix(".parquet")
     try:
-        table = pq.read_table(path.with_suffix(".parquet")).to_pandas()
+        table = pq.read_table(beside).to_pandas()
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path.with_suffix('.parquet')}: {error}. Delete {path} and run `snakemake --cores all {path}`."
-        ) from None
-    balance = sum(manifest["not_asked"].values()) + sum(manifest["failed"].values()) + manifest["fetched"]
-    if balance != manifest["rows"] or len(table) != manifest["fetched"]:
-        raise DataError(
-            f"{path}: {manifest['rows']} rows, {balance} accounted for. "
-            f"Delete it and run `snakemake --cores all {path}`."
-        )
-    return manifest, table
+        raise DataError(str(error), place=str(beside), remedy=remake(path)) from None
+    balance = sum(record.not_asked.values()) + sum(record.failed.values()) + record.fetched
+    if balance != record.rows or len(table) != record.fetched:
+        remedy = f"Delete it and run `snakemake --cores all {path}`."
+        raise DataError(f"{record.rows} rows, {balance} accounted for", place=str(path), remedy=remedy)
+    return record, table

@@ -57,10 +57,10 @@ def join_parts(recipe: UrlListSource, parts: Sequence[Path], removal: RemovalLis
     """The rows of all parts, cleaned across them; every row of every list is in one of the counts."""
     steps, tables, not_asked, failed = [], [], Counter[str](), Counter[str]()
     for path in sorted(parts, key=lambda path: path.parent.name):
-        manifest, table = read_part(path)
-        steps.append({key: manifest[key] for key in ("part", "rows", "not_asked", "asked", "fetched", "failed")})
-        not_asked.update(manifest["not_asked"])
-        failed.update(manifest["failed"])
+        record, table = read_part(path)
+        steps.append(record.step.model_dump())
+        not_asked.update(record.not_asked)
+        failed.update(record.failed)
         fetched = str(path.parent / "fetched")
         tables.append(table.assign(tar=[f"{fetched}/{tar}" for tar in table["tar"]]))
     rows = pd.concat(tables, ignore_index=True)
