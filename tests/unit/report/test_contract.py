@@ -43,3 +43,15 @@ def test_the_page_prints_the_error_of_a_left_out_model_that_the_law_predicts(
     assert "0.800" not in row
     predicted = [one for one in json.loads(file.read_text())["predictions"] if one["model"] == "huge"][0]
     assert round(predicted["actual"], 3) == 0.8  # predictions are in the metric's own sense
+
+
+def test_a_table_of_left_out_models_with_its_older_column_names_is_read_alike(tmp_path: Path) -> None:
+    fixed = "target,metric,source,method,chosen,holdout_mae,cell,compute_gmacs,difference_pp"
+    row = "imagenet1k,acc1,study,ols-all,True,0.01,huge,1e7,0.0"
+    for name, header in (
+        ("old.csv", "actual,predicted,low,high"),
+        ("new.csv", "error,predicted_error,predicted_error_low,predicted_error_high"),
+    ):
+        (tmp_path / name).write_text(f"{fixed},{header}\n{row},0.2,0.2,0.1,0.3\n")
+    old, new = (read_rows(tmp_path / name, LEAVE_OUT) for name in ("old.csv", "new.csv"))
+    assert old is not None and new is not None and old.equals(new)

@@ -5,8 +5,8 @@ A record is a frozen pydantic model of one file. A file without the key `version
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -68,11 +68,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV (or parquet) file of a study. place: below results/{study}."""
+    """A CSV (or parquet) file of a study. place: below results/{study}. earlier: older names of columns."""
 
     place: str
     about: str
     columns: Sequence[Column]
+    earlier: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:

@@ -121,6 +121,12 @@ LEAVE_OUT = Table(
         Column("predicted_error_high", "upper end", "error"),
         Column("difference_pp", "predicted less measured", "percentage points"),
     ],
+    earlier={
+        "actual": "error",
+        "predicted": "predicted_error",
+        "low": "predicted_error_low",
+        "high": "predicted_error_high",
+    },
 )
 ALLOCATION = Table(
     "tables/allocation.csv",

@@ -103,7 +103,7 @@ def _from_page(path: Path, folder: Path) -> str:
 
 def read_rows(path: Path, form: Table) -> pd.DataFrame | None:
     """A table that may have no rows. ManifestError where it lacks a column."""
-    table = pd.read_csv(path)
+    table = pd.read_csv(path).rename(columns=dict(form.earlier))
     form.check(table.columns, path)
     return table if len(table) else None
 

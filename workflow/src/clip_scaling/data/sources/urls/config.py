@@ -170,12 +170,6 @@ class UrlListSource(SourceBase):
         return [self.safety.removal_list] if self.safety.removal_list else []
 
     def units(self, name: str) -> list[str]:
-        if not self.lists:
-            raise ConfigError(
-                "none is given, so the source can be planned only",
-                place=f"sources.{name}.lists",
-                remedy="Give them as the files of config/sources/ do.",
-            )
         last = self.download.retry_rounds
         return [f"parts/{part}/round-{last}.json" for part in self.parts(name)]
 
