@@ -22,7 +22,7 @@ from clip_scaling.records.files import atomic_path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, type=Path, help="manifest.json of the training data, a subset")
+    parser.add_argument("--data", required=True, type=Path, help="manifest of the training data, a subset")
     parser.add_argument("--fingerprints", required=True, type=Path, help="fingerprints.npy of its source")
     parser.add_argument("--checkpoints", required=True, type=Path, nargs="+", help="cells trained on that data")
     parser.add_argument("--sets", required=True, type=Path, nargs="+", help="manifests of the evaluation sets")

@@ -13,7 +13,7 @@ from clip_scaling.errors import run_script
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, type=Path, help="manifest.json of the subset")
+    parser.add_argument("--data", required=True, type=Path, help="manifest of the subset")
     parser.add_argument("--source", required=True, type=Path, help="fingerprints.npy of its source")
     parser.add_argument("--sets", type=Path, nargs="*", default=[], help="fingerprints.npy of the evaluation sets")
     parser.add_argument("--output", required=True, type=Path, help="duplicates.json")

@@ -1,6 +1,6 @@
 """Evaluate checkpoints that were not trained here: an open_clip model with a file of weights, or the released models.
 
-python scripts/evaluate_foreign.py --model ViT-B-32 --pretrained weights.pt --sets results/data/eval-*/manifest.json \\
+python scripts/evaluate_foreign.py --model ViT-B-32 --pretrained weights.pt --sets MANIFEST ... \\
     --output results/foreign
 python scripts/evaluate_foreign.py --released FOLDER --sets ... --output results/foreign
 """

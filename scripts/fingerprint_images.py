@@ -13,8 +13,8 @@ from clip_scaling.errors import run_script
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     of = parser.add_mutually_exclusive_group(required=True)
-    of.add_argument("--source", type=Path, help="manifest.json of a source: its training images")
-    of.add_argument("--evaluation", type=Path, help="manifest.json of an evaluation set: its test images")
+    of.add_argument("--source", type=Path, help="manifest of a source: its training images")
+    of.add_argument("--evaluation", type=Path, help="manifest of an evaluation set: its test images")
     parser.add_argument("--output", required=True, type=Path, help="fingerprints.npy, a row an image")
     parser.add_argument("--workers", type=int, default=1, help="processes; the result is the same")
     args = parser.parse_args()

@@ -10,7 +10,7 @@ from clip_scaling.records.files import atomic_path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("records", type=Path, nargs="+", help="train.json of each run")
+    parser.add_argument("records", type=Path, nargs="+", help="record of each run")
     parser.add_argument("--output", required=True, type=Path, help="CSV to write")
     args = parser.parse_args()
     table = gather_learning_rates(args.records)

@@ -13,7 +13,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", required=True, help="name of the study")
     parser.add_argument("--config", required=True, type=json.loads, help='JSON {"study", "suite"}, as validated')
-    parser.add_argument("--cells", type=Path, nargs="*", default=[], help="train.json files")
+    parser.add_argument("--cells", type=Path, nargs="*", default=[], help="records of cells")
     parser.add_argument("--evaluations", type=Path, nargs="*", default=[], help="evaluations, JSON")
     parser.add_argument("--states", type=Path, nargs="*", default=[], help="state.pt of trunks")
     parser.add_argument("--laws", type=Path, nargs="*", default=[], help="law files")

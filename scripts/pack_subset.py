@@ -12,11 +12,11 @@ from clip_scaling.errors import run_script
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, type=Path, help="the subset's manifest.json")
+    parser.add_argument("--data", required=True, type=Path, help="the subset's manifest")
     parser.add_argument("--tokenizer", required=True, type=Path, help="the source's tokenizer/merges.txt.gz")
     parser.add_argument("--image-size", required=True, type=int, help="side of the images, pixels")
     parser.add_argument("--context-length", required=True, type=int, help="tokens a caption, start and end included")
-    parser.add_argument("--output", required=True, type=Path, help="manifest.json; the arrays go beside it")
+    parser.add_argument("--output", required=True, type=Path, help="the manifest; the arrays go beside it")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     pack(args.output.parent, args.data, args.tokenizer, args.image_size, args.context_length)

@@ -1,4 +1,4 @@
-"""Write the study's plan (grid.tsv, plan.json, plan.html) and print it; stop with an error where it is over budget."""
+"""Write the study's plan (table, record, page) and print it; stop with an error where it is over budget."""
 
 import argparse
 import json

@@ -10,9 +10,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="name of the evaluation dataset")
     parser.add_argument("--origin", required=True, choices=["held_out", "digits", "idx", "webdataset"])
-    parser.add_argument("--source", type=Path, nargs="?", help="held_out: the source's manifest.json")
+    parser.add_argument("--source", type=Path, nargs="?", help="held_out: the source's manifest")
     parser.add_argument("--set", help="held_out: key in the source; idx, webdataset: its folder")
-    parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
+    parser.add_argument("--output", required=True, type=Path, help="the manifest; all other files go beside it")
     args = parser.parse_args()
     root = args.output.parent
     if args.origin == "held_out":

@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--recipe", required=True, help="the source's settings that decide its content, as JSON")
     parser.add_argument("--beside", required=True, help="by source, all its other settings, as JSON")
     parser.add_argument("--units", type=Path, nargs="*", default=[], help="records of the jobs before this one")
-    parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
+    parser.add_argument("--output", required=True, type=Path, help="the manifest; all other files go beside it")
     parser.add_argument("--workers", type=int, default=1, help="processes; the result is the same")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")

@@ -16,7 +16,7 @@ from clip_scaling.errors import run_script
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="key of `data` in the study")
-    parser.add_argument("--source", required=True, type=Path, help="the source's manifest.json")
+    parser.add_argument("--source", required=True, type=Path, help="the source's manifest")
     parser.add_argument("--pairs", required=True, type=int, help="pairs of the subset")
     parser.add_argument(
         "--coloured-share", type=float, help="share of pairs with a coloured image; default: as they come"
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument(
         "--verify", default="{}", help="by subset, how existing tars are compared with their hashes: JSON"
     )
-    parser.add_argument("--output", required=True, type=Path, help="manifest.json; all other files go beside it")
+    parser.add_argument("--output", required=True, type=Path, help="the manifest; all other files go beside it")
     args = parser.parse_args()
     root = args.output.parent
     repeats, access = None, TarAccess(json.loads(args.verify).get(args.name, "sample"), args.copy)

@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=json.loads, required=True, help="JSON list of {path, url, sha256}")
     parser.add_argument("--folder", type=Path, help="copy from here instead of fetching")
-    parser.add_argument("--destination", type=Path, required=True, help="where the files and their manifest.json go")
+    parser.add_argument("--destination", type=Path, required=True, help="where the files and their manifest go")
     args = parser.parse_args()
     retrieve(args.files, args.destination, args.folder)
 

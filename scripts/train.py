@@ -18,7 +18,7 @@ def main() -> None:
     listen()  # before torch is imported: a signal must not be missed
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
-    cell = kinds.add_parser("cell", help="to checkpoint.pt, train.json and curve.jsonl")
+    cell = kinds.add_parser("cell", help="to its checkpoint, record and curve")
     part = kinds.add_parser("part", help="to the state.pt that the next part, or a cooldown, starts from")
     part.add_argument("--run", required=True, help="the trunk, Model-..._Data-..._Seed-..., or the cell: for the log")
     part.add_argument("--stop", required=True, type=int, help="last step of this part")

@@ -11,8 +11,8 @@ from clip_scaling.errors import run_script
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, type=Path, help="the subset's manifest.json")
-    parser.add_argument("--source", required=True, type=Path, help="its source's manifest.json")
+    parser.add_argument("--data", required=True, type=Path, help="the subset's manifest")
+    parser.add_argument("--source", required=True, type=Path, help="its source's manifest")
     parser.add_argument("--duplicates", required=True, type=Path, help="the subset's duplicates.json")
     parser.add_argument("--output", required=True, type=Path, help="card.json; the contact sheet goes beside it")
     args = parser.parse_args()

@@ -62,7 +62,7 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
     trained = Path("results") / study.config.study / "train" / cell / "checkpoint.pt"
     if not (root / trained).is_file():
         raise EvaluationError(f"{cell} is not trained yet. Run `snakemake --cores all {trained}` with its study file.")
-    record = read_json(results / "train" / cell / "train.json")
+    record = read_json(StudyPaths(results.name, results.parent).trained(cell))
     if record["state"] == "diverged":
         raise EvaluationError(f"{cell} diverged in training: there is no model to export. Choose another cell.")
     data = root / "results" / "data" / study.source_of(study.cells[cell].data)

@@ -17,6 +17,7 @@ from ..plan.live import STALE_SECONDS, Standing, as_json, standings, summary
 from ..plan.render import duration, human, table, text_plan
 from ..plan.rerun import choose_cells, drop_replaced, plan_rerun, set_aside
 from ..plan.sums import as_json as plan_as_json
+from ..records.filenames import GRID, PLAN
 from ..records.files import canonical_json
 from ..study.resolved import ResolvedStudy
 
@@ -28,7 +29,7 @@ SHOWN = 60
 def add_commands(commands: Parsers) -> None:
     """Add the three commands to a parser's subcommands."""
     parser = _command(commands, plan, "what a study will do, cost and teach, before it runs")
-    parser.add_argument("--json", action="store_true", help="print plan.json instead of the table")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON instead of the table")
     parser.add_argument("--dry", action="store_true", help="write no files")
     parser.add_argument("--target", help="dataset of the goal; default: the suite's first")
     parser.add_argument("--metric", help="metric of the goal")
@@ -64,7 +65,7 @@ def plan(args: argparse.Namespace) -> None:
     if not args.dry:
         folder = write_plan(found, study, root)
         if not args.json:
-            print(f"written: {folder}/grid.tsv, plan.json, plan.html")
+            print(f"written: {folder}/{GRID}, {PLAN}, plan.html")
     check_budget(found, study.config.budget)
 
 

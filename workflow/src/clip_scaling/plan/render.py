@@ -1,4 +1,4 @@
-"""The plan as text: a table for the terminal, and grid.tsv."""
+"""The plan as text: a table for the terminal, and one of all cells."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from ..records.filenames import GRID
 from .sums import human, totals
 from .table import Plan, Row
 
 LISTED = 60
-"""Rows that the terminal shows; grid.tsv has all."""
+"""Rows that the terminal shows; the file has all."""
 COLUMNS = (
     "cell", "model", "data", "unique_pairs", "samples_seen", "samples_trained", "seed", "state", "reason", "steps",
     "epochs", "learning_rate", "global_batch_size", "gmacs_per_sample", "compute_gmacs", "gpus", "gpu_hours",
@@ -43,7 +44,7 @@ def text_plan(plan: Plan) -> str:
     header = ["cell", "state", "steps", "epochs", "GMAC/sample", "cores" if is_cpu else "GPUs", unit, "90 %", "wall"]
     lines = table([*header, "why"], [_row(row, is_cpu) for row in rows], right=(2, 3, 4, 5, 6, 7, 8))
     if len(plan.rows) > LISTED:
-        lines.append(f"... and {len(plan.rows) - LISTED} more in plan/grid.tsv")
+        lines.append(f"... and {len(plan.rows) - LISTED} more in plan/{GRID}")
     counts = ", ".join(f"{sums[state]} {state}" for state in ("run", "resume", "skip", "blocked") if sums[state])
     key = "cpu_hours" if is_cpu else "gpu_hours"
     whole, rest = sums[key], sums[f"{key}_to_do"]

@@ -64,7 +64,7 @@ class Row:
 
 @dataclass
 class Plan:
-    """All that a plan says, as plan.json holds it."""
+    """All that a plan says, as its record holds it."""
 
     study: str
     rows: list[Row]

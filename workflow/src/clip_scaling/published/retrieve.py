@@ -9,13 +9,14 @@ from http.client import HTTPException
 from pathlib import Path
 
 from ..errors import DataError
+from ..records.filenames import MANIFEST
 from ..records.files import atomic_path, describe_file, sha256_file, write_json
 
 TIMEOUT_SECONDS = 60
 
 
 def retrieve(files: Sequence[dict[str, str]], destination: Path, folder: Path | None = None) -> None:
-    """Bring files into `destination`, then write its manifest.json.
+    """Bring files into `destination`, then write their manifest.
 
     files: entries {path, url, sha256}; path is relative to `destination` (and to `folder`). folder: where the files
     already lie; None to fetch them. DataError where one is missing, out of reach or has another sha256; a wrong file
@@ -34,7 +35,7 @@ def retrieve(files: Sequence[dict[str, str]], destination: Path, folder: Path | 
                     "file; get it again, or correct the study file if the tables were released anew."
                 )
     manifest = {"files": sorted((describe_file(destination / f["path"], destination) for f in files), key=_path)}
-    write_json(destination / "manifest.json", manifest)
+    write_json(destination / MANIFEST, manifest)
 
 
 def _path(entry: dict[str, str]) -> str:

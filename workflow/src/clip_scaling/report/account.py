@@ -21,7 +21,7 @@ def lost_seconds(record: dict[str, Any]) -> float:
 def cost_rows(records: Sequence[dict[str, Any]], plan: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Hours planned, used and lost by model, and of all: {model, cells, attempts, planned, used, lost, ratio}.
 
-    plan: plan/plan.json, None where there is none. planned is None where it knows not all cells; ratio is used by
+    plan: the last one, None where there is none. planned is None where it knows not all cells; ratio is used by
     planned. Empty where the study trained nothing.
     """
     planned = {row["cell"]: row["planned_hours"] for row in plan["rows"]} if plan else {}
@@ -49,7 +49,7 @@ def cost_rows(records: Sequence[dict[str, Any]], plan: dict[str, Any] | None) ->
 
 
 def event_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every instability that training met, as train.json has it, with its cell."""
+    """Every instability that training met, as its record has it, with its cell."""
     return [{"cell": record["cell"], **event} for record in records for event in record.get("events", [])]
 
 

@@ -53,8 +53,8 @@ class StudyResults:
     """All that a page is made of. What a study does not have (training, data, a sweep, a figure) stays empty.
 
     laws: contents of law files, in the order in which the study names its targets. methods: the method to show by
-    source, where not the first. records: train.json. manifests: of sources, subsets and evaluation sets.
-    method_table: tables/methods.csv. leave_out: tables/leave_out.csv. plan: plan/plan.json.
+    source, where not the first. records: of cells. manifests: of sources, subsets and evaluation sets.
+    method_table, leave_out: tables of these names. plan: the last.
     curves: by cell, columns `samples` and what was followed. figures: SVG text by kind, a key of `FIGURE_LABELS`.
     single_figures: (dataset, metric) of figures beside the page. files: text of the study's files by their path from
     the page, what matters most first. configfile: of the study, for the commands that draw its figures again.

@@ -18,6 +18,7 @@ from ..records.data import DataCard, read_any_manifest
 from ..records.filenames import CONTACT_SHEET
 from ..records.files import read_json
 from ..records.laws import LEAVE_OUT
+from ..study.paths import StudyPaths
 from .explorer import EVALUATED
 from .page import ShownCard, StudyResults
 
@@ -59,9 +60,9 @@ def read_study(inputs: Inputs) -> StudyResults:
     laws = [read_json(path) for path in inputs.laws]
     trained = inputs.released is None
     cells = list(pd.read_csv(tables / "cells.csv")["cell"]) if trained else []
-    records = [folder / "train" / cell / "train.json" for cell in cells]
-    metrics = [folder / "evaluate" / cell / "metrics.json" for cell in cells]
-    plan, sweep = folder / "plan" / "plan.json", tables / "learning_rates.csv"
+    paths = StudyPaths(folder.name, folder.parent)
+    records, metrics = [paths.trained(cell) for cell in cells], [paths.metrics(cell) for cell in cells]
+    plan, sweep = paths.plan(), paths.table("learning_rates")
     texts = [*inputs.laws, tables / "laws.csv", tables / "metrics.csv", plan, *records, *metrics]
     texts += [tables / f"{table}.csv" for table in TABLES[2:]]
     texts += [inputs.points] if inputs.points else []

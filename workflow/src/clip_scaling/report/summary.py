@@ -139,7 +139,7 @@ def job_seconds(record: dict[str, Any]) -> float:
 
 
 def cost_summary(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Hours, samples and compute of training, from train.json files; None where the study trained nothing.
+    """Hours, samples and compute of training, from records of cells; None where the study trained nothing.
 
     Hours are of whole jobs, by device, as `device_hours` counts them.
     """

@@ -20,6 +20,7 @@ from rocrate.rocrate import ROCrate
 
 from ..records.files import FileEntry, atomic_path, sha256_file, verify_files
 from ..records.provenance import CODE, code, tracked_files
+from ..study.paths import DataPaths, StudyPaths
 
 PROJECT = (*CODE, "profiles", "Makefile", "LICENSE", "README.md", "CITATION.cff")
 """What of the project is in the crate: all that a rerun needs."""
@@ -220,12 +221,10 @@ class _Crate:
         """What of the crate a result was made from."""
         lock = result["lock"]
         if result["kind"] == "cell":
-            return [self.study, *self._there([f"results/data/{lock['data']['data']}/manifest.json"])]
+            return [self.study, *self._there([str(DataPaths().manifest(lock["data"]["data"]))])]
         if result["kind"] == "evaluation":
-            trained = [f"results/{self.contents.locks['study']}/train/{Path(result['name']).parts[1]}/train.json"]
-            return self._there(
-                [*trained, *(f"results/data/{name}/manifest.json" for name in lock.get("sets_sha256", []))]
-            )
+            trained = [str(StudyPaths(self.contents.locks["study"]).trained(Path(result["name"]).parts[1]))]
+            return self._there([*trained, *(str(DataPaths().manifest(name)) for name in lock.get("sets_sha256", []))])
         return self._there(lock["inputs"])
 
     def _there(self, paths: Iterable[str]) -> list[Any]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ...models.tokenizer import CLIP_ROWS, clip_merges, train_merges, write_merges
+from ...records.filenames import MANIFEST
 from ...records.files import describe_file, write_json, write_text
 from ..progress import Progress
 from ..shards.write import INDEX_DTYPE, Members, clear, shard_name, write_array, write_tar
@@ -98,7 +99,7 @@ def write_row_source(
         kind = recipe.held_out[key].kind
         sets[key] = {"kind": kind, "path": path, "images": len(shown), "classes": [], "templates": []}
     write_json(
-        root / "manifest.json",
+        root / MANIFEST,
         {
             "kind": "source",
             "format": 1,

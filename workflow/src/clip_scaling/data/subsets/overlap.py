@@ -30,7 +30,7 @@ class Overlap:
 
 
 def overlap(first: Path, second: Path) -> Overlap:
-    """Compare two subsets by their manifest.json. DataError where a file beside one of them is missing."""
+    """Compare two subsets by their manifests. DataError where a file beside one of them is missing."""
     one, two = (SubsetManifest.read(path) for path in (first, second))
     has_one_source = one.source_order_digest == two.source_order_digest
     entries = subset_places if has_one_source else _identities

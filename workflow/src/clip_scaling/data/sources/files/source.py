@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ....errors import DataError
+from ....records.filenames import MANIFEST
 from ....records.files import canonical_json, write_text
 from ....study.config.expressions import columns_of
 from ...progress import Progress
@@ -54,7 +55,7 @@ def write_file_source(root: Path, name: str, recipe: FileSource, workers: int) -
 
     DataError where more than `max_lost_fraction` of the images cannot be used: left_out.tsv says which and why.
     """
-    (root / "manifest.json").unlink(missing_ok=True)
+    (root / MANIFEST).unlink(missing_ok=True)
     files = list_files(recipe)
     checked = check_files(files, recipe, workers)
     write_text(root / LEFT_OUT, "".join(f"{reason}\t{path!r}\n" for path, reason in sorted(checked.left_out)))

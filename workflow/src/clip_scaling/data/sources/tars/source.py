@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ....errors import DataError
 from ....models.tokenizer import CLIP_ROWS, clip_merges, train_merges, write_merges
+from ....records.filenames import MANIFEST
 from ....records.files import ShardEntry, describe_file, write_json, write_text
 from ...shards.read import PairReader
 from ...shards.write import clear, symlink, write_tar
@@ -82,7 +83,7 @@ def write_tar_source(root: Path, name: str, recipe: WebdatasetSource, tars: Sequ
     files = ["ATTRIBUTION.md", "identities.txt", "index.npy", "tokenizer/merges.txt.gz"]
     files += [entry["path"] for entry in held_out.values()]
     manifest |= {"held_out": held_out, "files": [describe_file(root / path, root) for path in sorted(files)]}
-    write_json(root / "manifest.json", manifest)
+    write_json(root / MANIFEST, manifest)
     log.info("source=%s pairs=%d tars=%d quarantined=%d", name, len(training), len(tars), len(quarantine))
 
 
@@ -161,7 +162,7 @@ def _captions(root: Path, manifest: dict[str, Any], index: np.ndarray) -> Iterat
 
 def _reader(root: Path, manifest: dict[str, Any], index: np.ndarray) -> PairReader:
     shards = [ShardEntry(**entry) for entry in manifest["shards"]]
-    return PairReader(root / "manifest.json", shards, index, manifest["caption_key"])
+    return PairReader(root / MANIFEST, shards, index, manifest["caption_key"])
 
 
 def _write_held_out(

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ....errors import DataError
+from ....records.filenames import MANIFEST
 from ....records.files import canonical_json
 from ...shards.write import Members
 from ..rows import Content, hold_out, in_hash_order, write_row_source
@@ -42,7 +43,7 @@ def write_url_source(
     """
     joined = join_parts(recipe, parts, removal)
     if joined.pairs.empty:
-        (root / "manifest.json").unlink(missing_ok=True)
+        (root / MANIFEST).unlink(missing_ok=True)
         raise DataError(
             f"source {name}: no pair is left of {joined.counts['parsed']} rows: {joined.counts['dropped']}."
         )
