@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import ManifestError
 from ..records.data import SubsetManifest
 from ..records.filenames import HEARTBEAT
 from ..records.files import read_json
+from ..records.training import Pilot, TrainRecord
 from ..study.config.devices import CPU, DEVICES, UNKNOWN_GPU
 from ..study.counts import format_count
 from ..study.grid import Cell, trunk_name
@@ -45,24 +45,18 @@ class Results:
             return None  # a job that was killed leaves none, or half of one
 
 
-def used_seconds(results: Results, cell: str, record: dict[str, Any]) -> float:
-    """Wall seconds that a finished cell took, from its record and its job's benchmark file.
+def used_seconds(results: Results, cell: str, seconds: float) -> float:
+    """Wall seconds that a finished cell took. seconds: of its steps, by its record.
 
     The whole last job, start-up included; or its steps, where attempts before that job made most of them.
     """
-    return max(results.job_seconds(f"train/{cell}") or 0.0, float(record.get("seconds", 0.0)))
+    return max(results.job_seconds(f"train/{cell}") or 0.0, seconds)
 
 
-def read_record(results: Results, cell: Cell) -> dict[str, Any] | None:
+def read_record(results: Results, cell: Cell) -> TrainRecord | None:
     """The record of a finished cell; None where it has not finished."""
     path = results.paths.trained(cell.name)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except json.JSONDecodeError as error:
-        remedy = "Delete it; `snakemake --cores all` then trains the cell again."
-        raise ManifestError(f"not JSON ({error})", place=str(path), remedy=remedy) from None
+    return TrainRecord.read(path) if path.is_file() else None
 
 
 def last_plan(results: Results) -> dict[str, Any] | None:
@@ -85,17 +79,13 @@ def saved_step(resume: Path) -> int | None:
     return max(steps, default=None)
 
 
-def measured_speed(cell: Cell, record: dict[str, Any], job_seconds: float | None) -> Speed | None:
-    """What a finished cell says of its model's speed; None where its record is without seconds or devices."""
-    speed, ranks = record.get("samples_per_second"), record.get("ranks")
-    if not speed or not ranks:
+def measured_speed(cell: Cell, record: TrainRecord, job_seconds: float | None) -> Speed | None:
+    """The speed of a finished cell; None where it made no sample, or on a GPU of an unknown kind."""
+    speed, is_gpu = record.samples_per_second, "cuda" in record.device
+    kind = (record.resources.get("gpu_kind") or UNKNOWN_GPU) if is_gpu else CPU
+    if not speed or kind not in DEVICES:
         return None
-    resources = record.get("resources", {})
-    is_gpu = "cuda" in str(record.get("device", ""))
-    kind = (resources.get("gpu_kind") or UNKNOWN_GPU) if is_gpu else CPU
-    if kind not in DEVICES:
-        return None
-    devices = ranks if is_gpu else ranks * record.get("threads", 1)
+    devices = record.ranks if is_gpu else record.ranks * record.threads
     return Speed(
         cell.model,
         kind,
@@ -104,8 +94,8 @@ def measured_speed(cell: Cell, record: dict[str, Any], job_seconds: float | None
         "measured",
         data=cell.data,
         samples_seen=cell.samples_seen,
-        local_batch=record["recipe"]["global_batch_size"] / devices,
-        overhead_seconds=max(0.0, job_seconds - record.get("seconds", 0.0)) if job_seconds else 0.0,
+        local_batch=record.recipe["global_batch_size"] / devices,
+        overhead_seconds=max(0.0, job_seconds - record.seconds) if job_seconds else 0.0,
     )
 
 
@@ -113,6 +103,6 @@ def read_pilots(results: Results) -> list[Speed]:
     """The speeds that `snakemake pilot` measured."""
     speeds = []
     for path in sorted(results.paths.plan("pilot").glob("*.json")):
-        pilot = read_json(path)
+        pilot = Pilot.read(path).model_dump()
         speeds.append(Speed(**{key: pilot[key] for key in Speed.__dataclass_fields__ if key in pilot}))
     return speeds

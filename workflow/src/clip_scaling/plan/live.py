@@ -57,14 +57,14 @@ def _standing(
     record = read_record(results, cell)
     job = jobs.get(cell.name, "")
     if record is not None and (home / CHECKPOINT).is_file():
-        attempts = record.get("attempts", [])
-        state = "diverged" if record["state"] == "diverged" else "done"
+        attempts = record.attempts
+        state = "diverged" if record.state == "diverged" else "done"
         if state == "done" and results.paths.metrics(cell.name).is_file():
             state = "evaluated"
-        share = record["steps"] / max(1, study.steps(cell))
-        seconds = used_seconds(results, cell.name, record)
+        share = record.steps / max(1, study.steps(cell))
+        seconds = used_seconds(results, cell.name, record.seconds)
         return Standing(
-            cell.name, state, min(1.0, share), record.get("final_loss"), record.get("samples_per_second"), 0.0,
+            cell.name, state, min(1.0, share), record.final_loss, record.samples_per_second, 0.0,
             max(1, len(attempts)), seconds / 3600 * devices, _lost_hours(attempts, devices),
             "", job or _slurm_id(attempts), None,
         )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ..cost.results import Results, read_progress, saved_step
 from ..records.filenames import CHECKPOINT
+from ..records.training import TrainRecord
 from ..study.config.training import RECIPE_VERSION
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
@@ -17,14 +18,14 @@ PREVIOUS = "previous"
 
 
 def cell_state(
-    study: ResolvedStudy, results: Results, cell: Cell, record: dict[str, Any] | None, blocks: Blocks
+    study: ResolvedStudy, results: Results, cell: Cell, record: TrainRecord | None, blocks: Blocks
 ) -> tuple[State, str]:
     """A cell's state and the reason. record: of the finished cell; None where it has not finished."""
     home = results.paths.train(cell.name)
     if record is not None:
         changed = changes(study, cell, record, results)
         if not changed and (home / CHECKPOINT).is_file():
-            return "skip", "trained" if record["state"] == "trained" else record["state"]
+            return "skip", record.state
         reason = "; ".join(changed) or "its checkpoint is missing"
     else:
         resume = results.paths.resume(cell.name)
@@ -66,17 +67,17 @@ class Blocks:
         return self._known[data]
 
 
-def changes(study: ResolvedStudy, cell: Cell, record: dict[str, Any], results: Results) -> list[str]:
+def changes(study: ResolvedStudy, cell: Cell, record: TrainRecord, results: Results) -> list[str]:
     """In words, all that a finished cell was trained with and the study now asks otherwise."""
-    found = _differences(record["recipe"], json.loads(study.recipe(cell).model_dump_json()))
-    found += [f"model {text}" for text in _differences(record["model_config"], study.models[cell.model])]
-    if record.get("recipe_version") != RECIPE_VERSION:
-        found.append(f"recipe version changed {record.get('recipe_version')} -> {RECIPE_VERSION}")
+    found = _differences(record.recipe, json.loads(study.recipe(cell).model_dump_json()))
+    found += [f"model {text}" for text in _differences(record.open_clip_config, study.models[cell.model])]
+    if record.recipe_version != RECIPE_VERSION:
+        found.append(f"recipe version changed {record.recipe_version} -> {RECIPE_VERSION}")
     digest = results.order_digest(cell.data)
-    if digest is not None and record.get("order_digest") != digest:
+    if digest is not None and record.order_digest != digest:
         found.append(f"pairs of {cell.data} changed")
-    elif record.get("unique_pairs") not in (None, study.config.data[cell.data].pairs):
-        found.append(f"pairs of {cell.data} changed {record['unique_pairs']} -> {study.config.data[cell.data].pairs}")
+    elif record.unique_pairs != study.config.data[cell.data].pairs:
+        found.append(f"pairs of {cell.data} changed {record.unique_pairs} -> {study.config.data[cell.data].pairs}")
     return found
 
 

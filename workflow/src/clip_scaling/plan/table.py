@@ -11,6 +11,7 @@ from ..cost.results import Results, last_plan, measured_speed, read_pilots, read
 from ..cost.speeds import Speed, SpeedModel, demand, read_speed_table
 from ..cost.storage import Stage, cell_storage_gb, storage
 from ..models.compute import gmacs_per_sample
+from ..records.training import TrainRecord
 from ..study.config.devices import CPU, DEVICES
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy, samples_trained
@@ -89,7 +90,7 @@ class Plan:
         return sum(stage.peak_gb for stage in self.stages)
 
 
-def speed_model(study: ResolvedStudy, results: Results, records: dict[str, dict[str, Any]]) -> SpeedModel:
+def speed_model(study: ResolvedStudy, results: Results, records: dict[str, TrainRecord]) -> SpeedModel:
     """All speeds that are known for a study: of its finished cells, its pilots, and the table in its file."""
     speeds: list[Speed] = []
     for name, record in records.items():
@@ -117,7 +118,7 @@ def make_plan(study: ResolvedStudy, root: Path) -> Plan:
 class _Rows:
     """Makes the row of a cell from all that is known of the study."""
 
-    def __init__(self, study: ResolvedStudy, results: Results, records: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, study: ResolvedStudy, results: Results, records: dict[str, TrainRecord]) -> None:
         self.study, self.results, self.records = study, results, records
         self.speeds = speed_model(study, results, records)
         self.blocks = Blocks(study, results)
@@ -190,7 +191,7 @@ class _Rows:
 
     def _used_hours(self, cell: Cell, devices: int) -> float | None:
         """Device hours that a finished cell took; None where no file has them."""
-        seconds = used_seconds(self.results, cell.name, self.records[cell.name])
+        seconds = used_seconds(self.results, cell.name, self.records[cell.name].seconds)
         return seconds / 3600 * devices if seconds else None
 
 

@@ -92,7 +92,9 @@ def read_study(inputs: Inputs) -> StudyResults:
 
 def _with_job_seconds(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A cell's record with the seconds of its whole job, as `clip-scaling status` counts them."""
-    return record | {"job_seconds": used_seconds(Results(folder.parent.parent, folder.name), record["cell"], record)}
+    return record | {
+        "job_seconds": used_seconds(Results(folder.parent.parent, folder.name), record["cell"], record["seconds"])
+    }
 
 
 def _from_page(path: Path, folder: Path) -> str:
