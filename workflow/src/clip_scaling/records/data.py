@@ -73,6 +73,11 @@ class HeldOutImages(Entry):
     templates: list[str] = Field(description="prompts; `{c}` stands for the class")
 
 
+def retrieval_images(path: str, images: int) -> HeldOutImages:
+    """A held-out set for retrieval, which has no classes."""
+    return HeldOutImages(kind=RETRIEVAL, path=path, images=images, classes=[], templates=[])
+
+
 class TarLosses(Entry):
     """Samples that one existing tar kept and lost."""
 

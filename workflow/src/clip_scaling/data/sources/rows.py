@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...models.tokenizer import CLIP_ROWS, clip_merges, train_merges, write_merges
-from ...records.filenames import MANIFEST
-from ...records.files import describe_file, write_json, write_text
+from ...records.data import retrieval_images
+from ...records.filenames import IDENTITIES
+from ...records.files import FileEntry, ShardEntry, write_text
 from ..progress import Progress
-from ..shards.write import INDEX_DTYPE, Members, clear, shard_name, write_array, write_tar
+from ..shards.write import Members, ShardIndex, clear, shard_name, write_tar
 from ..workers import ordered_map
 from .base import RetrievalHoldOut
 from .existing import ExistingSource
 from .holdout import retrieval_set
 from .pairs import Pair, hash_order, order_digest
 from .urls.config import UrlListSource
+from .write import clip_or_trained_merges, finish_source
 
 log = logging.getLogger(__name__)
 
@@ -75,69 +76,43 @@ class Content:
 
 
 def write_row_source(
-    root: Path, manifest: dict[str, Any], recipe: UrlListSource | ExistingSource, content: Content, workers: int
+    root: Path, fields: dict[str, Any], recipe: UrlListSource | ExistingSource, content: Content, workers: int
 ) -> None:
     """Write everything under root; the manifest is there only when all else is. `workers` changes no byte.
 
-    manifest: its name, counts and whatever else is of this kind of source.
+    fields: of the manifest, its name, counts and whatever else is of this kind of source.
     """
     rows, samples = content.rows, content.samples
     clear(root, "shards", "held_out", "tokenizer")
     shards = _write_shards(root, rows, samples, recipe.shard_size, workers)
     identities = rows["identity"].tolist()
-    write_text(root / "identities.txt", "".join(f"{identity}\n" for identity in identities))
-    is_clips = recipe.vocabulary_size == CLIP_ROWS
-    merges = clip_merges() if is_clips else train_merges(rows["caption"], recipe.vocabulary_size)
-    write_merges(root / "tokenizer/merges.txt.gz", merges)
-    write_text(root / "ATTRIBUTION.md", content.attribution)
-    files = ["ATTRIBUTION.md", "identities.txt", "index.npy", "tokenizer/merges.txt.gz", *content.more_files]
-    sets: dict[str, Any] = {}
+    write_text(root / IDENTITIES, "".join(f"{identity}\n" for identity in identities))
+    held_out = {}
     for key, shown in content.held_out.items():
         path = f"held_out/{key}.tar"
         write_tar(root / path, samples(shown))
-        files.append(path)
-        kind = recipe.held_out[key].kind
-        sets[key] = {"kind": kind, "path": path, "images": len(shown), "classes": [], "templates": []}
-    write_json(
-        root / MANIFEST,
-        {
-            "kind": "source",
-            "format": 1,
-            "recipe": recipe.tracked(),
-            "pairs": len(identities),
-            "shards": shards,
-            "files": [describe_file(root / path, root) for path in sorted(files)],
-            "held_out": sets,
-            "order_digest": order_digest(identities),
-            **manifest,
-        },
-    )
-    log.info("source=%s pairs=%d shards=%d", manifest["name"], len(identities), len(shards))
+        held_out[key] = retrieval_images(path, len(shown))
+    fields |= {"shards": shards, "held_out": held_out, "order_digest": order_digest(identities)}
+    merges = clip_or_trained_merges(rows["caption"], recipe.vocabulary_size)
+    finish_source(root, recipe, fields, merges, content.attribution, content.more_files)
 
 
-def _write_shards(root: Path, rows: pd.DataFrame, samples: Samples, size: int, workers: int) -> list[dict[str, Any]]:
+def _write_shards(root: Path, rows: pd.DataFrame, samples: Samples, size: int, workers: int) -> list[ShardEntry]:
     """Shards and index.npy, a shard a task; the manifest's entries in order."""
     pieces = [(number, rows.iloc[start : start + size]) for number, start in enumerate(range(0, len(rows), size))]
     work = partial(_write_shard, root=root, samples=samples)
-    index = np.empty(len(rows), INDEX_DTYPE)
-    shards = []
-    progress = Progress("written", len(rows))
+    index, progress = ShardIndex(len(rows)), Progress("written", len(rows))
     with ordered_map(min(workers, len(pieces))) as each:
-        for number, (entry, spans) in enumerate(each(work, pieces)):
-            inside = slice(number * size, number * size + len(spans))
-            index["shard"][inside] = number
-            index["offset"][inside] = [offset for offset, _ in spans]
-            index["size"][inside] = [length for _, length in spans]
-            shards.append({**entry, "pairs": len(spans)})
+        for entry, spans in each(work, pieces):
+            index.add(entry, *zip(*spans, strict=True))
             progress.add(len(spans))
-    write_array(root / "index.npy", index)
-    return shards
+    return index.write(root)
 
 
 def _write_shard(
     piece: tuple[int, pd.DataFrame], root: Path, samples: Samples
-) -> tuple[dict[str, Any], list[tuple[int, int]]]:
+) -> tuple[FileEntry, list[tuple[int, int]]]:
     number, rows = piece
     path = root / shard_name(number)
     spans = write_tar(path, samples(rows))
-    return describe_file(path, root), spans
+    return FileEntry.of(path, root), spans

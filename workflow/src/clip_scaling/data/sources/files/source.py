@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ....errors import DataError
+from ....records.data import SourceCounts
 from ....records.filenames import MANIFEST
 from ....records.files import canonical_json, write_text
 from ....study.config.expressions import columns_of
@@ -60,12 +61,12 @@ def write_file_source(root: Path, name: str, recipe: FileSource, workers: int) -
     checked = check_files(files, recipe, workers)
     write_text(root / LEFT_OUT, "".join(f"{reason}\t{path!r}\n" for path, reason in sorted(checked.left_out)))
     _hold_threshold(root, name, recipe.max_lost_fraction, checked.counts)
-    manifest = {"name": name, "counts": checked.counts, "ignored": files.ignored}
+    fields = {"name": name, "counts": SourceCounts.model_validate(checked.counts), "ignored": files.ignored}
     about = recipe.attribution or "Nothing is said of their origin: set `attribution` in the source."
     attribution = f"# Attribution\n\n{len(checked.training)} images and captions of source {name}.\n\n{about}\n"
     samples = partial(_samples, root=files.root, recipe=recipe)
     content = Content(checked.training, checked.held_out, samples, attribution, [LEFT_OUT])
-    write_row_source(root, manifest, recipe, content, workers)
+    write_row_source(root, fields, recipe, content, workers)
 
 
 def check_files(files: FileList, recipe: FileSource, workers: int) -> CheckedFiles:

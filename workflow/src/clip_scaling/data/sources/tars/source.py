@@ -6,7 +6,8 @@ import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import DataError
-from ....models.tokenizer import CLIP_ROWS, clip_merges, train_merges, write_merges
+from ....records.data import HeldOutImages, SourceCounts, retrieval_images
 from ....records.filenames import MANIFEST
-from ....records.files import ShardEntry, describe_file, write_json, write_text
+from ....records.files import ShardEntry, write_json
 from ...shards.read import PairReader
 from ...shards.write import clear, symlink, write_tar
+from ..write import clip_or_trained_merges, finish_source
 from .config import WebdatasetSource
 from .index import TarContent, losses
 from .join import JoinedTars, join_records, retrieval_pairs, write_ordered
@@ -53,38 +55,29 @@ def write_tar_source(root: Path, name: str, recipe: WebdatasetSource, tars: Sequ
         joined = join_records([records[number] for number in used], pairs, lines, bool(recipe.held_out))
         training, sets, counts = _hold_out(joined, recipe)
         digest = write_ordered(root, joined, training, lines)
-    shards = [_shard(root, tars[number], abouts[number]) for number in used]
-    for entry, inside in zip(shards, np.bincount(joined.index["shard"][training], minlength=len(used)), strict=True):
-        entry["pairs"] = int(inside)
+    inside = np.bincount(joined.index["shard"][training], minlength=len(used))
+    shards = [
+        _shard(root, tars[number], abouts[number], int(taken)) for number, taken in zip(used, inside, strict=True)
+    ]
     lost: Counter[str] = Counter()
     for report in reports:
         lost.update({f"tar:{reason}": count for reason, count in report["lost"].items()})
-    parsed = pairs + sum(lost.values())
+    counts |= {"parsed": pairs + sum(lost.values()), "kept": len(training)}
     counts["dropped"] = dict(sorted((Counter(counts["dropped"]) + lost).items()))
-    manifest: dict[str, Any] = {
-        "kind": "source",
-        "format": 1,
+    reader = partial(PairReader, root / MANIFEST, shards, caption_key=recipe.caption_key)
+    fields = {
         "name": name,
-        "recipe": recipe.tracked(),
         "is_in_place": True,
         "caption_key": recipe.caption_key,
-        "pairs": len(training),
-        "counts": {"parsed": parsed, "kept": len(training), **counts},
+        "counts": SourceCounts.model_validate(counts),
         "quarantine": quarantine,
         "shards": shards,
         "order_digest": digest,
+        "held_out": _write_held_out(root, reader, joined.index, sets),
     }
-    held_out = _write_held_out(root, manifest, joined.index, sets, recipe)
-    merges = clip_merges()
-    if recipe.vocabulary_size != CLIP_ROWS:
-        merges = train_merges(_captions(root, manifest, joined.index[np.sort(training)]), recipe.vocabulary_size)
-    write_merges(root / "tokenizer/merges.txt.gz", merges)
-    write_text(root / "ATTRIBUTION.md", _attribution(name, recipe, len(training)))
-    files = ["ATTRIBUTION.md", "identities.txt", "index.npy", "tokenizer/merges.txt.gz"]
-    files += [entry["path"] for entry in held_out.values()]
-    manifest |= {"held_out": held_out, "files": [describe_file(root / path, root) for path in sorted(files)]}
-    write_json(root / MANIFEST, manifest)
-    log.info("source=%s pairs=%d tars=%d quarantined=%d", name, len(training), len(tars), len(quarantine))
+    captions = _captions(reader, joined.index[np.sort(training)])
+    merges = clip_or_trained_merges(captions, recipe.vocabulary_size)
+    finish_source(root, recipe, fields, merges, _attribution(name, recipe, len(training)))
 
 
 def _reports(tars: Sequence[Tar], abouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -144,45 +137,33 @@ def _hold_out(
     return rows, sets, {"held_out": kept_from_training, "dropped": dropped}
 
 
-def _shard(root: Path, tar: Tar, about: dict[str, Any]) -> dict[str, Any]:
+def _shard(root: Path, tar: Tar, about: dict[str, Any], pairs: int) -> ShardEntry:
     """The manifest's entry of a tar. A local one gets a link of its name: where it lies is no part of the manifest."""
-    entry = {"bytes": about["bytes"], "sha256": about["sha256"]}
-    if tar.is_remote:
-        return {"path": tar.location, **entry}
-    path = f"shards/{tar.name}"
-    symlink(Path(tar.location), root / path)
-    return {"path": path, **entry}
+    path = tar.location if tar.is_remote else f"shards/{tar.name}"
+    if not tar.is_remote:
+        symlink(Path(tar.location), root / path)
+    return ShardEntry(path, about["bytes"], about["sha256"], pairs)
 
 
-def _captions(root: Path, manifest: dict[str, Any], index: np.ndarray) -> Iterator[str]:
-    with _reader(root, manifest, index) as reader:
+def _captions(open_reader: Callable[..., PairReader], index: np.ndarray) -> Iterator[str]:
+    with open_reader(index=index) as reader:
         for number in range(len(index)):
             yield reader.read(number)[1].decode("utf-8")
 
 
-def _reader(root: Path, manifest: dict[str, Any], index: np.ndarray) -> PairReader:
-    shards = [ShardEntry(**entry) for entry in manifest["shards"]]
-    return PairReader(root / MANIFEST, shards, index, manifest["caption_key"])
-
-
 def _write_held_out(
-    root: Path,
-    manifest: dict[str, Any],
-    index: np.ndarray,
-    sets: dict[str, NDArray[np.int64]],
-    recipe: WebdatasetSource,
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    root: Path, open_reader: Callable[..., PairReader], index: np.ndarray, sets: dict[str, NDArray[np.int64]]
+) -> dict[str, HeldOutImages]:
+    found = {}
     for key, rows in sets.items():
         samples = []
-        with _reader(root, manifest, index[rows]) as reader:
+        with open_reader(index=index[rows]) as reader:
             for number in range(len(rows)):
                 extension, caption, found_in_tar = reader.read_sample(number)
                 samples.append((f"{number:06d}", {extension: found_in_tar[extension], "txt": caption}))
         path = f"held_out/{key}.tar"
         write_tar(root / path, samples)
-        kind = recipe.held_out[key].kind
-        found[key] = {"kind": kind, "path": path, "images": len(rows), "classes": [], "templates": []}
+        found[key] = retrieval_images(path, len(rows))
     return found
 
 

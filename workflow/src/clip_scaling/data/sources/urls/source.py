@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ....errors import DataError
+from ....records.data import SourceCounts
 from ....records.filenames import MANIFEST
 from ....records.files import canonical_json
 from ...shards.write import Members
@@ -47,11 +48,12 @@ def write_url_source(
         raise DataError(
             f"source {name}: no pair is left of {joined.counts['parsed']} rows: {joined.counts['dropped']}."
         )
-    manifest = {"name": name, "counts": joined.counts, "steps": joined.steps}
+    counts = SourceCounts.model_validate(joined.counts)
+    fields = {"name": name, "counts": counts, "steps": joined.steps}
     samples = partial(_samples, encode_format=recipe.encode_format)
     attribution = _attribution(name, recipe, len(joined.pairs))
     content = Content(joined.pairs, joined.held_out, samples, attribution)
-    write_row_source(root, manifest, recipe, content, workers)
+    write_row_source(root, fields, recipe, content, workers)
 
 
 def join_parts(recipe: UrlListSource, parts: Sequence[Path], removal: RemovalList) -> Joined:
