@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 OK, SET, BAD = "ok", "set", "bad"
 FREE_GB = 50
@@ -224,8 +225,10 @@ def report(findings: list[Finding]) -> str:
     return "\n".join([*lines, *(["", "What to set or do:", *advice] if advice else ["", "Nothing to set."])])
 
 
-def add_command(parser: argparse.ArgumentParser) -> None:
-    """The options of `clip-scaling doctor`."""
+def add_commands(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    about = "check a cluster before the first job"
+    parser = commands.add_parser("doctor", help=about, description=doctor.__doc__)
     parser.add_argument("--partition", help="of the jobs; default: the cluster's own")
     parser.add_argument("--folder", type=Path, default=Path("results"), help="on the shared file system (results)")
     parser.add_argument("--no-jobs", action="store_true", help="read only; run nothing on compute nodes")

@@ -1,16 +1,21 @@
-"""The command `clip-scaling`: a study at a glance, the overlap of its data, laws of a table of one's own, trained cells
-for open_clip, and the check-up of a cluster."""
+"""Plan and monitor studies, fit scaling laws to a table, verify data, export checkpoints, and check a cluster."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from importlib import import_module
 
 from ..errors import run_script
-from . import cluster as doctor
-from .data import add_commands as add_data_commands
-from .laws import add_commands
-from .model import add_commands as add_share_commands
-from .study import add_commands as add_plan_commands
+
+GROUPS = {
+    "study": ("plan", "status", "rerun"),
+    "laws": ("fit", "compare", "allocate", "next"),
+    "data": ("overlap", "verify"),
+    "model": ("export",),
+    "cluster": ("doctor",),
+}
+"""Commands by the module beside this one that has them. A command loads its own module alone."""
 
 
 def main() -> None:
@@ -21,12 +26,8 @@ def main() -> None:
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="clip-scaling", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    add_commands(commands)
-    add_plan_commands(commands)
-    add_data_commands(commands)
-    add_share_commands(commands)
-    doctor.add_command(
-        commands.add_parser("doctor", help="check a cluster before the first job", description=doctor.doctor.__doc__)
-    )
+    asked = [group for group, names in GROUPS.items() if set(sys.argv[1:2]) & set(names)]
+    for group in asked or GROUPS:
+        import_module(f".{group}", __package__).add_commands(commands)
     args = parser.parse_args()
     args.run(args)
