@@ -48,3 +48,11 @@ def test_more_pairs_than_the_batch_are_needed_and_a_name_may_stand_once(raw: dic
     raw["data"]["Re-LAION-80M"]["pairs"] = "80K"
     with pytest.raises(ConfigError, match="global_batch_size 86016 is more than the 80000 pairs of 'Re-LAION-80M'"):
         load_study(raw, repository)
+
+
+def test_a_study_whose_lists_are_given_must_have_its_evaluation_sets(raw: dict[str, Any], repository: Path) -> None:
+    load_study(raw, repository)  # only planned: its sets lie on some other machine
+    for source in raw["sources"].values():
+        source["lists"] = ["/data/lists/*.parquet"]
+    with pytest.raises(ConfigError, match=r"dataset 'imagenet1k': .* has no test/nshards.txt"):
+        load_study(raw, repository)
