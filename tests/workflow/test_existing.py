@@ -90,7 +90,7 @@ def test_an_indexing_spread_over_jobs_gives_the_source_of_one_job(make_project: 
         study = web_study(project)
         study["sources"]["web"]["index_jobs"] = jobs
         file = project.write(study)
-        assert project.planned(file, manifest).get("index_tars", 0) == (0 if jobs == 1 else 2)
+        assert project.planned(file, manifest).get("prepare_unit", 0) == (0 if jobs == 1 else 2)
         project.snakemake(manifest, "--configfile", file)
         home = (project.root / manifest).parent
         found.append({name: (home / name).read_bytes() for name in ("manifest.json", "index.npy", "identities.txt")})

@@ -73,6 +73,8 @@ def start(folder: Path, *arguments: str, recipe: str = "1") -> subprocess.Popen[
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # A shell starts its background jobs with SIGINT ignored, and the tests may be one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     (folder / f"output-{driver.pid}").symlink_to(f"driver-{number}")
     return driver
