@@ -16,6 +16,7 @@ from clip_scaling.cli.study import _status_text
 from clip_scaling.plan.files import full_plan, write_plan
 from clip_scaling.plan.live import Standing, as_json, standings, summary
 from clip_scaling.study.resolved import ResolvedStudy
+from snakemake_executor_plugin_submitit.nodes import FailedNode, report_nodes
 
 from .finished import finish
 
@@ -117,3 +118,12 @@ def test_the_training_loop_records_what_its_attempt_before_lost(tmp_path: Path) 
     assert (attempt["lost_samples"], attempt["lost_seconds"]) == (640, 1.0)
     Monitor(tmp_path, "cell", 8064, step=20).close()
     assert "lost_seconds" not in json.loads((tmp_path / "attempts.jsonl").read_text().splitlines()[1])
+
+
+def test_nodes_that_submissions_keep_away_from_are_shown_for_their_time(study: ResolvedStudy, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "submitit"
+    assert summary(study, tmp_path, [])["avoided_nodes"] == {}
+    folder.mkdir(parents=True)
+    report_nodes(folder, [FailedNode("n3", "NODE_FAIL", "train", 120), FailedNode("n4", "BOOT_FAIL", "x", 1, time=0.0)])
+    (shown,) = summary(study, tmp_path, [])["avoided_nodes"].items()
+    assert shown[0] == "n3" and shown[1].startswith("NODE_FAIL, until 20") and shown[1].endswith(" UTC")

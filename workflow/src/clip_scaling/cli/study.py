@@ -144,6 +144,7 @@ def _status_text(study: ResolvedStudy, root: Path, rows: list[Standing], is_all:
     planned = f" of {human(sums['planned_hours'])} planned" if sums["planned_hours"] else ""
     lines.append(f"{sums['cells']} cells: {counts}; {human(sums['used_hours'])} {unit} used{planned}, "
                  f"{human(sums['lost_hours'])} lost")  # fmt: skip
+    lines += [f"node {name} is avoided: {why}" for name, why in sums["avoided_nodes"].items()]
     return "\n".join(lines)
 
 

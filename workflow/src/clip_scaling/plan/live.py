@@ -191,6 +191,20 @@ def summary(study: ResolvedStudy, root: Path, rows: list[Standing]) -> dict[str,
         "used_hours": sum(row.used_hours for row in rows),
         "lost_hours": sum(row.lost_hours for row in rows),
         "planned_hours": planned,
+        "avoided_nodes": avoided(root),
+    }
+
+
+def avoided(root: Path) -> dict[str, str]:
+    """The nodes that submissions keep away from since they failed: Slurm's state, and until when (UTC)."""
+    folder = root / "results" / "submitit"
+    if not (folder / "nodes.jsonl").is_file():
+        return {}
+    from snakemake_executor_plugin_submitit.nodes import avoided_nodes  # a tenth of a second: only where there are some
+
+    return {
+        name: f"{node.state}, until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(node.until))} UTC"
+        for name, node in avoided_nodes(folder).items()
     }
 
 
