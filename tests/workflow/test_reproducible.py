@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-# What rightly differs: times, speeds, hosts, and whatever tells of them.
+# What rightly differs: times, speeds, hosts, and the files that contain them.
 WHEN_AND_WHERE = {"logs", "benchmarks", "plan", "resume", "provenance.json", "report.html", "report.lock", "cells.csv"}
 MEASURED = {
     "metrics.json": {"provenance"},

@@ -64,7 +64,7 @@ print(len(merges), hashlib.sha256("\\n".join(merges).encode()).hexdigest())
 
 
 def test_the_merges_follow_from_the_captions_whatever_their_order_and_the_process() -> None:
-    # The trainer of `tokenizers` seeds its tables anew in each process.
+    # The trainer of `tokenizers` seeds its tables differently in each process.
     command = [sys.executable, "-c", MANY_TIES]
     found = {subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(50)}
     assert len(found) == 1
