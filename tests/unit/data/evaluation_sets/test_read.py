@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 
 from clip_scaling.data.evaluation_sets.read import ImageBatch, KeptImages, read_batches
+from clip_scaling.data.shards.write import write_tar
 from clip_scaling.errors import EvaluationError
 
 from ...evaluate.examples import random_images, write_set
+from ..pictures import COLOUR, long_text, png
 
 
 def test_a_truncated_image_is_named(tmp_path: Path) -> None:
@@ -23,6 +25,15 @@ def test_a_truncated_image_is_named(tmp_path: Path) -> None:
     tar.write_bytes(data)
     with pytest.raises(EvaluationError, match=r"0\.tar: 000: it cannot be decoded"):
         list(read_batches(folder, 8, 1))
+
+
+def test_a_png_with_a_long_text_is_read_without_it(tmp_path: Path) -> None:
+    drawn = png((8, 8), 8, COLOUR, [bytes([row * 20, 100, 50]) * 8 for row in range(8)], long_text())
+    path = tmp_path / "wds_z/test/0.tar"
+    write_tar(path, [("000", {"png": drawn, "cls": b"0"})])
+    path.with_name("nshards.txt").write_text("1")
+    [batch] = read_batches(tmp_path / "wds_z", 8, 8)
+    assert batch.pixels[0, :, 0, 0].tolist() == [0, 20, 40, 60, 80, 100, 120, 140]
 
 
 def test_a_pair_without_a_caption_is_an_error_or_left_out_and_counted(tmp_path: Path) -> None:

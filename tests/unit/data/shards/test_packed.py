@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from clip_scaling.data.shards.packed import open_packed, pack, tokenize
+from clip_scaling.data.shards.read import decode_image
 from clip_scaling.data.shards.write import write_tar
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.data.subsets.prefix import write_subset
@@ -13,6 +14,7 @@ from clip_scaling.models.tokenizer import load_tokenizer
 from clip_scaling.records.files import describe_file, read_json, write_json
 
 from ..conftest import full_disk, leftovers, scene
+from ..pictures import COLOUR, long_text, png
 
 
 @pytest.fixture
@@ -104,9 +106,28 @@ def test_an_image_that_cannot_be_decoded_is_named_by_shard_and_key(
 ) -> None:
     png = encode(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)).png
     replace_pair(subset, {"png": damage(png), "txt": b"pair"})
-    with pytest.raises(DataError, match=r"shards/00000.tar: the image of set/bad cannot be decoded"):
+    with pytest.raises(DataError, match=r"shards/00000.tar: set/bad: the image cannot be decoded"):
         pack(tmp_path / "packed", subset, merges, image_size=8, context_length=6)
     assert leftovers(tmp_path / "packed") == []
+
+
+def test_a_copy_and_a_list_meet_the_same_images_as_sound(subset: Path, merges: Path, tmp_path: Path) -> None:
+    manifest = read_json(subset)
+    path = subset.parent / "shards/00000.tar"
+    drawn = png((8, 8), 8, COLOUR, [bytes([row * 20, 100, 50]) * 8 for row in range(8)], long_text())
+    spans = write_tar(path, [(f"set/{number}", {"png": drawn, "txt": b"pair"}) for number in range(10)])
+    manifest["shards"][0].update(describe_file(path, subset.parent))
+    index = np.load(subset.with_name("index.npy"))
+    index["offset"][:10], index["size"][:10] = np.array(spans).T
+    np.save(subset.with_name("index.npy"), index)
+    for name, form in (("copied", {"is_copied": True}), ("listed", {"is_in_place": True})):
+        write_json(subset, manifest | form)
+        pack(tmp_path / name, subset, merges, image_size=8, context_length=6)
+        assert (open_packed(tmp_path / name / "manifest.json").pixels[:10] == decode_pixels(drawn)).all()
+
+
+def decode_pixels(content: bytes) -> np.ndarray:
+    return np.asarray(decode_image(content))
 
 
 def test_a_shard_with_fewer_pairs_than_promised_is_named(subset: Path, merges: Path, tmp_path: Path) -> None:

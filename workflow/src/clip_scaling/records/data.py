@@ -149,6 +149,7 @@ class SourceManifest(Manifest):
     quarantine: list[TarLosses] = Field([], description="existing tars with losses or damages")
     steps: list[DownloadStep] = Field([], description="parts of a download")
     ignored: dict[str, int] = Field({}, description="files of a folder that are no pairs, by kind")
+    notes: dict[str, int] = Field({}, description="usable pairs of existing tars that are odd, by kind")
 
 
 class SubsetCounts(Entry):

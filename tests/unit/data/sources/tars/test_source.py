@@ -18,6 +18,7 @@ from PIL import Image
 
 from clip_scaling.data.shards.packed import pack
 from clip_scaling.data.shards.read import PairReader
+from clip_scaling.data.shards.write import write_tar
 from clip_scaling.data.sources.pairs import hash_order, order_digest
 from clip_scaling.data.sources.tars.config import WebdatasetSource
 from clip_scaling.data.sources.tars.lists import tars_of
@@ -28,6 +29,8 @@ from clip_scaling.data.subsets.write import Choice, write_choice
 from clip_scaling.errors import ClipScalingError, DataError, ManifestError
 from clip_scaling.records.data import SubsetCounts
 from clip_scaling.records.files import read_json, sha256_file
+
+from ...pictures import GREY, png
 
 TARS, SAMPLES = 3, 8
 
@@ -115,6 +118,18 @@ def test_one_worker_or_two_an_interruption_or_another_place_give_the_same_bytes(
     prepare(tmp_path / "a", tars, 2, held_out=held_out)
     assert content(tmp_path / "a") == content(tmp_path / "b")
     assert not list((tmp_path / "a/records").glob(".*"))
+
+
+def test_grey_of_sixteen_bits_is_counted_since_other_tools_clip_it_to_white(
+    tmp_path: Path, tars: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "notes" not in read_json(prepare(tmp_path / "none", tars))
+    deep = png((2, 2), 16, GREY, [b"\x10\0\x20\0"] * 2)
+    write_tar(tars / "3.tar", [(f"d{n}", {"png": deep, "txt": b"an x-ray"}) for n in range(3)])
+    write_tar(tars / "4.tar", [("d3", {"png": deep, "txt": b""})])  # a lost sample is no usable one
+    manifest = read_json(prepare(tmp_path / "some", tars, max_lost_fraction=0.5))
+    assert manifest["notes"] == {"grey_of_16_bits": 3}
+    assert "grey_of_16_bits=3" in caplog.text
 
 
 def test_only_a_changed_tar_is_read_again(tmp_path: Path, tars: Path) -> None:

@@ -20,6 +20,7 @@ from ...errors import EvaluationError
 from ...models.preprocess import Preprocess
 from ...records.data import EvaluationSetManifest
 from ...records.files import canonical_json, remake, verify_files
+from ..shards.images import with_image
 from ..shards.read import IMAGE_EXTENSIONS
 from .layout import tar_paths
 
@@ -115,10 +116,15 @@ def _decode(sample: dict[str, Any], place: str) -> Image.Image:
     if kind is None:
         raise EvaluationError(f"it has no image ({', '.join(IMAGE_EXTENSIONS)})", place=place, remedy=REMEDY)
     try:
-        with Image.open(io.BytesIO(sample[kind])) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return with_image(sample[kind], _loaded)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever the damage leads them to
         raise EvaluationError(f"it cannot be decoded ({error})", place=place, remedy=REMEDY) from error
+
+
+def _loaded(image: Image.Image, _: bytes) -> Image.Image:
+    image.load()
     return image
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,13 +122,12 @@ def _read_listed(path: Path, image_size: int) -> Iterator[tuple[np.ndarray, str]
 
 
 def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
+    encoded = next((sample[extension] for extension in IMAGE_EXTENSIONS if extension in sample), b"")
     try:
-        encoded = next((sample[extension] for extension in IMAGE_EXTENSIONS if extension in sample), b"")
-        with Image.open(io.BytesIO(encoded)) as image:
-            rgb = image.convert("RGB")
-    except (OSError, SyntaxError) as error:
+        rgb = decode_image(encoded)
+    except UnreadablePair as error:
         raise DataError(
-            f"the image of {sample['__key__']} cannot be decoded ({error})",
+            f"{sample['__key__']}: {error}",
             place=str(shard),
             remedy="Delete the data set's manifest and its source's, and prepare them again.",
         ) from error

@@ -18,6 +18,7 @@ from ...records.data import SourceManifest, SubsetManifest, read_any_manifest
 from ...records.filenames import INDEX
 from ...records.files import ShardEntry, remake
 from .cache import ShardCache, is_url
+from .images import decoded, with_image
 from .write import INDEX_DTYPE
 
 IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")
@@ -130,11 +131,12 @@ class PairReader:
 
 
 def decode_image(content: bytes) -> Image.Image:
-    """Decode an image as RGB. UnreadablePair where it is none."""
+    """Decode an image as RGB. UnreadablePair where it is none, or too large."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
-    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return with_image(content, lambda image, _: decoded(image))
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever the damage leads them to
         raise UnreadablePair(f"the image cannot be decoded ({error})") from None
 
 

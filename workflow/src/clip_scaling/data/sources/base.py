@@ -18,6 +18,9 @@ T = TypeVar("T")
 _TRACKED = "decides the content"
 Tracked = Annotated[T, _TRACKED]
 """A setting that decides which pairs there are, or their bytes: a change prepares the source again."""
+_TRACKED_LATER = "decides the content where it is not the default"
+TrackedLater = Annotated[T, _TRACKED_LATER]
+"""The same for a setting that came after sources were prepared: at its default it is no part of what they are."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,14 @@ class SourceBase(Strict):
 
     def tracked(self, *, of_a_unit: bool = False) -> dict[str, Any]:
         """The settings that decide the content: a rule's param. of_a_unit: of a unit alone."""
-        marked = {name for name, field in type(self).model_fields.items() if _TRACKED in field.metadata}
+        marked = {
+            name
+            for name, field in type(self).model_fields.items()
+            if _TRACKED in field.metadata
+            or (
+                _TRACKED_LATER in field.metadata and getattr(self, name) != field.get_default(call_default_factory=True)
+            )
+        }
         return self.model_dump(mode="json", include=marked)
 
     def beside(self) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from ....study.config.base import Name
 from ....study.config.expressions import columns_of
-from ..base import Tracked, Work
+from ...shards.limits import MAX_PIXELS, PILLOWS_LIMIT
+from ..base import Tracked, TrackedLater, Work
 from ..existing import ExistingSource
 from .places import folders_of
 
@@ -32,6 +33,13 @@ class FileSource(ExistingSource):
     max_caption_characters: Tracked[int | None] = Field(None, ge=1)
     min_image_bytes: Tracked[int] = Field(1, ge=1, description="of the file")
     max_image_bytes: Tracked[int] = Field(100_000_000, ge=1000, description="likewise; larger files are not read")
+    max_image_pixels: TrackedLater[int] = Field(
+        MAX_PIXELS,
+        ge=1,
+        le=PILLOWS_LIMIT,
+        description="width times height as decoded, of a JPEG at the scale that is needed; larger images are not "
+        "decoded, for a file of 1 MB may hold a picture of 1 GB",
+    )
     min_image_side: Tracked[int] = Field(0, ge=0, description="shorter side of the image in the file, pixels")
     resize: Tracked[Literal["keep_ratio", "keep_ratio_largest", "no"]] = Field(
         "keep_ratio",

@@ -33,6 +33,10 @@ order is that of the hash. caption, image: first 64 bits of sha256 of either's b
 line_end: where its identity's line ends in the tar's lines."""
 DAMAGE = ("empty", "not_a_tar", "damaged_header", "zeros_inside", "cut")
 """Problems of a tar as a whole: they may hide samples of which nothing is left."""
+DEEP_GREY = "grey_of_16_bits"
+"""Images that are scaled to eight bits here, and clipped to white by tools that read them by Pillow's `convert`."""
+_SIXTEEN_BITS_OF_GREY = b"\x10\0"
+"""Bits a sample and kind of colour, at the end of a PNG's first chunk."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class TarContent:
     """samples: (n,) SAMPLE_DTYPE. lines: their identities, UTF-8, one a line.
 
     lost: samples that cannot be used, by reason. problems: of DAMAGE. bytes, sha256: of the whole tar.
+    notes: usable samples that are odd, by kind.
     """
 
     samples: np.ndarray
@@ -48,6 +53,7 @@ class TarContent:
     problems: list[str]
     bytes: int
     sha256: str
+    notes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -63,6 +69,7 @@ class _Group:
     image: int = 0
     caption: bytes | None = None
     is_cut: bool = False
+    is_deep_grey: bool = False
 
 
 def first_bits(content: bytes) -> int:
@@ -80,6 +87,7 @@ def index_tar(stream: BinaryIO, prefix: str, caption_key: str | None, has_images
     hashes, captions, lines = bytearray(), bytearray(), bytearray()
     head = f"{prefix}:".encode()
     lost: Counter[str] = Counter()
+    deep_grey = 0
     seen: dict[bytes, tuple[str, set[str]]] = {}  # outcome of the key's first group ("" = usable), its extensions
     for group in _groups(walk, "txt" if caption_key is None else "json", has_images_hashed):
         caption, reason = _outcome(group, caption_key)
@@ -104,6 +112,7 @@ def index_tar(stream: BinaryIO, prefix: str, caption_key: str | None, has_images
         if reason:
             lost[reason] += 1
             continue
+        deep_grey += group.is_deep_grey
         identity = head + group.key
         lines += identity + b"\n"
         hashes += hashlib.sha256(identity).digest()[:16]
@@ -117,7 +126,8 @@ def index_tar(stream: BinaryIO, prefix: str, caption_key: str | None, has_images
         samples[name] = column
     samples["order"] = np.frombuffer(hashes, ">u8").reshape(-1, 2)
     samples["caption"] = np.frombuffer(captions, ">u8")
-    return TarContent(samples, bytes(lines), counts, walk.problems, size, sha256)
+    notes = {DEEP_GREY: deep_grey} if deep_grey else {}
+    return TarContent(samples, bytes(lines), counts, walk.problems, size, sha256, notes)
 
 
 def _groups(walk: TarWalk, caption: str, has_images_hashed: bool) -> Iterator[_Group]:
@@ -155,6 +165,7 @@ def _groups(walk: TarWalk, caption: str, has_images_hashed: bool) -> Iterator[_G
                 group.caption = walk.content(content, size)
             elif extension in IMAGE_EXTENSIONS:
                 group.image_bytes = group.image_bytes or size
+                group.is_deep_grey |= extension == "png" and walk.content(content, 26)[24:] == _SIXTEEN_BITS_OF_GREY
                 if has_images_hashed:
                     group.image = group.image or first_bits(walk.content(content, size))
     if group is not None:

@@ -99,6 +99,7 @@ def save_record(path: Path, content: TarContent, state: dict[str, Any]) -> None:
         "problems": content.problems,
         "bytes": content.bytes,
         "sha256": content.sha256,
+        "notes": content.notes,
     }
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(

@@ -22,7 +22,7 @@ from ...shards.read import PairReader
 from ...shards.write import clear, symlink, write_tar
 from ..write import clip_or_trained_merges, finish_source
 from .config import WebdatasetSource
-from .index import TarContent, losses
+from .index import DEEP_GREY, TarContent, losses
 from .join import JoinedTars, join_records, retrieval_pairs, write_ordered
 from .lists import Tar
 from .records import IndexSettings, index_tars, read_about, recorded_samples
@@ -75,9 +75,23 @@ def write_tar_source(root: Path, name: str, recipe: WebdatasetSource, tars: Sequ
         "order_digest": digest,
         "held_out": _write_held_out(root, reader, joined.index, sets),
     }
+    if notes := _notes(name, abouts):
+        fields["notes"] = notes
     captions = _captions(reader, joined.index[np.sort(training)])
     merges = clip_or_trained_merges(captions, recipe.vocabulary_size)
     finish_source(root, recipe, fields, merges, _attribution(name, recipe, len(training)))
+
+
+def _notes(name: str, abouts: list[dict[str, Any]]) -> dict[str, int]:
+    """Odd samples of all tars by kind, which are logged. Records of earlier versions count none."""
+    notes: Counter[str] = Counter()
+    for about in abouts:
+        notes.update(about.get("notes", {}))
+    if deep := notes[DEEP_GREY]:
+        log.warning(
+            f"source={name} {DEEP_GREY}={deep}: scaled to 8 bits here; open_clip and webdataset clip them to white"
+        )
+    return dict(sorted((+notes).items()))
 
 
 def _reports(tars: Sequence[Tar], abouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
