@@ -71,7 +71,7 @@ def measure(kind: str, root: Path, pairs: int) -> list[float]:
         merges, manifest = root / "merges.txt.gz", root / "manifest.json"
         reader = PairReader.open(manifest)
         data = StreamInput(reader, merges, order, Form(32, 16), workers=0, ranks=1, batch_size=BATCH)
-    ranks = join_ranks({})
+    ranks = join_ranks(0, {})
     engine = Engine(model_config(32, 8, 64, 2, 2, 1024), Recipe(global_batch_size=BATCH), TrainResources(), ranks, 0)
     found = []
     for step in range(STEPS[-1]):

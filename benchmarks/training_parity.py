@@ -73,7 +73,7 @@ def train_both(rank: int, size: int, port: int, steps: int, folder: str) -> None
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     variables = {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = join_ranks(variables)
+    ranks = join_ranks(0, variables)
     recipe = Recipe(global_batch_size=BATCH, learning_rate=1e-3, warmup_fraction=0.1)
     engine = Engine(MODEL, recipe, TrainResources(), ranks, seed=0)
     weights = copy.deepcopy(engine.model.base.state_dict())

@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 
 from clip_scaling.errors import run_script
+from clip_scaling.machine.gpus import visible_gpus
 from clip_scaling.plan.budget import check_budget
 from clip_scaling.plan.files import full_plan, write_plan
+from clip_scaling.plan.gpus import check_gpus, gpu_problems
 from clip_scaling.plan.render import text_plan
 from clip_scaling.study.resolve import load_study
 
@@ -15,14 +17,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, type=json.loads, help="the study as JSON")
     parser.add_argument("--root", type=Path, default=Path("."), help="the folder that holds results/")
-    parser.add_argument("--quiet", action="store_true", help="print the budget's error only")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--here", action="store_true", help="the jobs run on this machine: it must have their GPUs")
     args = parser.parse_args()
     study = load_study(args.config, root=Path(__file__).absolute().parent.parent)
     plan = full_plan(study, args.root)
+    gpus = len(visible_gpus())
+    plan.notes += [f"{problem}; on a cluster it may run" for problem in gpu_problems(plan, study, gpus)]
     write_plan(plan, study, args.root)
     if not args.quiet:
         print(text_plan(plan))
     check_budget(plan, study.config.budget)
+    if args.here:
+        check_gpus(plan, study, gpus)
 
 
 if __name__ == "__main__":

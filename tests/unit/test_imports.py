@@ -12,6 +12,7 @@ HEAVY = {"torch", "torchvision", "open_clip", "clip_benchmark", "webdataset"}
 SLOW = HEAVY | {"numpy", "pandas", "scipy", "matplotlib", "altair", "snakemake"}
 FORBIDDEN = {
     "errors.py": SLOW,
+    "machine": SLOW,
     "study": SLOW,
     "plan": HEAVY | {"snakemake", "submitit"},
     "cost": HEAVY | {"snakemake", "submitit"},

@@ -18,7 +18,7 @@ def pilot_cells():
     chosen = {}
     for cell in sorted(RESOLVED.cells.values(), key=lambda cell: cell.samples_seen):
         resources = STUDY.resources.train_of(cell)
-        chosen[cell.model, resources.gpus, resources.nodes, resources.threads] = cell.name
+        chosen[cell.model, resources.gpus_per_node, resources.nodes, resources.threads] = cell.name
     return list(chosen.values())
 
 
@@ -35,11 +35,12 @@ def study_config(wildcards):
 
 
 def plan_before_start():
-    """Write the plan before the first job. A study over its budget is stopped here."""
+    """Write the plan before the first job. A study over its budget, or without the GPUs it asks for, is stopped here."""
     if set(workflow.dag_settings.targets) == {"plan"}:
         return  # the rule itself writes and prints it
     done = subprocess.run(
-        [sys.executable, f"{workflow.basedir}/scripts/plan.py", "--quiet", "--config", study_config(None)],
+        [sys.executable, f"{workflow.basedir}/scripts/plan.py", "--quiet", "--config", study_config(None)]
+        + (["--here"] if workflow.local_exec else []),
         stderr=subprocess.PIPE,
         text=True,
     )

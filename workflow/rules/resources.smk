@@ -34,7 +34,7 @@ def train_nodes(wildcards):
 def train_gpus(wildcards):
     """GPUs of the whole job, on all its nodes."""
     resources = cell_resources(wildcards)
-    return resources.gpus * resources.nodes
+    return resources.gpus_per_node * resources.nodes
 
 
 def train_tasks_per_node(wildcards):

@@ -31,7 +31,14 @@ def checkout(tmp_path: Path) -> Path:
     package = tmp_path / "workflow" / "clip_scaling"
     package.mkdir(parents=True)
     library = Path(provenance.__file__).parents[1]
-    for name in ("records/provenance.py", "records/files.py", "errors.py", "records/__init__.py", "__init__.py"):
+    files = (
+        "records/provenance.py",
+        "records/files.py",
+        "records/__init__.py",
+        "machine/gpus.py",
+        "machine/__init__.py",
+    )
+    for name in (*files, "errors.py", "__init__.py"):
         (package / name).parent.mkdir(exist_ok=True)
         (package / name).write_text((library / name).read_text())
     (tmp_path / "notes.md").write_text("notes\n")

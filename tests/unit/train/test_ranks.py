@@ -64,7 +64,7 @@ def steps(parallel: str, ranks: Ranks, folder: Path, stop: int) -> tuple[Loop, s
 def _rank(rank: int, size: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     place = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
-    ranks = join_ranks(place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+    ranks = join_ranks(0, place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
     results: dict[str, Any] = {name: gradients(case, ranks) for name, case in CASES.items()}
     for parallel in ("ddp", "fsdp2"):
         steps(parallel, ranks, Path(folder) / f"{parallel}-whole", 20)

@@ -121,7 +121,7 @@ def _status_text(study: ResolvedStudy, root: Path, rows: list[Standing], is_all:
     )
     shown = sorted(rows, key=lambda row: order.index(row.state))
     shown = shown if is_all else shown[:SHOWN]
-    is_cpu = not any(study.config.resources.train_of(study.cells[row.cell]).gpus for row in rows)
+    is_cpu = not any(study.config.resources.train_of(study.cells[row.cell]).gpus_per_node for row in rows)
     unit = "CPU-h" if is_cpu else "GPU-h"
     header = [
         "cell",

@@ -10,7 +10,7 @@ from ..records.data import SubsetManifest
 from ..records.filenames import HEARTBEAT
 from ..records.files import read_json
 from ..records.training import Pilot, TrainRecord
-from ..study.config.devices import CPU, DEVICES, UNKNOWN_GPU
+from ..study.config.devices import CPU, UNKNOWN_GPU, kind_of
 from ..study.counts import format_count
 from ..study.grid import Cell, trunk_name
 from ..study.paths import DataPaths, StudyPaths
@@ -80,11 +80,11 @@ def saved_step(resume: Path) -> int | None:
 
 
 def measured_speed(cell: Cell, record: TrainRecord, job_seconds: float | None) -> Speed | None:
-    """The speed of a finished cell; None where it made no sample, or on a GPU of an unknown kind."""
+    """The speed of a finished cell; None where it made no sample."""
     speed, is_gpu = record.samples_per_second, "cuda" in record.device
-    kind = (record.resources.get("gpu_kind") or UNKNOWN_GPU) if is_gpu else CPU
-    if not speed or kind not in DEVICES:
+    if not speed:
         return None
+    kind = _gpu_kind(record) if is_gpu else CPU
     devices = record.ranks if is_gpu else record.ranks * record.threads
     return Speed(
         cell.model,
@@ -97,6 +97,13 @@ def measured_speed(cell: Cell, record: TrainRecord, job_seconds: float | None) -
         local_batch=record.recipe["global_batch_size"] / devices,
         overhead_seconds=max(0.0, job_seconds - record.seconds) if job_seconds else 0.0,
     )
+
+
+def _gpu_kind(record: TrainRecord) -> str:
+    """The kind of GPU that a cell was trained on: by its name, else as the study named it."""
+    named = record.resources.get("gpu_kind")
+    names = record.provenance.get("hardware", {}).get("gpus", [])
+    return kind_of(names[0], named=named) if names else named or UNKNOWN_GPU
 
 
 def read_pilots(results: Results) -> list[Speed]:

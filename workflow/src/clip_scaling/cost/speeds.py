@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..models.compute import gmacs_per_sample
 from ..models.size import ModelSize, model_size
-from ..study.config.devices import DEVICES, device
+from ..study.config.devices import CPU, DEVICES, device_kind, figures_of
 from ..study.config.resources import TrainResources
 from ..study.config.training import Recipe
 from ..study.counts import parse_count
@@ -96,8 +96,9 @@ class Estimate:
 
 def demand(cell: Cell, recipe: Recipe, resources: TrainResources) -> Demand:
     """What a cell asks of which devices."""
-    kind, _ = device(resources.gpu_kind, resources.gpus)
-    devices = resources.ranks if resources.gpus else resources.ranks * resources.threads
+    gpus = resources.gpus_per_node
+    kind = device_kind(resources.gpu_kind, gpus)
+    devices = resources.ranks if gpus else resources.ranks * resources.threads
     is_half = recipe.precision.startswith("amp")
     return Demand(cell, kind, devices, recipe.global_batch_size / devices, resources.gradient_checkpointing, is_half)
 
@@ -173,7 +174,7 @@ class SpeedModel:
 
     def roofline_seconds(self, wanted: Demand) -> float:
         """Device-seconds a sample, by the roofline alone."""
-        figures, size = DEVICES[wanted.kind], self.sizes[wanted.cell.model]
+        figures, size = figures_of(wanted.kind), self.sizes[wanted.cell.model]
         passes = 4 if wanted.is_recomputed else 3  # forward, twice that backward, and forward again
         products = passes * 2e9 * self.gmacs[wanted.cell.model] / (EFFICIENCY * figures.peak_tflops * 1e12)
         stored = size.activation_bytes(is_recomputed=False, is_half=wanted.is_half)
@@ -210,7 +211,7 @@ class SpeedModel:
 
     def _residual(self, speed: Speed) -> float:
         cell = Cell(speed.model, speed.data or "", speed.samples_seen or 1, 0)
-        wanted = Demand(cell, speed.kind, speed.devices, speed.local_batch or 256, False, speed.kind in GPU_KINDS)
+        wanted = Demand(cell, speed.kind, speed.devices, speed.local_batch or 256, False, speed.kind != CPU)
         return -math.log(speed.samples_per_second_per_device * self.roofline_seconds(wanted))
 
     def without(self, model: str) -> SpeedModel:
@@ -219,7 +220,6 @@ class SpeedModel:
         return SpeedModel(kept, self.models)
 
 
-GPU_KINDS = {kind for kind, figures in DEVICES.items() if figures.memory_gb is not None}
 COLUMNS = ("model", "gpu_kind", "gpus", "samples_per_second_per_gpu")
 
 

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import TrainingError
+from ..study.config.training import GPU_PRECISIONS
 
 
 class Precision:
     """What a recipe's `precision` means on a device. TrainingError where the device cannot do it."""
 
     def __init__(self, name: str, device: torch.device) -> None:
-        if device.type != "cuda" and name in ("amp", "tf32"):
+        if device.type != "cuda" and name in GPU_PRECISIONS:
             raise TrainingError(
                 f"recipe.precision {name!r} needs a CUDA device, and this job runs on {device.type}. "
                 "Use fp32 or amp_bf16, or give the job a GPU (resources.train.gpus)."

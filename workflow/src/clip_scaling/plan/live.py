@@ -52,7 +52,7 @@ def _standing(
     study: ResolvedStudy, results: Results, cell: Cell, jobs: dict[str, str], stale_seconds: float
 ) -> Standing:
     resources = study.config.resources.train_of(cell)
-    devices = resources.ranks if resources.gpus else resources.ranks * resources.threads
+    devices = resources.ranks if resources.gpus_per_node else resources.ranks * resources.threads
     home = results.paths.train(cell.name)
     record = read_record(results, cell)
     job = jobs.get(cell.name, "")

@@ -12,7 +12,7 @@ from ..cost.speeds import Speed, SpeedModel, demand, read_speed_table
 from ..cost.storage import Stage, cell_storage_gb, storage
 from ..models.compute import gmacs_per_sample
 from ..records.training import TrainRecord
-from ..study.config.devices import CPU, DEVICES
+from ..study.config.devices import CPU, figures_of
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy, samples_trained
 from .state import Blocks, State, cell_state
@@ -203,4 +203,4 @@ def _planned(before: dict[str, Any] | None, state: State, now: float) -> float |
 
 
 def _watts(study: ResolvedStudy, kind: str) -> float:
-    return study.config.costs.watts_per_gpu or DEVICES[kind].watts
+    return study.config.costs.watts_per_gpu or figures_of(kind).watts

@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..machine.gpus import visible_gpus
 from .files import sha256_file, write_json, write_text
 
 CODE = ("Snakefile", "workflow", "scripts", "config", "envs", "pyproject.toml")
@@ -65,9 +66,8 @@ def code() -> Code:
 def provenance(*packages: str) -> dict[str, Any]:
     """Git commit of the project and digest of what differs from it, versions, machine, job, UTC times."""
     torch: Any = sys.modules.get("torch")
-    has_gpus = torch is not None and torch.cuda.is_available()
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
-    if has_gpus:
+    if torch is not None and visible_gpus() and torch.version.cuda:
         versions["cuda"] = str(torch.version.cuda)
     return {
         "commit": code().commit,
@@ -80,7 +80,7 @@ def provenance(*packages: str) -> dict[str, Any]:
             "processor": _processor(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-            "gpus": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())] if has_gpus else [],
+            "gpus": [gpu.name for gpu in visible_gpus()],
         },
         "job": job(),
         "started_utc": _STARTED.isoformat(timespec="seconds"),

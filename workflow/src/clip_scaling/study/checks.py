@@ -14,7 +14,7 @@ from .config.base import Strict
 from .config.devices import DEVICES
 from .config.evaluation import METRICS, Suite, SuiteEntry, probe_name
 from .config.resources import TrainResources
-from .config.training import Recipe, RecipeOverride, Selector
+from .config.training import GPU_PRECISIONS, Recipe, RecipeOverride, Selector
 from .counts import format_count
 from .file import Report, Study
 from .grid import Cell, steps_for
@@ -281,7 +281,7 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
         problems.append(
             f"{cell.name}: evaluation.learning_curve does not go with trainer {recipe.trainer!r}: set it to 0"
         )
-    if recipe.precision in ("amp", "tf32") and not resources.gpus:
+    if recipe.precision in GPU_PRECISIONS and resources.gpus == 0:
         problems.append(f"{cell.name}: precision {recipe.precision!r} needs resources.train.gpus; use fp32 or amp_bf16")
     if recipe.readers is not None:
         # A list of pairs in existing tars has pairs of all of them; any other subset fills shards one by one.
@@ -316,7 +316,7 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
 
 def _check_memory(study: ResolvedStudy, cell: Cell, recipe: Recipe, resources: TrainResources) -> list[str]:
     """Whether the cell fits on the kind of GPU that the study names, by the plan's estimate."""
-    if not resources.gpus or resources.gpu_kind is None:
+    if resources.gpus == 0 or resources.gpu_kind is None:
         return []
     if resources.gpu_kind not in DEVICES:
         return [

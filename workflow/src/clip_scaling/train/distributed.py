@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import os
 import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -66,29 +68,53 @@ class Ranks:
             dist.destroy_process_group()
 
 
-def join_ranks(environment: dict[str, str] | None = None) -> Ranks:
+def gpu_count() -> int:
+    """The GPUs that this process can use. No CUDA context is made."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def gpu_name(device: torch.device) -> tuple[str, float]:
+    """(name, memory in GB) of a GPU."""
+    properties = torch.cuda.get_device_properties(device)
+    return properties.name, properties.total_memory / 1e9
+
+
+def choose_device(gpus: int | Literal["auto"], variables: Mapping[str, str]) -> torch.device:
+    """The device of this rank, as `resources.train.gpus` asks.
+
+    TrainingError where more ranks than GPUs are on this node, on its first rank; the others leave with exit code 1, so
+    that the log has the error once.
+    """
+    _, size, local_rank = _place(variables)
+    count = gpu_count() if gpus else 0
+    here = int(variables.get("LOCAL_WORLD_SIZE", size if gpus == "auto" or size == 1 else gpus))
+    # srun may show every rank its own GPU only.
+    is_own = count == 1 and size > 1 and variables.get("SLURM_STEP_NUM_TASKS") == str(size)
+    if gpus and (here <= count or is_own):
+        return torch.device("cuda", 0 if is_own else local_rank)
+    if gpus in (0, "auto"):
+        return torch.device("cpu")
+    if local_rank:
+        sys.exit(1)
+    raise TrainingError(
+        f"{here} ranks on one machine need a GPU each (resources.train.gpus: {gpus}), and torch sees {count}.",
+        remedy="Lower gpus, or set it to auto: one GPU where there is one, else the CPU."
+        + ("" if count else " `nvidia-smi` shows whether there is a driver."),
+    )
+
+
+def join_ranks(gpus: int | Literal["auto"] = 0, environment: dict[str, str] | None = None) -> Ranks:
     """Join the job's process group: NCCL on GPUs, gloo on CPUs; nothing to join for a single process.
 
-    environment: default os.environ. torchrun's variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT),
-    which the project's launcher and submitit's `export` set too, or those of a Slurm step that srun started.
+    gpus: of a node, as `resources.train.gpus`. environment: default os.environ. torchrun's variables (RANK, WORLD_SIZE,
+    LOCAL_RANK, MASTER_ADDR, MASTER_PORT), which the project's launcher and submitit's `export` set too, or those of a
+    Slurm step that srun started.
     """
     variables = dict(os.environ) if environment is None else environment
     rank, size, local_rank = _place(variables)
-    if torch.cuda.is_available():
-        if local_rank >= torch.cuda.device_count():
-            # srun may show every rank its own GPU only.
-            local_gpu = 0 if torch.cuda.device_count() == 1 else None
-            if local_gpu is None:
-                raise TrainingError(
-                    f"local rank {local_rank} has no GPU: {torch.cuda.device_count()} are visible. "
-                    "Set resources.train.gpus to the GPUs of a node."
-                )
-        else:
-            local_gpu = local_rank
-        device = torch.device("cuda", local_gpu)
+    device = choose_device(gpus, variables)
+    if device.type == "cuda":
         torch.cuda.set_device(device)
-    else:
-        device = torch.device("cpu")
     if size > 1:
         for name, value in _meeting_place(variables).items():
             os.environ[name] = value
@@ -102,7 +128,7 @@ def join_ranks(environment: dict[str, str] | None = None) -> Ranks:
     return Ranks(rank, size, local_rank, device)
 
 
-def _place(variables: dict[str, str]) -> tuple[int, int, int]:
+def _place(variables: Mapping[str, str]) -> tuple[int, int, int]:
     """(rank, world size, local rank)."""
     if "WORLD_SIZE" in variables:
         return int(variables["RANK"]), int(variables["WORLD_SIZE"]), int(variables.get("LOCAL_RANK", 0))

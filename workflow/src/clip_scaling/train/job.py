@@ -106,9 +106,9 @@ class OpenJob:
 
 def open_job(asked: TrainJob) -> OpenJob:
     """Open data and model. TrainingError where they do not go together."""
-    ranks = join_ranks()
     recipe = Recipe.model_validate(asked.recipe["recipe"])
     resources = Resources.model_validate(asked.resources).train_of(asked.cell)
+    ranks = join_ranks(resources.gpus)
     logging.basicConfig(level=logging.INFO if ranks.is_main else logging.ERROR, format="%(message)s")
     torch.set_num_threads(resources.threads)
     engine = Engine(asked.recipe["model_config"], recipe, resources, ranks, asked.cell.seed)

@@ -45,8 +45,8 @@ class Point:
 
 
 def memory_mb() -> float:
-    """Peak memory of this process: the GPU's where there is one, else resident, MB."""
-    if torch.cuda.is_available():
+    """Peak memory of this process: the GPU's where it uses one, else resident, MB."""
+    if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3  # macOS counts bytes, Linux KiB

@@ -25,6 +25,7 @@ import torch
 
 from ..data.shards.cache import is_url
 from ..errors import TrainingError
+from ..machine.gpus import VISIBLE
 from ..models.build import PREPROCESS, model_config_of
 from ..records.data import SubsetManifest
 from ..records.files import sha256_file, write_json, write_text
@@ -32,6 +33,7 @@ from ..records.provenance import provenance
 from ..study.config.resources import Resources, TrainResources
 from ..study.config.training import Recipe
 from ..study.grid import steps_for
+from .distributed import choose_device
 from .job import CellFiles, TrainJob, about_cell, write_cell
 from .monitor import Point
 from .schedule import cosine, warmup_steps
@@ -195,7 +197,7 @@ def train_cell_by_peer(asked: TrainJob, files: CellFiles) -> None:
     resources = Resources.model_validate(asked.resources).train_of(cell)
     ranks = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1")))
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) if ranks > 1 else 0
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(resources.gpus, os.environ).type
     check_recipe(recipe, resources, ranks, device)
     python = peer_python()
     manifest = SubsetManifest.read(asked.data)
@@ -216,7 +218,7 @@ def train_cell_by_peer(asked: TrainJob, files: CellFiles) -> None:
             {"model_cfg": config | {"text_cfg": text}, "preprocess_cfg": preprocess},
         )
     begun = time.time()
-    _call([python, "-m", "open_clip_train.main", *run.arguments()], resources.threads)
+    _call([python, "-m", "open_clip_train.main", *run.arguments()], resources.threads, device)
     if rank == 0:
         _convert(asked, files, run, manifest, begun)
 
@@ -229,10 +231,12 @@ def loader_workers(wanted: int, batches: int, shards: int) -> int:
     return max((n for n in range(1, min(wanted, shards) + 1) if batches % n == 0), default=0)
 
 
-def _call(command: list[str], threads: int) -> None:
+def _call(command: list[str], threads: int, device: str) -> None:
     """Run the peer; a signal to this process ends it."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "NO_ALBUMENTATIONS_UPDATE": "1"}
     environment.pop("PYTHONPATH", None)
+    if device == "cpu":
+        environment[VISIBLE] = ""  # it takes a GPU wherever it sees one
     process = subprocess.Popen(command, env=environment, stdout=sys.stdout, stderr=sys.stderr)
     while process.poll() is None:
         if received() is not None:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import torch
 
 from ..models.checkpoint import save_checkpoint, weights_sha256
 from ..records.filenames import CHECKPOINT
 from ..records.training import Pilot
-from ..study.config.devices import CPU, UNKNOWN_GPU
+from ..study.config.devices import CPU, kind_of
 from ..study.grid import steps_for
+from .distributed import gpu_name
 from .job import OpenJob, TrainJob, open_job
 from .loop import Loop, Stretch
 from .schedule import schedule_of
@@ -34,17 +36,18 @@ def run_pilot(asked: TrainJob, seconds: float) -> Pilot:
     begun = psutil.Process().create_time()
     job = open_job(asked)
     recipe, resources = job.recipe, job.resources
-    waited = waited_seconds if not resources.gpus else lambda: 0.0
+    is_gpu = job.ranks.device.type == "cuda"
+    waited = (lambda: 0.0) if is_gpu else waited_seconds
     with tempfile.TemporaryDirectory() as folder:
         opened = time.time() - begun - waited()
         timed = _time_steps(job, Path(folder), seconds, waited)
         beside = opened + timed.before + _validation(job, waited) + _finish(job, Path(folder), waited)
-    devices = job.ranks.size * (1 if resources.gpus else resources.threads)
+    devices = job.ranks.size * (1 if is_gpu else resources.threads)
     job.close()
     return Pilot(
         cell=asked.cell.name,
         model=asked.cell.model,
-        kind=(resources.gpu_kind or UNKNOWN_GPU) if resources.gpus else CPU,
+        kind=kind_used(job.ranks.device, resources.gpu_kind),
         devices=devices,
         samples_per_second_per_device=timed.steps * recipe.global_batch_size / timed.seconds / devices,
         origin="pilot",
@@ -55,6 +58,11 @@ def run_pilot(asked: TrainJob, seconds: float) -> Pilot:
         seconds=timed.seconds,
         waited_seconds=timed.waited,
     )
+
+
+def kind_used(device: torch.device, named: str | None) -> str:
+    """The kind of a device that was trained on. named: as the study names it, taken for a GPU of that name only."""
+    return kind_of(*gpu_name(device), named) if device.type == "cuda" else CPU
 
 
 @dataclass(frozen=True)

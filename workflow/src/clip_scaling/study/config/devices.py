@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from ...machine.gpus import visible_gpus
 
 CPU = "cpu core"
 
@@ -36,10 +39,33 @@ DEVICES = {
     CPU: Device(0.06, None, 8, 1, 10),
 }
 UNKNOWN_GPU = "A100-40GB"
-"""Stands in for a GPU whose kind the study does not name."""
+"""Its figures stand in for a GPU that is not in DEVICES, or that nobody names."""
 
 
-def device(kind: str | None, gpus: int) -> tuple[str, Device]:
-    """The kind's name and figures; a CPU core where the cell has no GPU. KeyError for a kind that is not in DEVICES."""
-    name = (kind or UNKNOWN_GPU) if gpus else CPU
-    return name, DEVICES[name]
+def kind_of(name: str, memory_gb: float = 0.0, named: str | None = None) -> str:
+    """The key of DEVICES for a GPU by its name, as its driver spells it; else the name itself.
+
+    memory_gb: of kinds that differ in it the nearest is chosen; 0: as the name says. named: the kind that the study
+    names, which is taken where it is of this name.
+    """
+    kinds = [kind for kind in DEVICES if kind != CPU and re.search(rf"\b{kind.split('-')[0]}\b", name)]
+    if named in kinds:
+        return named
+    said = re.search(r"(\d+) ?GB", name)
+    memory = memory_gb or (float(said[1]) if said else 0.0)
+    return min(kinds, key=lambda kind: abs((DEVICES[kind].memory_gb or 0.0) - memory)) if kinds else name
+
+
+def kind_here() -> str | None:
+    """The kind of the first GPU that this process may use; None without one, or where its name is not known."""
+    return next((kind_of(gpu.name, gpu.memory_gb) for gpu in visible_gpus() if gpu.name), None)
+
+
+def device_kind(named: str | None, gpus: int) -> str:
+    """The kind of a cell's devices: as the study names it, else this machine's; a CPU core without GPUs."""
+    return (named or kind_here() or UNKNOWN_GPU) if gpus else CPU
+
+
+def figures_of(kind: str) -> Device:
+    """The figures of a kind; for a GPU that is not known those of UNKNOWN_GPU."""
+    return DEVICES.get(kind, DEVICES[UNKNOWN_GPU])

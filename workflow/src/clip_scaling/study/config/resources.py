@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ...machine.gpus import visible_gpus
 from ..grid import Cell
 from .base import Strict
 from .training import Selector
@@ -18,8 +19,13 @@ class TrainResources(Strict):
     mem_mb: int = Field(2000, ge=100, description="memory a node, MB")
     runtime_minutes: int = Field(60, ge=1, description="time limit; a run that meets it is saved and continued")
     nodes: int = Field(1, ge=1)
-    gpus: int = Field(0, ge=0, description="GPUs a node, one rank each; 0 trains on CPU")
-    gpu_kind: str | None = Field(None, description="such as A100-40GB: for the plan's estimates of time and memory")
+    gpus: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto",
+        description="GPUs a node, one rank each; auto: one where the machine has one, else the CPU; 0: the CPU",
+    )
+    gpu_kind: str | None = Field(
+        None, description="such as A100-40GB: for the plan's estimates of time and memory; default: this machine's"
+    )
     tasks_per_node: int | None = Field(None, ge=1, description="ranks a node; default: its GPUs, or 1 without any")
     parallel: Literal["ddp", "fsdp2"] = Field("ddp", description="fsdp2: for models that one GPU cannot hold")
     accumulate: int = Field(1, ge=1, description="micro-batches a step; the contrastive batch stays whole")
@@ -35,9 +41,17 @@ class TrainResources(Strict):
     wandb_project: str | None = Field(None, description="log to Weights & Biases too (needs the package wandb)")
 
     @property
+    def gpus_per_node(self) -> int:
+        """GPUs a node. For `auto` one a rank where this machine has that many, else none."""
+        if self.gpus != "auto":
+            return self.gpus
+        wanted = self.tasks_per_node or 1
+        return wanted if wanted <= len(visible_gpus()) else 0
+
+    @property
     def ranks_per_node(self) -> int:
         """Processes a node."""
-        return self.tasks_per_node or max(1, self.gpus)
+        return self.tasks_per_node or (1 if self.gpus == "auto" else max(1, self.gpus))
 
     @property
     def ranks(self) -> int:
@@ -46,7 +60,7 @@ class TrainResources(Strict):
 
     @model_validator(mode="after")
     def _one_rank_a_gpu(self) -> TrainResources:
-        if self.gpus and self.ranks_per_node != self.gpus:
+        if self.gpus not in ("auto", 0) and self.ranks_per_node != self.gpus:
             raise ValueError(f"tasks_per_node {self.tasks_per_node} with {self.gpus} GPUs a node: one rank a GPU")
         return self
 

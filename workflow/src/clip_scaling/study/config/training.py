@@ -89,6 +89,10 @@ class Instability(Strict):
     window: int = Field(100, ge=10, description="recent losses, in steps, that the median is taken of")
 
 
+GPU_PRECISIONS = ("amp", "tf32")
+"""Of recipe.precision, those that a CPU cannot do."""
+
+
 class Recipe(Strict):
     """How a cell is trained. All of it is tracked: a change retrains the cells that it touches."""
 

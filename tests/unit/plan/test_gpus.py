@@ -1,0 +1,43 @@
+"""A plan against the GPUs of the machine that is to run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_scaling.errors import ConfigError
+from clip_scaling.plan.gpus import check_gpus, gpu_problems
+from clip_scaling.plan.table import make_plan
+from clip_scaling.study.resolve import load_study
+
+
+def problems(raw: dict[str, Any], repository: Path, root: Path, here: int, **train: Any) -> list[str]:
+    study = load_study(raw | {"resources": {"train": train}}, repository)
+    return gpu_problems(make_plan(study, root), study, here)
+
+
+def test_more_ranks_than_gpus_are_refused_at_the_plan(raw: dict[str, Any], repository: Path, tmp_path: Path) -> None:
+    assert problems(raw, repository, tmp_path, 2, gpus=2) == []
+    assert problems(raw, repository, tmp_path, 0) == []
+    (said,) = problems(raw, repository, tmp_path, 1, gpus=2)
+    assert said.startswith("resources.train: 2 ranks need a GPU each, and this machine has 1: Model-ViT-")
+    assert said.endswith("and 7 more")
+    # Without a cluster one machine carries all nodes' ranks.
+    assert "4 ranks" in problems(raw, repository, tmp_path, 2, gpus=2, nodes=2)[0]
+
+
+def test_a_precision_of_gpus_is_refused_on_a_machine_without(
+    raw: dict[str, Any], repository: Path, tmp_path: Path
+) -> None:
+    raw["recipe"]["defaults"]["precision"] = "tf32"
+    (said,) = problems(raw, repository, tmp_path, 0)
+    assert said.startswith("recipe.precision 'tf32' needs a GPU, and resources.train.gpus: auto finds none here: Model")
+    assert "none that torch could use" in problems(raw, repository, tmp_path, 0, gpus=1)[0]
+
+
+def test_the_refusal_names_the_next_step(raw: dict[str, Any], repository: Path, tmp_path: Path) -> None:
+    study = load_study(raw | {"resources": {"train": {"gpus": 2}}}, repository)
+    with pytest.raises(ConfigError, match=r"Nothing was started. Lower resources.train.gpus .*--profile cluster"):
+        check_gpus(make_plan(study, tmp_path), study, 1)

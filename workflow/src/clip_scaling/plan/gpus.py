@@ -1,0 +1,43 @@
+"""What a plan asks of the GPUs of the machine that runs it."""
+
+from __future__ import annotations
+
+from ..errors import ConfigError
+from ..study.config.training import GPU_PRECISIONS
+from ..study.resolved import ResolvedStudy
+from .table import Plan
+
+
+def gpu_problems(plan: Plan, study: ResolvedStudy, gpus: int) -> list[str]:
+    """What the cells to do cannot have on one machine with so many GPUs; a line a problem."""
+    wanting: dict[str, list[str]] = {}
+    for row in plan.to_do:
+        cell = study.cells[row.cell]
+        asked, precision = study.config.resources.train_of(cell), study.recipe(cell).precision
+        wanted = asked.gpus_per_node * asked.nodes
+        if wanted > gpus:
+            what = f"resources.train: {wanted} ranks need a GPU each, and this machine has {_count(gpus)}"
+        elif precision in GPU_PRECISIONS and not wanted:
+            what = f"recipe.precision {precision!r} needs a GPU, and resources.train.gpus: {asked.gpus} finds none here"
+        else:
+            continue
+        wanting.setdefault(what, []).append(row.cell)
+    return [f"{what}: {_cells(names)}" for what, names in wanting.items()]
+
+
+def check_gpus(plan: Plan, study: ResolvedStudy, gpus: int) -> None:
+    """ConfigError where this machine has too few GPUs for a cell."""
+    problems = gpu_problems(plan, study, gpus)
+    if problems:
+        raise ConfigError(
+            "\n".join(problems) + "\nNothing was started",
+            remedy="Lower resources.train.gpus or nodes, or run the study on a cluster (`--profile cluster`).",
+        )
+
+
+def _count(gpus: int) -> str:
+    return f"{gpus}" if gpus else "none that torch could use"
+
+
+def _cells(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
