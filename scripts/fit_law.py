@@ -12,7 +12,6 @@ import pandas as pd
 
 from clip_scaling.errors import run_script
 from clip_scaling.laws.study import fit_target
-from clip_scaling.records.files import write_json
 from clip_scaling.records.provenance import write_lock
 
 
@@ -30,7 +29,7 @@ def main() -> None:
     scenarios = pd.read_csv(args.scenarios) if args.scenarios else None
     table = pd.read_parquet(args.metrics)
     law = fit_target(table, args.target, args.metric, args.methods, scenarios, args.leave_out, args.draws)
-    write_json(args.output, law)
+    law.write(args.output)
     inputs = [args.metrics, args.scenarios] if args.scenarios else [args.metrics]
     write_lock(args.output, inputs, "numpy", "scipy", "pandas")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from clip_scaling.errors import run_script
 from clip_scaling.laws import tables
 from clip_scaling.laws.calibrate import calibrated
-from clip_scaling.records.files import atomic_path, read_json
+from clip_scaling.records.files import atomic_path
+from clip_scaling.records.laws import LawFile
 
 TABLES = {
     "laws": (tables.laws_table, "one row a (target, metric, source, method)"),
@@ -30,7 +31,7 @@ def main() -> None:
     for name, (_, text) in TABLES.items():
         parser.add_argument(f"--{name}", type=Path, help=f"CSV to write: {text}")
     args = parser.parse_args()
-    laws = calibrated([read_json(path) for path in args.law])
+    laws = calibrated([LawFile.read(path) for path in args.law])
     for name, (build, _) in TABLES.items():
         path = getattr(args, name.replace("-", "_"))
         if path is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from clip_scaling.errors import run_script
-from clip_scaling.records.files import read_json
+from clip_scaling.records.laws import LawFile
 from clip_scaling.report.law_figures import law_figure
 from clip_scaling.report.style import save_figure
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--pdf", required=True, type=Path)
     parser.add_argument("--png", type=Path)
     args = parser.parse_args()
-    laws = [read_json(path) for path in args.laws]
+    laws = [LawFile.read(path) for path in args.laws]
     save_figure(law_figure(pd.read_parquet(args.metrics), laws, args.methods), args.svg, args.pdf, args.png)
 
 

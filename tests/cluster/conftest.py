@@ -89,7 +89,7 @@ class Driver:
     def ended(self) -> int:
         """Wait for its end; its exit code."""
         try:
-            return self.process.wait(timeout=600)
+            return self.process.wait(timeout=1800)
         except subprocess.TimeoutExpired:
             self.process.kill()
             pytest.fail(f"snakemake did not end:\n{self.text()[-4000:]}")

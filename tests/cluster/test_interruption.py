@@ -58,7 +58,7 @@ rule train:
 rule memory:
     output: "memory.txt"
     resources: runtime=5, mem_mb=300
-    shell: "python eat.py 350 && touch {output}"
+    shell: "python eat.py 500 && touch {output}"  # 300 MB more are for Snakemake in the job
 """
 EATER = """
 import sys, time

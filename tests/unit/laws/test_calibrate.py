@@ -4,6 +4,9 @@ import pytest
 
 from clip_scaling.laws.calibrate import calibrated, factor, factors, misses, widen
 from clip_scaling.laws.tables import methods_table
+from clip_scaling.records.laws import FittedLaw, HeldOut, Prediction
+
+from ..records.laws import filled, law_file
 
 
 def _rows(actual, predicted=0.5, reach=2.0):
@@ -37,19 +40,19 @@ def test_widening_is_symmetric_in_log_error():
 
 
 def _law(target, actual):
-    rows = _rows(actual).to_dict("records")
-    fit = {"source": "s", "method": "m", "holdout": rows, "holdout_mae": 0.1, "holdout_mae_pp": 10.0}
-    prediction = {"source": "s", "method": "m", "predicted": 0.6, "low": 0.4, "high": 0.7}
-    return {"target": target, "metric": "acc1", "fits": [fit], "predictions": [prediction], "leave_out": []}
+    rows = [filled(HeldOut, **row) for row in _rows(actual).to_dict("records")]
+    fit = filled(FittedLaw, source="s", method="m", holdout=rows, holdout_mae=0.1, holdout_mae_pp=10.0)
+    prediction = filled(Prediction, source="s", method="m", predicted=0.6, low=0.4, high=0.7)
+    return law_file(target, fits=[fit], predictions=[prediction])
 
 
 def test_law_files_are_widened_by_the_other_targets_and_say_so():
     # Every target misses by a factor 4 where the intervals reach 2: the factor is 2, and all then hold.
     laws = calibrated([_law(f"t{i}", [1.999, 0.12501] * 5) for i in range(4)])
-    assert [law["fits"][0]["interval_factor"] for law in laws] == pytest.approx([2.0] * 4, abs=1e-3)
+    assert [law.fits[0].interval_factor for law in laws] == pytest.approx([2.0] * 4, abs=1e-3)
     # Accuracy 0.6 (0.4 to 0.7) is error 0.4 (0.3 to 0.6): twice as far in ln E is 0.225 to 0.9.
-    prediction = laws[0]["predictions"][0]
-    assert (prediction["low"], prediction["high"]) == pytest.approx((0.1, 0.775), abs=1e-3)
+    prediction = laws[0].predictions[0]
+    assert (prediction.low, prediction.high) == pytest.approx((0.1, 0.775), abs=1e-3)
     row = methods_table(laws).iloc[0]
     assert row["intervals_held_before"] == 0.0
     assert row["interval_factor"] == pytest.approx(2.0, abs=1e-3)

@@ -23,7 +23,7 @@ def test_two_laws_cross_where_their_formulas_do():
     assert found.difference == pytest.approx(0.08, abs=1e-3)
     assert found.significant
     assert found.crossover_low < 10 ** (1 / 0.08) < found.crossover_high
-    ratios = [row["ratio"] for row in found.better]
+    ratios = [row.ratio for row in found.better]
     assert ratios == pytest.approx([0.1 * 1e11**0.08, 0.1 * 1e14**0.08], rel=1e-2)
 
 
@@ -48,7 +48,7 @@ def test_three_openai_points_show_no_significant_difference(published_table, tar
     assert not found.significant
     assert found.crossover_low is None and found.crossover_high is None
     assert found.verdict.startswith("with 3 points of openai the difference of exponents is not significant")
-    assert {item["name"]: item["matched"] for item in found.confounds} == {
+    assert {item.name: item.matched for item in found.confounds} == {
         "global_batch_size": False,
         "learning_rate": False,
         "warmup_steps": False,
@@ -62,7 +62,7 @@ def test_equal_recipes_are_no_confound():
         {"cell": cells, "global_batch_size": 256, "learning_rate": np.linspace(1e-4, 1e-3, len(cells))}
     )
     found = compare(*laws, recipes=recipes)
-    assert [(item["name"], item["matched"]) for item in found.confounds] == [
+    assert [(item.name, item.matched) for item in found.confounds] == [
         ("global_batch_size", True),
         ("learning_rate", False),
     ]

@@ -85,7 +85,7 @@ def test_the_flat_tasks_of_the_paper_have_no_law_by_any_method(published_table, 
         law = fit(published_table, target=target, metric="acc1", method=method, source="openclip")
         assert law.verdict.startswith("no law: ")
         record = fit_record(law)
-        assert record["alpha"] is record["alpha_low"] is record["beta"] is None and record["curve"] == []
+        assert record.alpha is record.alpha_low is record.beta is None and record.curve == []
 
 
 def test_a_task_that_falls_on_the_most_data_is_not_flat_because_it_rises_on_little(make_table):
@@ -113,9 +113,9 @@ def test_saturated_runs_are_refused_unless_they_are_dropped_and_then_counted(mak
 def test_a_study_leaves_saturated_and_diverged_runs_out_and_counts_them(make_table):
     error = [*(2 * c**-0.15 for c in COMPUTE), 1.0, 0.9]
     table = make_table([*COMPUTE, 1e7, 1e8], error).assign(state=["trained"] * 5 + ["diverged"])
-    record = fit_target(table, "target", "acc1", ["ols-all"])["fits"][0]
-    assert record["alpha"] == pytest.approx(-0.15)
-    assert (record["n_points"], record["n_saturated"], record["n_diverged"]) == (4, 1, 1)
+    record = fit_target(table, "target", "acc1", ["ols-all"]).fits[0]
+    assert record.alpha == pytest.approx(-0.15)
+    assert (record.n_points, record.n_saturated, record.n_diverged) == (4, 1, 1)
 
 
 def test_a_loss_above_one_is_no_saturated_run(make_table):
@@ -136,8 +136,8 @@ def test_a_log_linear_law_states_the_exponent_of_model_and_samples_scaled_alike(
 
 def test_points_that_carry_no_law_get_a_verdict_in_the_law_file(make_table):
     law = fit_target(make_table([1e3, 1e3, 1e3], [0.5, 0.4, 0.3]), "target", "acc1", ["ols-all"])
-    assert law["fits"][0]["verdict"].startswith("no law: target acc1: all 3 runs have the same compute")
-    assert law["predictions"] == []
+    assert str(law.fits[0].verdict).startswith("no law: target acc1: all 3 runs have the same compute")
+    assert law.predictions == []
 
 
 @pytest.mark.parametrize(

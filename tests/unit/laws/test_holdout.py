@@ -53,3 +53,8 @@ def test_the_default_method_has_the_least_relative_error_where_all_predict_alike
     cells = pd.DataFrame([[4, 4, 4], [4, 4, 2], [4, np.nan, np.nan]], list("abc"), targets)
     assert least_relative_error(errors, cells) == "a"
     assert least_relative_error(errors.iloc[:0], cells.iloc[:0]) is None
+
+
+def test_methods_that_predict_without_any_error_are_the_default():
+    errors = pd.DataFrame([[0.02], [0.0], [0.0]], list("abc"), ["t1"])
+    assert least_relative_error(errors, errors * 0 + 4) == "b"

@@ -8,7 +8,7 @@ from clip_scaling.laws import UnfitPoints
 from clip_scaling.laws.design import candidate_cells
 from clip_scaling.laws.isoflop import isoflop_optima
 from clip_scaling.laws.methods import find_method
-from clip_scaling.laws.planning import allocation, planning_records, ranked_cells
+from clip_scaling.laws.planning import allocation, best_next_cells, optima, ranked_cells
 from clip_scaling.laws.synthetic import TRUTHS, Truth, draw_runs
 
 SIZES, BUDGETS = np.geomspace(1, 16, 5), np.geomspace(1e8, 1e10, 5)
@@ -80,4 +80,4 @@ def test_the_ranking_for_a_log_linear_law_s_alpha_is_that_of_its_two_exponents_m
 
 def test_few_runs_plan_nothing():
     runs = draw_runs(TRUTHS["power"], 0.02, np.random.default_rng(0)).take(np.arange(5))
-    assert planning_records(runs) == {"allocation": [], "next_cells": []}
+    assert optima(runs) == best_next_cells(runs) == []

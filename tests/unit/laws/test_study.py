@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -8,7 +6,8 @@ from clip_scaling.laws.methods import find_method
 from clip_scaling.laws.study import fit_target, leave_models_out
 from clip_scaling.laws.synthetic import TRUTHS, draw_runs
 from clip_scaling.published.tables import read_scenarios
-from clip_scaling.records.files import canonical_json
+
+from ..records.laws import law_file
 
 METHODS = ["binned-min-5", "ols-all", "loglinear"]
 LAW_COLUMNS = (
@@ -22,7 +21,7 @@ PREDICTION_COLUMNS = (
 
 @pytest.fixture(scope="module")
 def law(published_table):
-    return json.loads(canonical_json(fit_target(published_table, "imagenet1k", "acc1", METHODS, draws=100)))
+    return fit_target(published_table, "imagenet1k", "acc1", METHODS, draws=100)
 
 
 def test_the_tables_have_the_columns_that_others_read(law):
@@ -48,10 +47,10 @@ def test_predictions_are_of_every_run_and_of_the_paper_s_scenarios(published, pu
 
 
 def test_curves_reach_four_times_beyond_the_points_and_lie_in_their_band(law):
-    fit = next(fit for fit in law["fits"] if fit["method"] == "ols-all" and fit["source"] == "openclip")
-    assert len(fit["curve"]) == 60
-    assert fit["curve"][-1]["compute_gmacs"] == pytest.approx(4 * max(p["compute_gmacs"] for p in fit["points_used"]))
-    assert all(place["low"] < place["error"] < place["high"] for place in fit["curve"])
+    fit = next(fit for fit in law.fits if fit.method == "ols-all" and fit.source == "openclip")
+    assert len(fit.curve) == 60
+    assert fit.curve[-1].compute_gmacs == pytest.approx(4 * max(p.compute_gmacs for p in fit.points_used))
+    assert all(place.low < place.error < place.high for place in fit.curve)
 
 
 def test_a_comparison_says_which_is_better_where_both_measured_and_what_was_not_matched(law):
@@ -78,17 +77,17 @@ def test_models_left_out_are_predicted_by_every_method_that_never_saw_them():
     runs = draw_runs(TRUTHS["loglinear"], 0.0, np.random.default_rng(0))
     methods = [find_method(name) for name in ("ols-all", "frontier-ols", "loglinear")]
     rows = leave_models_out(runs, ["model-190.97", "model-290.74"], methods)
-    exact = [row for row in rows if row["method"] == "loglinear"]
-    assert [row["predicted"] for row in exact] == pytest.approx([row["actual"] for row in exact])
+    exact = [row for row in rows if row.method == "loglinear"]
+    assert [row.predicted for row in exact] == pytest.approx([row.actual for row in exact])
     assert leave_models_out(runs, ["model-1"]) == []
-    table = tables.leave_out_table([{"target": "t", "metric": "acc1", "leave_out": rows}])
+    table = tables.leave_out_table([law_file("t", leave_out=rows)])
     assert set(table.loc[table["chosen"], "method"]) == {"loglinear"}
     assert table.loc[table["chosen"], "difference_pp"].abs().max() < 1e-9
 
 
 def test_a_study_without_any_law_still_has_its_tables(make_table):
     law = fit_target(make_table([1e3, 1e4], [0.5, 0.4]), "target", "acc1", ["binned-min-5", "loglinear"])
-    assert [fit["verdict"].startswith("no law: ") for fit in law["fits"]] == [True, True]
+    assert [fit.verdict.kind for fit in law.fits] == ["no law", "no law"]
     for build in (
         tables.laws_table,
         tables.predictions_table,

@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clip_scaling.laws.tables import laws_table
+from clip_scaling.records.laws import FittedLaw, LawFile
 from clip_scaling.report.page import StudyResults
 
+from ..records.laws import filled, law_file
 from ..records.manifests import evaluation_manifest, source_manifest, subset_manifest
 
 MODELS = {"ViT-small": 0.01, "ViT-large": 0.1}
@@ -49,30 +52,15 @@ def make_metrics(source: str = "study") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def make_fit(verdict: str = "law", source: str = "study", method: str = "ols-all") -> dict[str, Any]:
+def make_fit(verdict: str = "law", source: str = "study", method: str = "ols-all", **given: Any) -> FittedLaw:
     compute = np.geomspace(100, 4e5, 9)
-    law = verdict.startswith("law")
-    return {
-        "source": source,
-        "method": method,
-        "form": "power",
-        "n_points": 6,
-        "alpha": -0.25 if law else None,
-        "alpha_low": -0.2712 if law else None,
-        "alpha_high": -0.2288 if law else None,
-        "beta": 2.0 if law else None,
-        "floor": None,
-        "r2": 0.987 if law else None,
-        "holdout_mae_pp": None,
-        "verdict": verdict,
-        "points_used": [],
-        "curve": [
-            {"compute_gmacs": float(c), "error": float(2 * c**-0.25), "low": float(1.9 * c**-0.25), "high": None}
-            for c in compute
-        ]
-        if law
-        else [],
-    }
+    curve = [
+        {"compute_gmacs": float(c), "error": float(2 * c**-0.25), "low": float(1.9 * c**-0.25), "high": None}
+        for c in compute
+    ]
+    numbers = {"alpha": -0.25, "alpha_low": -0.2712, "alpha_high": -0.2288, "beta": 2.0, "r2": 0.987, "curve": curve}
+    about = {"source": source, "method": method, "form": "power", "n_points": 6, "verdict": verdict}
+    return filled(FittedLaw, **about, **((numbers | given) if verdict.startswith("law") else given))
 
 
 @pytest.fixture
@@ -81,14 +69,14 @@ def metrics() -> pd.DataFrame:
 
 
 @pytest.fixture
-def law() -> dict[str, Any]:
-    return {"target": "icons", "metric": "acc1", "fits": [make_fit()], "predictions": []}
+def law() -> LawFile:
+    return law_file(fits=[make_fit()])
 
 
 @pytest.fixture
-def no_law() -> dict[str, Any]:
+def no_law() -> LawFile:
     verdict = "no law: flat, over all 12 runs the exponent is -0.0012"
-    return {"target": "captions", "metric": "contrastive_loss", "fits": [make_fit(verdict)], "predictions": []}
+    return law_file("captions", "contrastive_loss", fits=[make_fit(verdict)])
 
 
 @pytest.fixture
@@ -127,19 +115,14 @@ def records(metrics: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def study(
-    metrics: pd.DataFrame, law: dict[str, Any], no_law: dict[str, Any], records: list[dict[str, Any]]
-) -> StudyResults:
+def study(metrics: pd.DataFrame, law: LawFile, no_law: LawFile, records: list[dict[str, Any]]) -> StudyResults:
     laws = [law, no_law]
-    columns = ["target", "metric", "source", "method", "form", "n_points", "alpha", "alpha_low", "alpha_high"]
-    columns += ["beta", "floor", "r2", "holdout_mae_pp", "verdict"]
-    rows = [fit | {"target": one["target"], "metric": one["metric"]} for one in laws for fit in one["fits"]]
     manifests = [source_manifest(), subset_manifest(), evaluation_manifest()]
     return StudyResults(
         name="tiny",
         title="A <tiny> study",
         metrics=metrics,
-        law_table=pd.DataFrame(rows, columns=columns),
+        law_table=laws_table(laws),
         laws=laws,
         records=records,
         manifests=manifests,

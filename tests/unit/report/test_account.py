@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from clip_scaling.records.laws import Comparison, ExponentByChoice, LawFile
 from clip_scaling.report.account import (
     comparison_rows,
     cost_rows,
@@ -20,6 +21,7 @@ from clip_scaling.report.bundle import pack
 from clip_scaling.report.explorer import CURVE_POINTS, explorer_data, quantity_title
 from clip_scaling.report.page import StudyResults, render_report
 
+from ..records.laws import filled, law_file
 from .conftest import make_fit
 
 
@@ -49,19 +51,19 @@ def test_instabilities_are_listed_with_their_cell(records: list[dict[str, Any]])
     assert event_rows(records) == [{"cell": records[3]["cell"], **event}]
 
 
-def test_the_range_of_the_exponent_is_told_and_a_change_of_its_sign(law: dict[str, Any]) -> None:
-    choices = [{"source": "study", "alpha": alpha} for alpha in (-0.3, -0.2, 0.1)]
-    (row,) = sensitivity_rows([law | {"sensitivity": choices}], {})
+def test_the_range_of_the_exponent_is_told_and_a_change_of_its_sign(law: LawFile) -> None:
+    choices = [filled(ExponentByChoice, source="study", alpha=alpha) for alpha in (-0.3, -0.2, 0.1)]
+    (row,) = sensitivity_rows([law_file(fits=law.fits, sensitivity=choices)], {})
     assert (row["choices"], row["least"], row["median"], row["greatest"]) == (3, "-0.300", "-0.200", "0.100")
     assert row["changes_sign"] and row["file"] == "laws/icons/acc1.json"
 
 
 def test_what_the_data_do_not_support_is_said_in_words(
-    metrics: pd.DataFrame, law: dict[str, Any], no_law: dict[str, Any], records: list[dict[str, Any]]
+    metrics: pd.DataFrame, law: LawFile, no_law: LawFile, records: list[dict[str, Any]]
 ) -> None:
     metrics.loc[0, "value"] = float("nan")
     records[0]["state"] = "diverged"
-    reserved = law | {"fits": [make_fit("law, not significant: 3 points")], "metric": "acc5"}
+    reserved = law_file(metric="acc5", fits=[make_fit("law, not significant: 3 points")])
     found = {row["about"]: row["says"] for row in unsupported(metrics, [law, no_law, reserved], {}, records)}
     assert found["Laws"].startswith("of 3 headline fits 1 are no law, and 1 are laws with a reservation")
     assert found["captions, contrastive loss"] == "no law: flat, over all 12 runs the exponent is −0.0012"
@@ -72,11 +74,10 @@ def test_what_the_data_do_not_support_is_said_in_words(
     assert "icons, top-1 accuracy" not in found
 
 
-def test_comparisons_tell_the_headline_method_of_the_first_source(law: dict[str, Any]) -> None:
+def test_comparisons_tell_the_headline_method_of_the_first_source(law: LawFile) -> None:
     row = {"first": "study", "second": "other", "difference": -0.1, "difference_low": -0.2, "difference_high": 0.0}
-    row |= {"crossover_gmacs": 1e3, "verdict": "not significant", "significant": False}
-    law["comparisons"] = [row | {"method": "ols-all"}, row | {"method": "binned-min-5"}]
-    (told,) = comparison_rows([law], {})
+    rows = [filled(Comparison, method=method, **row) for method in ("ols-all", "binned-min-5")]
+    (told,) = comparison_rows([law_file(fits=law.fits, comparisons=rows)], {})
     assert (told["pair"], told["method"], told["difference"]) == ("study and other", "ols-all", "−0.10 [−0.20, 0.00]")
 
 
@@ -122,7 +123,7 @@ def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(
 
 
 def test_points_of_the_charts_are_errors_with_their_interval_turned_round(
-    metrics: pd.DataFrame, law: dict[str, Any], no_law: dict[str, Any], records: list[dict[str, Any]]
+    metrics: pd.DataFrame, law: LawFile, no_law: LawFile, records: list[dict[str, Any]]
 ) -> None:
     data = explorer_data(metrics, [law, no_law], {}, records, {})
     # value 0.1 with interval 0.08 to 0.11 is an error of 0.9 with 0.89 to 0.92; a loss of 4.5 stays as it is.
@@ -135,7 +136,7 @@ def test_points_of_the_charts_are_errors_with_their_interval_turned_round(
 
 
 def test_curves_are_thinned_evenly_on_their_logarithmic_axis_and_keep_both_ends(
-    metrics: pd.DataFrame, law: dict[str, Any]
+    metrics: pd.DataFrame, law: LawFile
 ) -> None:
     cell = metrics["cell"].iloc[0]
     curve = pd.DataFrame({"samples": range(1, 10_001), "loss": [1.0] * 10_000})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from clip_scaling.laws.study import fit_target
-from clip_scaling.records.files import canonical_json
-from clip_scaling.records.laws import LEAVE_OUT
+from clip_scaling.records.law_tables import LEAVE_OUT
+from clip_scaling.records.laws import LawFile
 from clip_scaling.report.page import StudyResults, render_report
 from clip_scaling.report.read import read_rows
 
@@ -34,15 +33,17 @@ def test_the_page_prints_the_error_of_a_left_out_model_that_the_law_predicts(
         runs.assign(samples_seen=runs["compute_gmacs"]), "imagenet1k", "acc1", ["ols-all"], leave_out=["huge"]
     )
     file, csv = tmp_path / "law.json", tmp_path / "leave_out.csv"
-    file.write_text(canonical_json(law))
+    law.write(file)
     script = [sys.executable, str(repository / "scripts" / "gather_laws.py"), str(file), "--leave-out", str(csv)]
     subprocess.run(script, check=True)
     page = render_report(dataclasses.replace(study, leave_out=read_rows(csv, LEAVE_OUT)))
     row = page[page.index("cell-huge") :].split("</tr>")[0]
     assert ">0.200 [" in row and '<td class="number">0.200</td>' in row and "<td>yes</td>" in row
     assert "0.800" not in row
-    predicted = [one for one in json.loads(file.read_text())["predictions"] if one["model"] == "huge"][0]
-    assert round(predicted["actual"], 3) == 0.8  # predictions are in the metric's own sense
+    (predicted,) = [row for row in LawFile.read(file).predictions if row.model == "huge"]
+    assert (
+        predicted.actual is not None and round(predicted.actual, 3) == 0.8
+    )  # predictions are in the metric's own sense
 
 
 def test_a_table_of_left_out_models_with_its_older_column_names_is_read_alike(tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from clip_scaling.records.laws import LawFile
 from clip_scaling.report.allocation_figure import allocation_figure, allocation_target
 from clip_scaling.report.law_figures import equation, law_figure
 from clip_scaling.report.marks import marks_for
@@ -16,6 +16,7 @@ from clip_scaling.report.prediction_figure import prediction_figure
 from clip_scaling.report.run_figures import bottleneck_figure, bottleneck_target, learning_curve_figure
 from clip_scaling.report.style import save_figure
 
+from ..records.laws import law_file
 from .conftest import make_fit, make_metrics
 
 
@@ -34,9 +35,7 @@ def texts(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def test_a_law_is_drawn_with_its_equation_and_dashed_beyond_the_points(
-    metrics: pd.DataFrame, law: dict[str, Any]
-) -> None:
+def test_a_law_is_drawn_with_its_equation_and_dashed_beyond_the_points(metrics: pd.DataFrame, law: LawFile) -> None:
     (axes,) = panels(law_figure(metrics, [law], {}))
     solid, dashed = axes.lines
     largest = 0.1 * 1_000_192
@@ -45,28 +44,28 @@ def test_a_law_is_drawn_with_its_equation_and_dashed_beyond_the_points(
     assert texts(axes) == ["$E = 2\\,C^{−0.250}$"]
 
 
-def test_a_fit_that_is_no_law_has_no_line(metrics: pd.DataFrame, no_law: dict[str, Any]) -> None:
+def test_a_fit_that_is_no_law_has_no_line(metrics: pd.DataFrame, no_law: LawFile) -> None:
     (axes,) = panels(law_figure(metrics, [no_law], {}))
     assert len(axes.lines) == 0
     assert texts(axes) == ["no law"]
 
 
-def test_a_law_that_is_not_significant_says_so(metrics: pd.DataFrame, law: dict[str, Any]) -> None:
-    law["fits"] = [make_fit("law, not significant: the interval includes 0")]
+def test_a_law_that_is_not_significant_says_so(metrics: pd.DataFrame, law: LawFile) -> None:
+    law = law_file(fits=[make_fit("law, not significant: the interval includes 0")])
     (axes,) = panels(law_figure(metrics, [law], {}))
     assert texts(axes)[0].endswith("(not significant)")
 
 
-def test_every_run_has_its_mark_and_runs_without_error_are_counted(metrics: pd.DataFrame, law: dict[str, Any]) -> None:
+def test_every_run_has_its_mark_and_runs_without_error_are_counted(metrics: pd.DataFrame, law: LawFile) -> None:
     metrics.loc[0, "value"] = 1.0
     (axes,) = panels(law_figure(metrics, [law], {}))
     assert len(points(axes)) == 11
     assert "1 runs without error" in axes.get_title(loc="left")
 
 
-def test_sources_are_drawn_apart(law: dict[str, Any]) -> None:
+def test_sources_are_drawn_apart(law: LawFile) -> None:
     both = pd.concat([make_metrics("openclip"), make_metrics("openai").replace({"Few": "WIT", "Many": "WIT"})])
-    law["fits"] = [make_fit(source="openclip"), make_fit(source="openai")]
+    law = law_file(fits=[make_fit(source="openclip"), make_fit(source="openai")])
     marks = marks_for(both)
     assert marks.colours["WIT"] == marks.lines["openai"] != marks.lines["openclip"]
     (axes,) = panels(law_figure(both, [law], {}))
@@ -83,7 +82,7 @@ def test_marks_tell_data_models_and_budgets_apart(metrics: pd.DataFrame) -> None
 
 
 def test_a_large_prefactor_is_written_as_a_power_of_ten() -> None:
-    assert "1.23\\times 10^{7}" in equation(make_fit() | {"beta": 1.234e7})
+    assert "1.23\\times 10^{7}" in equation(make_fit(beta=1.234e7))
 
 
 def test_the_bottleneck_shows_each_model_and_each_data_size(metrics: pd.DataFrame) -> None:
@@ -144,7 +143,7 @@ def test_a_study_without_laws_says_that_nothing_can_be_predicted(metrics: pd.Dat
     assert "No target has a law" in figure.texts[0].get_text()
 
 
-def test_the_same_figure_gives_the_same_bytes(tmp_path: Path, metrics: pd.DataFrame, law: dict[str, Any]) -> None:
+def test_the_same_figure_gives_the_same_bytes(tmp_path: Path, metrics: pd.DataFrame, law: LawFile) -> None:
     for name in ("first", "second"):
         save_figure(law_figure(metrics, [law], {}), tmp_path / f"{name}.svg", tmp_path / f"{name}.pdf")
     for kind in ("svg", "pdf"):

@@ -12,8 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from clip_scaling.laws.tables import laws_table
 from clip_scaling.report.page import FIGURE_LABELS, StudyResults, render_report
 
+from ..records.laws import law_file
 from .conftest import make_fit, make_metrics
 
 pytestmark = pytest.mark.browser
@@ -32,17 +34,15 @@ def interactive_study() -> StudyResults:
     last = next(row for row in rows if row["cell"] == CELL)
     foretold = {"predicted": last["value"], "low": 0.86, "high": 0.9, "actual": last["value"], "method": "ols-all"}
     foretold |= {name: last[name] for name in ("source", "model", "samples_seen", "data", "compute_gmacs")}
-    law: dict[str, Any] = {
-        "target": "icons",
-        "metric": "acc1",
-        "fits": [
+    law = law_file(
+        fits=[
             make_fit(),
             make_fit("no law: flat, over all 12 runs", method="binned-min-5"),
-            make_fit(method="loglinear") | {"beta": None, "curve": []},
+            make_fit(method="loglinear", beta=None, curve=[]),
         ],
-        "predictions": [foretold],
-        "sensitivity": [CHOICE | {"alpha": -0.25}, CHOICE | {"estimator": "huber", "alpha": -0.2}],
-    }
+        predictions=[foretold],
+        sensitivity=[CHOICE | {"alpha": -0.25}, CHOICE | {"estimator": "huber", "alpha": -0.2}],
+    )
     records = [
         {name: row[name] for name in ("cell", "model", "data", "samples_seen", "compute_gmacs", "gmacs_per_sample")}
         | {"state": "trained", "parameters": 1000,
@@ -53,14 +53,13 @@ def interactive_study() -> StudyResults:
         for row in rows
     ]  # fmt: skip
     curve = pd.DataFrame({"samples": [256, 1024, 4096], "loss": [5.0, 4.0, 3.5]})
-    columns = ["target", "metric", *(name for name in make_fit() if name not in ("curve", "points_used"))]
-    files = {"laws/icons/acc1.json": json.dumps(law, indent=1)}
+    files = {"laws/icons/acc1.json": law.model_dump_json(indent=1)}
     files |= {f"train/{record['cell']}/train.json": json.dumps(record) for record in records}
     return StudyResults(
         name="tiny",
         title="A tiny study",
         metrics=metrics,
-        law_table=pd.DataFrame([fit | {"target": "icons", "metric": "acc1"} for fit in law["fits"]], columns=columns),
+        law_table=laws_table([law]),
         laws=[law],
         records=records,
         plan={"rows": [{"cell": record["cell"], "planned_hours": 1.0} for record in records]},

@@ -5,9 +5,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from clip_scaling.records.laws import Comparison, NextCell
 from clip_scaling.report.page import FIGURE_LABELS, ShownCard, StudyResults, render_report
 from clip_scaling.report.summary import cell_table, cost_summary, headlines, learning_rate_table, recipe_tables
 
+from ..records.laws import filled
 from ..records.manifests import evaluation_manifest, source_manifest
 
 
@@ -141,7 +143,8 @@ def test_the_page_ranks_the_next_cells_where_law_files_do(study: StudyResults) -
     assert "What to train next" not in render_report(study)
     cell = {"source": "study", "method": "loglinear", "model": "", "data": "Many", "gmacs_per_sample": 0.2}
     cell |= {"samples_seen": 3e6, "compute_gmacs": 6e5, "half_width_now": 0.02, "half_width_then": 0.0185}
-    laws = [study.laws[0] | {"next_cells": [cell | {"shrinkage": 0.075}]}, *study.laws[1:]]
+    ranked = [filled(NextCell, shrinkage=0.075, **cell)]
+    laws = [study.laws[0].model_copy(update={"next_cells": ranked}), *study.laws[1:]]
     page = render_report(dataclasses.replace(study, laws=laws))
     assert "What to train next" in page and "a larger model" in page
     assert "7.5 %" in page and "± 0.0185" in page
@@ -180,7 +183,8 @@ def test_the_first_screen_says_which_sources_follow_different_laws(study: StudyR
     row = {"first": "study", "second": "other", "method": "ols-all", "difference": -0.1, "crossover_gmacs": 1e3}
     row |= {"difference_low": -0.15, "difference_high": -0.05, "significant": True}
     row |= {"verdict": "study falls faster than other (difference of exponents -0.100)"}
-    laws = [study.laws[0] | {"comparisons": [row]}, *study.laws[1:]]
+    compared = filled(Comparison, **row)
+    laws = [study.laws[0].model_copy(update={"comparisons": [compared]}), *study.laws[1:]]
     both = dataclasses.replace(study, metrics=pd.concat([study.metrics, other], ignore_index=True), laws=laws)
     words = " ".join(" ".join(Page(render_report(both)).text).split())
     assert "Do study and other follow different laws? In 1 of 1 comparisons of exponents they do:" in words
@@ -188,7 +192,8 @@ def test_the_first_screen_says_which_sources_follow_different_laws(study: StudyR
         "icons top-1 accuracy: study falls faster than other; α of study less that of other: −0.100 [−0.150, −0.050]"
         in words
     )
-    laws[0] |= {"comparisons": [row | {"significant": False}]}
+    alike = compared.model_copy(update={"significant": False})
+    laws[0] = laws[0].model_copy(update={"comparisons": [alike]})
     assert "no difference is significant" in render_report(dataclasses.replace(both, laws=laws))
 
 

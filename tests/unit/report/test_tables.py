@@ -2,8 +2,9 @@ import pandas as pd
 import pytest
 
 from clip_scaling.errors import LawError
-from clip_scaling.report.tables import budgets_of, cells_of, headline_fits, names_by_size, points_of, reservation
+from clip_scaling.report.tables import budgets_of, cells_of, headline_fits, names_by_size, points_of
 
+from ..records.laws import law_file
 from .conftest import make_fit, make_metrics
 
 
@@ -37,17 +38,12 @@ def test_data_are_listed_by_source_then_size() -> None:
 
 def test_the_headline_is_the_first_method_of_each_source_unless_another_is_named() -> None:
     fits = [make_fit(source=source, method=method) for source in ("a", "b") for method in ("first", "second")]
-    shown = [(fit["source"], fit["method"]) for fit in headline_fits({"fits": fits}, {"b": "second"})]
+    shown = [(fit.source, fit.method) for fit in headline_fits(law_file(fits=fits), {"b": "second"})]
     assert shown == [("a", "first"), ("b", "second")]
 
 
-def test_a_reservation_is_the_word_between_law_and_its_reason() -> None:
-    assert reservation(make_fit("law, not identifiable: floor")) == "not identifiable"
-    assert reservation(make_fit("law")) == reservation(make_fit("no law: flat")) == ""
-
-
 def test_a_law_of_more_than_compute_is_no_headline() -> None:
-    fits = [make_fit(method="loglinear") | {"curve": [], "alpha": None}, make_fit(method="ols-all")]
-    assert [fit["method"] for fit in headline_fits({"fits": fits}, {})] == ["ols-all"]
+    fits = [make_fit(method="loglinear", curve=[], alpha=None), make_fit(method="ols-all")]
+    assert [fit.method for fit in headline_fits(law_file(fits=fits), {})] == ["ols-all"]
     with pytest.raises(LawError, match="loglinear .* is no law of compute alone"):
-        headline_fits({"fits": fits}, {"study": "loglinear"})
+        headline_fits(law_file(fits=fits), {"study": "loglinear"})

@@ -24,9 +24,11 @@ from clip_scaling.errors import ConfigError, EvaluationError
 from clip_scaling.models.encode import load_cell
 from clip_scaling.models.tokenizer import CLIP_ROWS, clip_merges, load_tokenizer, train_merges, write_merges
 from clip_scaling.records.files import read_json, sha256_file, write_json
+from clip_scaling.records.laws import CurvePoint, FittedLaw
 from clip_scaling.share.export import write_model
 from clip_scaling.share.tokenizer import write_tokenizer
 
+from ..records.laws import filled, law_file
 from ..train.test_objective import COCA
 from .conftest import CAPTIONS, CELL, MODEL, Trained, measured, train
 
@@ -130,10 +132,11 @@ def test_clips_own_vocabulary_is_left_to_open_clip(trained: Trained, tmp_path: P
 def test_the_card_tells_data_recipe_results_and_law(trained: Trained, tmp_path: Path) -> None:
     row = measured("scenes-captions", "contrastive_loss", 4.25, 4.12, 4.37)
     write_json(trained.results / "evaluate" / CELL / "metrics.json", {"cell": CELL, "metrics": [row]})
-    fit = {"source": "offline", "method": "ols-all", "form": "power", "verdict": "law", "beta": 8.0, "curve": [1]}
-    fit |= {"alpha": -0.5, "alpha_low": -0.61, "alpha_high": -0.39}
-    law = {"target": "scenes-captions", "metric": "contrastive_loss", "fits": [fit]}
-    write_json(trained.results / "laws" / "scenes-captions" / "contrastive_loss.json", law)
+    line = [filled(CurvePoint, compute_gmacs=1.0, error=8.0)]
+    fit = filled(FittedLaw, source="offline", method="ols-all", form="power", beta=8.0, curve=line, alpha=-0.5,
+                 alpha_low=-0.61, alpha_high=-0.39)  # fmt: skip
+    law = law_file("scenes-captions", "contrastive_loss", fits=[fit])
+    law.write(trained.results / law.place)
     call(trained, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     header = yaml.safe_load(card.split("---\n")[1])

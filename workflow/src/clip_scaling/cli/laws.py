@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LawError
-from ..laws.compare import Comparison
 from ..laws.compare import compare as compare_laws
 from ..laws.fits import Fit, fit_runs
 from ..laws.holdout import interval_held, mean_absolute_error, rolling_holdout
@@ -21,6 +19,7 @@ from ..laws.own_table import COLUMNS, PASSES, UNITS, tidy_table
 from ..laws.planning import allocation, ranked_cells
 from ..laws.table import Runs, select_runs
 from ..records.files import atomic_path, write_json
+from ..records.laws import Comparison, LawFile
 from ..records.metrics import is_loss
 from ..study.counts import parse_count
 
@@ -69,7 +68,7 @@ def fit(args: argparse.Namespace) -> None:
     holdout = rolling_holdout(runs, method)
     print("\n".join(_lines(law, len(runs), holdout)))
     if args.output:
-        write_json(args.output, {"target": law.target, "metric": law.metric, "fits": [fit_record(law, holdout)]})
+        LawFile(target=law.target, metric=law.metric, fits=[fit_record(law, holdout)]).write(args.output)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -79,7 +78,7 @@ def compare(args: argparse.Namespace) -> None:
     found = compare_laws(first, second, args.at, recipes=table)
     print("\n".join(_comparison_lines(found)))
     if args.output:
-        write_json(args.output, asdict(found))
+        write_json(args.output, found.model_dump(mode="json"))
 
 
 def allocate(args: argparse.Namespace) -> None:
@@ -193,10 +192,10 @@ def _comparison_lines(found: Comparison) -> list[str]:
         low, high = (f"{end:.3g}" if end else "open" for end in (found.crossover_low, found.crossover_high))
         lines.append(f"  equal at {found.crossover_gmacs:.3g} GMAC  (95 %: {low} to {high})")
     for row in found.better:
-        ends = f"{row['ratio_low']:.3g} to {row['ratio_high']:.3g}"
+        ends = f"{row.ratio_low:.3g} to {row.ratio_high:.3g}"
         lines.append(
-            f"  at {row['compute_gmacs']:.3g} GMAC: error ratio {row['ratio']:.3g}  (95 %: {ends}), "
-            + (f"{row['better']} is better" if row["better"] else "no significant difference")
+            f"  at {row.compute_gmacs:.3g} GMAC: error ratio {row.ratio:.3g}  (95 %: {ends}), "
+            + (f"{row.better} is better" if row.better else "no significant difference")
         )
     return lines
 

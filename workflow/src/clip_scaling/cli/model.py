@@ -13,6 +13,7 @@ from ..records.data import SourceManifest
 from ..records.evaluation import CheckpointMetrics
 from ..records.filenames import ATTRIBUTION, MANIFEST
 from ..records.files import read_json
+from ..records.laws import LawFile
 from ..records.provenance import provenance
 from ..study.paths import StudyPaths
 from ..study.resolved import ResolvedStudy
@@ -86,7 +87,7 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
         licence=licence,
         distribution=study.distribution(cell),
         evaluation=evaluation,
-        laws=[read_json(path) for path in laws if path.is_file()],
+        laws=[LawFile.read(path) for path in laws if path.is_file()],
         methods=study.config.laws.headline,
         has_attribution=attribution.is_file(),
     )

@@ -5,8 +5,9 @@
 >>> law.alpha, law.intervals["alpha"], law.verdict  # doctest: +SKIP
 """
 
+from ..records.laws import Comparison
 from .allocate import compute_optimal
-from .compare import Comparison, compare
+from .compare import compare
 from .design import candidate_cells, next_cells
 from .fits import Fit, fit, fit_runs
 from .holdout import rolling_holdout

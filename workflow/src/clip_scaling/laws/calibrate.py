@@ -9,14 +9,20 @@ prediction over targets; Vovk et al. 2005).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from ..records.laws import FittedLaw, HeldOut, LawFile, LeftOut, Prediction, Row
 from ..records.metrics import from_error, is_loss, to_error
 
 FEWEST = 20  # Misses of other targets below which their quantile says nothing, and nothing is widened.
+
+
+def as_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """Rows as a table, a column a field."""
+    return pd.DataFrame([dict(row) for row in rows])
 
 
 def misses(rows: pd.DataFrame) -> np.ndarray:
@@ -57,30 +63,34 @@ def widen(predicted: Any, low: Any, high: Any, by: float) -> tuple[Any, Any]:
     return predicted * (low / predicted) ** by, predicted * (high / predicted) ** by
 
 
-def calibrated(laws: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def calibrated(laws: Sequence[LawFile]) -> list[LawFile]:
     """Law files with the intervals of predictions, hold-outs and models left out widened by their targets' factors.
 
     Fits gain `interval_factor`; of `holdout` rows low and high change, and with them `holdout_interval_held`.
     """
-    widths = _factors((law, fit, misses(pd.DataFrame(fit["holdout"]))) for law in laws for fit in law["fits"])
-    unseen = _factors((law, row, np.array(row["misses"])) for law in laws for row in law["leave_out"])
-    result = []
-    for law in laws:
-        fits = [_widened_fit(fit, widths[_key(law, fit)]) for fit in law["fits"]]
-        predictions = [_widened_value(law["metric"], row, widths[_key(law, row)]) for row in law["predictions"]]
-        leave_out = [_widened_error(row, unseen[_key(law, row)]) for row in law["leave_out"]]
-        result.append({**law, "fits": fits, "predictions": predictions, "leave_out": leave_out})
-    return result
+    widths = _factors((law, fit, misses(as_frame(fit.holdout))) for law in laws for fit in law.fits)
+    unseen = _factors((law, row, np.array(row.misses)) for law in laws for row in law.leave_out)
+    return [
+        law.model_copy(
+            update={
+                "fits": [_widened_fit(fit, widths[_key(law, fit)]) for fit in law.fits],
+                "predictions": [_widened_value(law.metric, row, widths[_key(law, row)]) for row in law.predictions],
+                "leave_out": [_widened_error(row, unseen[_key(law, row)]) for row in law.leave_out],
+            }
+        )
+        for law in laws
+    ]
 
 
+Widened = TypeVar("Widened", HeldOut, LeftOut)
 _Key = tuple[str, str, tuple[str, str]]
 
 
-def _key(law: Mapping[str, Any], row: Mapping[str, Any]) -> _Key:
-    return row["source"], row["method"], (law["target"], law["metric"])
+def _key(law: LawFile, row: FittedLaw | Prediction | LeftOut) -> _Key:
+    return row.source, row.method, (law.target, law.metric)
 
 
-def _factors(rows: Iterable[tuple[Mapping[str, Any], Mapping[str, Any], np.ndarray]]) -> dict[_Key, float]:
+def _factors(rows: Iterable[tuple[LawFile, FittedLaw | LeftOut, np.ndarray]]) -> dict[_Key, float]:
     """The factor of each (source, method, target)."""
     groups: dict[tuple[str, str], dict[tuple[str, str], np.ndarray]] = {}
     for law, row, missed in rows:
@@ -91,23 +101,23 @@ def _factors(rows: Iterable[tuple[Mapping[str, Any], Mapping[str, Any], np.ndarr
     }
 
 
-def _widened_fit(fit: Mapping[str, Any], by: float) -> dict[str, Any]:
-    rows = [_widened_error(row, by) for row in fit["holdout"]]
-    within = [row["low"] <= row["actual"] <= row["high"] for row in rows]
+def _widened_fit(fit: FittedLaw, by: float) -> FittedLaw:
+    rows = [_widened_error(row, by) for row in fit.holdout]
+    within = [row.low <= row.actual <= row.high for row in rows]
     share = float(np.mean(within)) if within else None
-    return {**fit, "holdout": rows, "interval_factor": by, "holdout_interval_held": share}
+    return fit.model_copy(update={"holdout": rows, "interval_factor": by, "holdout_interval_held": share})
 
 
-def _widened_error(row: Mapping[str, Any], by: float) -> dict[str, Any]:
-    low, high = widen(row["predicted"], row["low"], row["high"], by)
-    return {**row, "low": float(low), "high": float(high)}
+def _widened_error(row: Widened, by: float) -> Widened:
+    low, high = widen(row.predicted, row.low, row.high, by)
+    return row.model_copy(update={"low": float(low), "high": float(high)})
 
 
-def _widened_value(metric: str, row: Mapping[str, Any], by: float) -> dict[str, Any]:
+def _widened_value(metric: str, row: Prediction, by: float) -> Prediction:
     """The same of a prediction in the metric's own sense. An accuracy below 0 is none: the error stops at 1."""
-    if row["low"] is None or row["high"] is None:
-        return dict(row)
-    error, one, other = (float(to_error(metric, row[name])) for name in ("predicted", "low", "high"))
+    if row.low is None or row.high is None:
+        return row
+    error, one, other = (float(to_error(metric, value)) for value in (row.predicted, row.low, row.high))
     low, high = widen(error, min(one, other), max(one, other), by)
     ends = from_error(metric, np.array([low, high if is_loss(metric) else min(high, max(1.0, one, other))]))
-    return {**row, "low": float(ends.min()), "high": float(ends.max())}
+    return row.model_copy(update={"low": float(ends.min()), "high": float(ends.max())})

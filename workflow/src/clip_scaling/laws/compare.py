@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import LawError
+from ..records.laws import Comparison, Confound, RatioAt
 from .fits import Fit
 from .student import t_reach
 
 HYPER_PARAMETERS = ("global_batch_size", "learning_rate", "warmup_steps")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """alpha of `first` minus alpha of `second`, and the compute (GMAC) where the two power laws meet; 95 % intervals.
-
-    A crossover's end is None where the data do not bound it. better: for each asked compute, the ratio of the first's
-    error to the second's with its interval. confounds: see `confounds`.
-    """
-
-    first: str
-    second: str
-    method: str
-    difference: float
-    difference_low: float
-    difference_high: float
-    significant: bool
-    crossover_gmacs: float | None
-    crossover_low: float | None
-    crossover_high: float | None
-    better: list[dict[str, Any]]
-    confounds: list[dict[str, Any]]
-    verdict: str
 
 
 def compare(
@@ -65,26 +41,26 @@ def compare(
         spread, _ = _reach(direction, first, second, cov_a, cov_b, level)
         better = first.source if gap + spread < 0 else second.source if gap - spread > 0 else None
         ratio = {"ratio": np.exp(gap), "ratio_low": np.exp(gap - spread), "ratio_high": np.exp(gap + spread)}
-        rows.append({"compute_gmacs": float(value), "better": better} | {k: float(v) for k, v in ratio.items()})
+        rows.append(RatioAt(compute_gmacs=float(value), better=better, **{k: float(v) for k, v in ratio.items()}))
     found = confounds(first, second, recipes) if recipes is not None else []
     return Comparison(
-        first.source,
-        second.source,
-        first.method.name,
-        float(delta[1]),
-        float(low),
-        float(high),
-        significant,
-        _compute_at(crossing + origin),
-        _compute_at(ends[0] + origin),
-        _compute_at(ends[1] + origin),
-        rows,
-        found,
-        _verdict(first, second, float(delta[1]), significant, found),
+        first=first.source,
+        second=second.source,
+        method=first.method.name,
+        difference=float(delta[1]),
+        difference_low=float(low),
+        difference_high=float(high),
+        significant=significant,
+        crossover_gmacs=_compute_at(crossing + origin),
+        crossover_low=_compute_at(ends[0] + origin),
+        crossover_high=_compute_at(ends[1] + origin),
+        better=rows,
+        confounds=found,
+        verdict=_verdict(first, second, float(delta[1]), significant, found),
     )
 
 
-def confounds(first: Fit, second: Fit, recipes: pd.DataFrame) -> list[dict[str, Any]]:
+def confounds(first: Fit, second: Fit, recipes: pd.DataFrame) -> list[Confound]:
     """Hyper-parameters of the points used: {name, first, second (values, sorted), matched}.
 
     Matched means that both sources used the same single value; anything else may explain a difference.
@@ -98,7 +74,7 @@ def confounds(first: Fit, second: Fit, recipes: pd.DataFrame) -> list[dict[str, 
             sorted(by_cell.reindex(fit.points_used["cell"]).dropna().unique().tolist()) for fit in (first, second)
         ]
         matched = values[0] == values[1] and len(values[0]) == 1
-        found.append({"name": name, "first": values[0], "second": values[1], "matched": matched})
+        found.append(Confound(name=name, first=values[0], second=values[1], matched=matched))
     return found
 
 
@@ -141,12 +117,12 @@ def _compute_at(log: float) -> float | None:
     return float(np.exp(log)) if np.isfinite(log) and abs(log) < 300 else None
 
 
-def _verdict(first: Fit, second: Fit, difference: float, significant: bool, found: list[dict[str, Any]]) -> str:
+def _verdict(first: Fit, second: Fit, difference: float, significant: bool, found: list[Confound]) -> str:
     steeper, other = (first, second) if difference < 0 else (second, first)
     if significant:
         text = f"{steeper.source} falls faster than {other.source} (difference of exponents {-abs(difference):+.3f})"
     else:
         fewest = min(first, second, key=lambda fit: fit.n_points)
         text = f"with {fewest.n_points} points of {fewest.source} the difference of exponents is not significant"
-    unmatched = [item["name"].replace("_", " ") for item in found if not item["matched"]]
+    unmatched = [item.name.replace("_", " ") for item in found if not item.matched]
     return text + (f"; not matched: {', '.join(unmatched)}" if unmatched else "")

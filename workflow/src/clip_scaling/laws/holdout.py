@@ -89,10 +89,12 @@ def least_relative_error(errors: pd.DataFrame, cells: pd.DataFrame) -> str | Non
     errors: mean absolute hold-out error, a row a method, a column a target, NaN where there is none; cells: how many
     held-out predictions each is the mean of. Compared are the methods that predict on more than half of the targets, on
     those targets where all of them predict equally many cells. A target's errors count relative to the median method's
-    on it, so that one on which all predict badly decides no more than another.
+    on it, so that one on which all predict badly decides no more than another; without any error of the median method,
+    relative to the least number.
     """
     able = errors.notna().mean(axis=1) > 0.5
     errors, cells = errors[able], cells[able]
     alike = errors.notna().all() & (cells.nunique() == 1)
     shared = errors.loc[:, alike]
-    return None if shared.empty else str((shared / shared.median()).mean(axis=1).idxmin())
+    typical = shared.median().clip(lower=np.finfo(float).tiny)
+    return None if shared.empty else str((shared / typical).mean(axis=1).idxmin())

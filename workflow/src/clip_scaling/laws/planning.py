@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..records.laws import NextCell, Optimum
 from .allocate import budgets_of, compute_optimal
 from .design import candidate_cells, next_cells
 from .fits import FEWEST_FOR_BOOTSTRAP, fit_runs
@@ -97,19 +98,25 @@ def ranked_cells(
     return next_cells(law, candidates, parameter=parameter, at=at).assign(method=method.name)
 
 
-def planning_records(runs: Runs) -> dict[str, list[dict[str, Any]]]:
-    """allocation and next_cells of one source, as a law file holds them; empty where its runs cannot say."""
-    found: dict[str, list[dict[str, Any]]] = {"allocation": [], "next_cells": []}
+def optima(runs: Runs) -> list[Optimum]:
+    """The allocation of one distribution, as a law file holds it; empty where its runs cannot say."""
+    return [Optimum(source=runs.source, **row) for row in _rows_of(allocation, runs)]
+
+
+def best_next_cells(runs: Runs) -> list[NextCell]:
+    """The best candidates of one distribution, as a law file holds them; empty where its runs cannot say."""
+    return [NextCell(source=runs.source, **row) for row in _rows_of(ranked_cells, runs)[:LISTED]]
+
+
+def _rows_of(ask: Callable[[Runs], pd.DataFrame], runs: Runs) -> list[dict[str, Any]]:
     if len(runs) < FEWEST_FOR_BOOTSTRAP:
-        return found
-    for name, ask in (("allocation", allocation), ("next_cells", lambda runs: ranked_cells(runs).head(LISTED))):
-        try:
-            rows = ask(runs)
-        except UnfitPoints:  # a grid of one model has no allocation, and a table without GMACs no candidates
-            continue
-        found[name] = [{"source": runs.source, **_plain(row)} for row in rows.to_dict("records")]
-    return found
+        return []
+    try:
+        rows = ask(runs)
+    except UnfitPoints:  # a grid of one model has no allocation, and a table without GMACs no candidates
+        return []
+    return [_plain(row) for row in rows.to_dict("records")]
 
 
-def _plain(row: Mapping[Any, Any]) -> dict[Any, Any]:
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..records.laws import Comparison, ExponentByChoice, LawFile, LeftOut
 from .calibrate import misses
 from .compare import compare
 from .fits import DRAWS, Fit, fit_runs
 from .holdout import draws_for, mean_absolute_error, predict_runs, rolling_holdout
-from .law_file import fit_record, plain_records, prediction_records
+from .law_file import fit_record, number, plain_records, prediction_records
 from .methods import METHODS, Method, find_method
-from .planning import planning_records
+from .planning import best_next_cells, optima
 from .sensitivity import sensitivity
 from .table import Runs, UnfitPoints, select_runs, sources
 
-PARTS = ("fits", "predictions", "comparisons", "sensitivity", "leave_out", "allocation", "next_cells")
+PARTS = tuple(name for name, field in LawFile.model_fields.items() if not field.is_required())
 COMPARE_BEYOND = (1.0, 10.0)  # Which source is better is said at the greatest common compute and ten times that.
 
 
@@ -32,7 +33,7 @@ def fit_target(
     scenarios: pd.DataFrame | None = None,
     leave_out: Sequence[str] = (),
     draws: int = DRAWS,
-) -> dict[str, Any]:
+) -> LawFile:
     """The law file of one (target, metric).
 
     fits and predictions of each source by each method, with their rolling hold-out; comparisons of sources;
@@ -41,14 +42,13 @@ def fit_target(
     a method's form give a fit without numbers, whose verdict says why; a table that is not sound raises LawError.
     """
     chosen = [find_method(name) for name in methods]
-    law: dict[str, Any] = {"target": target, "metric": metric}
-    law |= {name: [] for name in PARTS}
+    law = LawFile(target=target, metric=metric, fits=[], **{name: [] for name in PARTS})
     fits: list[Fit] = []
     for source in sources(table, target, metric):
         try:
             runs = select_runs(table, target, metric, source, drop_saturated=True)
         except UnfitPoints as reason:
-            law["fits"] += [fit_record(_unfit(target, metric, source, method, reason)) for method in chosen]
+            law.fits.extend(fit_record(_unfit(target, metric, source, method, reason)) for method in chosen)
             continue
         laws = 0
         for method in chosen:
@@ -56,26 +56,23 @@ def fit_target(
             fits.append(fit)
             laws += fit.is_law
             holdout = rolling_holdout(runs, method) if fit.theta is not None else pd.DataFrame()
-            law["fits"].append(fit_record(fit, holdout))
-            law["predictions"] += prediction_records(fit, runs, scenarios)
-        law["sensitivity"] += [{"source": source, **row} for row in sensitivity(runs)]
-        for name, rows in planning_records(runs).items() if laws else ():
-            law[name] += rows
-        law["leave_out"] += leave_models_out(runs, leave_out) if leave_out else []
-    law["comparisons"] = _comparisons(fits, table)
+            law.fits.append(fit_record(fit, holdout))
+            law.predictions.extend(prediction_records(fit, runs, scenarios))
+        law.sensitivity.extend(ExponentByChoice(source=source, **row) for row in sensitivity(runs))
+        if laws:
+            law.allocation.extend(optima(runs))
+            law.next_cells.extend(best_next_cells(runs))
+        law.leave_out.extend(leave_models_out(runs, leave_out) if leave_out else [])
+    law.comparisons.extend(_comparisons(fits, table))
     return law
 
 
 def leave_models_out(
     runs: Runs, models: Sequence[str], methods: Sequence[Method] = tuple(METHODS.values())
-) -> list[dict[str, Any]]:
-    """What each method, fitted without these models, predicts for them; [] where there are none.
-
-    Rows: source, method, holdout_mae (over the fitted runs alone), cell, compute_gmacs, actual, predicted, low, high
-    (errors, 90 % prediction interval), cells and misses (of that hold-out; see `calibrate.misses`).
-    """
+) -> list[LeftOut]:
+    """What each method, fitted without these models, predicts for them; [] where there are none."""
     out = np.isin(runs.model.astype(str), list(models))
-    rows: list[dict[str, Any]] = []
+    rows: list[LeftOut] = []
     for method in methods if out.any() else ():
         kept = runs.take(~out)
         try:
@@ -83,24 +80,24 @@ def leave_models_out(
         except UnfitPoints:
             continue
         holdout = rolling_holdout(kept, method)
-        known = {
+        known: dict[str, Any] = {
             "source": runs.source,
             "method": method.name,
-            "holdout_mae": mean_absolute_error(holdout),
+            "holdout_mae": number(mean_absolute_error(holdout)),
             "cells": len(holdout),
             "misses": [round(float(miss), 4) for miss in misses(holdout)],
         }
-        rows += [known | row for row in plain_records(predict_runs(fit, runs.take(out)))]
-    return [{k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in rows]
+        rows += [LeftOut(**known, **row) for row in plain_records(predict_runs(fit, runs.take(out)))]
+    return rows
 
 
-def _comparisons(fits: Sequence[Fit], table: pd.DataFrame) -> list[dict[str, Any]]:
+def _comparisons(fits: Sequence[Fit], table: pd.DataFrame) -> list[Comparison]:
     rows = []
     for first, second in itertools.combinations(fits, 2):
         powers = all(fit.is_law and fit.method.form == "power" and fit.degrees > 0 for fit in (first, second))
         if first.method == second.method and powers:
             reach = min(fit.points_used["compute_gmacs"].max() for fit in (first, second))
-            rows.append(asdict(compare(first, second, [reach * by for by in COMPARE_BEYOND], recipes=table)))
+            rows.append(compare(first, second, [reach * by for by in COMPARE_BEYOND], recipes=table))
     return rows
 
 

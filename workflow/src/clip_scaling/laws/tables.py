@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..records.laws import (
+from ..records.law_tables import (
     ALLOCATION,
     COMPARISONS,
     LAWS,
@@ -18,10 +17,11 @@ from ..records.laws import (
     PREDICTIONS,
     SENSITIVITY,
 )
-from .calibrate import misses
+from ..records.laws import LawFile
+from .calibrate import as_frame, misses
 from .holdout import least_relative_error
 
-Laws = Sequence[dict[str, Any]]
+Laws = Sequence[LawFile]
 TARGET = ["target", "metric"]
 
 
@@ -31,7 +31,8 @@ def laws_table(laws: Laws) -> pd.DataFrame:
     holdout_mae is in the error's own unit; holdout_mae_pp, in percentage points, is empty for a loss. n_saturated and
     n_diverged: runs left out.
     """
-    return _rows(laws, "fits", LAWS.names)
+    rows = _rows(laws, "fits", LAWS.names)
+    return rows.assign(verdict=rows["verdict"].map(str))
 
 
 def predictions_table(laws: Laws) -> pd.DataFrame:
@@ -56,8 +57,8 @@ def comparisons_table(laws: Laws) -> pd.DataFrame:
         f"error_{name}": name for name in ("ratio", "ratio_low", "ratio_high")
     }
     for ours, theirs in names.items():
-        rows[ours] = [places[0][theirs] if places else None for places in found["better"]]
-    rows["unmatched"] = [" ".join(c["name"] for c in items if not c["matched"]) for items in found["confounds"]]
+        rows[ours] = [getattr(places[0], theirs) if places else None for places in found["better"]]
+    rows["unmatched"] = [" ".join(c.name for c in items if not c.matched) for items in found["confounds"]]
     return rows
 
 
@@ -87,7 +88,7 @@ def methods_table(laws: Laws) -> pd.DataFrame:
     for source, part in fits.groupby("source", sort=False):
         default = _default(part)
         for method, group in part.groupby("method", sort=False):
-            missed = [misses(pd.DataFrame(cells)) for cells in group["holdout"]]
+            missed = [misses(as_frame(cells)) for cells in group["holdout"]]
             now = np.concatenate(missed)
             before = np.concatenate([m * by for m, by in zip(missed, group["interval_factor"], strict=True)])
             rows.append(
@@ -134,5 +135,6 @@ def _default(scores: pd.DataFrame) -> str | None:
 
 
 def _rows(laws: Laws, key: str, columns: Sequence[str]) -> pd.DataFrame:
-    rows = [{**row, "target": law["target"], "metric": law["metric"]} for law in laws for row in law[key]]
+    """Rows of one list of all law files; nested rows stay records."""
+    rows = [dict(row) | {"target": law.target, "metric": law.metric} for law in laws for row in getattr(law, key)]
     return pd.DataFrame(rows, columns=columns)

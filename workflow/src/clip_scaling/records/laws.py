@@ -1,165 +1,277 @@
-"""Tables of laws, written by `gather_laws`: one column, one sense.
+"""What is fitted to one target, as `fit_law` writes it and tables, figures, the page and model cards read it.
 
-An error is 1 - accuracy (or recall), or a loss in nats. A value is in the metric's own sense: an accuracy as a
-fraction, or a loss in nats.
+An error is 1 - accuracy (or recall), or a loss in nats. Compute is in GMAC of forward passes. A number that the data
+cannot support is null.
 """
 
 from __future__ import annotations
 
-from .base import Column, Table
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
-_TARGET = (
-    Column("target", "evaluation set, probe or mean"),
-    Column("metric", "clip-benchmark's name, or `contrastive_loss`"),
-)
-_SOURCE = (*_TARGET, Column("source", "training distribution"))
-_METHOD = (*_SOURCE, Column("method", "how the law is fitted: docs/laws.md"))
-_COMPUTE = Column("compute_gmacs", "forward compute of a sample x samples seen", "GMAC")
-_SAMPLES = Column("samples_seen", "steps x global batch")
-_PAIRS = Column("unique_pairs", "pairs of the training data")
-_HOLDOUT = Column("holdout_mae", "mean absolute error of the rolling hold-out", "error")
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-LAWS = Table(
-    "tables/laws.csv",
-    "One row a law. A number that the data cannot support is empty, and the verdict says why.",
-    [
-        *_METHOD,
-        Column("form", "E = beta C^alpha, or another of docs/laws.md"),
-        Column("n_points", "runs that the law is fitted to"),
-        Column("alpha", "signed exponent of compute"),
-        Column("alpha_low", "lower end of its 95 % interval"),
-        Column("alpha_high", "upper end"),
-        Column("beta", "error at one GMAC", "error"),
-        Column("floor", "error that no compute removes", "error"),
-        Column("r2", "explained share of the variance of ln E"),
-        Column("holdout_mae_pp", "mean absolute error of the rolling hold-out; empty for a loss", "percentage points"),
-        Column("verdict", "`law`, `law, ` with a reservation, or `no law`, each with its reason"),
-        _HOLDOUT,
-        Column("n_saturated", "runs left out for an error of exactly 0 or 1"),
-        Column("n_diverged", "runs left out because they diverged"),
-    ],
-)
-PREDICTIONS = Table(
-    "tables/predictions.csv",
-    "One row a law and run, or scenario without a run, in the metric's own sense.",
-    [
-        *_METHOD,
-        Column("model", "open_clip's name"),
-        _SAMPLES,
-        Column("data", "subset"),
-        _COMPUTE,
-        Column("predicted", "by the law", "value"),
-        Column("low", "lower end of the 90 % interval of one more run", "value"),
-        Column("high", "upper end", "value"),
-        Column("actual", "measured; empty for a scenario without a run", "value"),
-    ],
-)
-METHODS = Table(
-    "tables/methods.csv",
-    "One row a distribution and method: how well it predicted the dearer runs from the cheaper.",
-    [
-        Column("source", "training distribution"),
-        Column("method", "how laws are fitted"),
-        Column("targets", "targets with a law"),
-        Column("predictions", "runs that were predicted"),
-        Column("holdout_mae_pp", "mean over accuracies and recalls", "percentage points"),
-        Column("intervals_held", "share of 90 % intervals, as printed, that held"),
-        Column("interval_factor", "median over targets of what intervals were widened by"),
-        Column("intervals_held_before", "the same share before widening"),
-        Column("chosen", "whether the hold-out names this method"),
-    ],
-)
-COMPARISONS = Table(
-    "tables/comparisons.csv",
-    "One row a target, pair of distributions and method.",
-    [
-        *_TARGET,
-        Column("first", "training distribution"),
-        Column("second", "training distribution"),
-        Column("method", "how the laws are fitted"),
-        Column("difference", "alpha of the first less that of the second"),
-        Column("difference_low", "lower end of its 95 % interval"),
-        Column("difference_high", "upper end"),
-        Column("significant", "whether the interval excludes 0"),
-        Column("crossover_gmacs", "where the two laws cross", "GMAC"),
-        Column("crossover_low", "lower end of its interval", "GMAC"),
-        Column("crossover_high", "upper end", "GMAC"),
-        Column("at_gmacs", "greatest compute that both measured", "GMAC"),
-        Column("error_ratio", "error of the first over that of the second, there"),
-        Column("error_ratio_low", "lower end of its interval"),
-        Column("error_ratio_high", "upper end"),
-        Column("better", "the distribution of less error there, if the interval excludes 1"),
-        Column("unmatched", "hyper-parameters that may explain a difference"),
-        Column("verdict", "what follows, in words"),
-    ],
-)
-SENSITIVITY = Table(
-    "tables/sensitivity.csv",
-    "One row a target and choice: the exponent under every defensible choice.",
-    [
-        *_SOURCE,
-        Column("left_out", "model that the fit leaves out; empty for none"),
-        Column("points", "how points are chosen"),
-        Column("scale", "what residuals are taken in"),
-        Column("estimator", "how parameters are found"),
-        Column("n_points", "runs that the law is fitted to"),
-        Column("alpha", "signed exponent of compute"),
-    ],
-)
-LEAVE_OUT = Table(
-    "tables/leave_out.csv",
-    "One row a method and left-out cell: its error, and the error that the law of the others predicts.",
-    [
-        *_METHOD,
-        Column("chosen", "whether the hold-out over the other runs names this method"),
-        _HOLDOUT,
-        Column("cell", "left out of the fit"),
-        _COMPUTE,
-        Column("error", "measured", "error"),
-        Column("predicted_error", "by the law of the other models", "error"),
-        Column("predicted_error_low", "lower end of its 90 % interval", "error"),
-        Column("predicted_error_high", "upper end", "error"),
-        Column("difference_pp", "predicted less measured", "percentage points"),
-    ],
-    earlier={
-        "actual": "error",
-        "predicted": "predicted_error",
-        "low": "predicted_error_low",
-        "high": "predicted_error_high",
-    },
-)
-ALLOCATION = Table(
-    "tables/allocation.csv",
-    "One row a law and budget: model size and samples of least error.",
-    [
-        *_METHOD,
-        _PAIRS,
-        Column("compute_gmacs", "the budget", "GMAC"),
-        Column("models", "the models whose shapes were looked at"),
-        Column("gmacs", "size of the best model, forward pass of one sample", "GMAC"),
-        Column("gmacs_low", "lower end of its 95 % interval", "GMAC"),
-        Column("gmacs_high", "upper end", "GMAC"),
-        Column("samples", "samples seen of the best run"),
-        Column("samples_low", "lower end of its 95 % interval"),
-        Column("samples_high", "upper end"),
-        Column("error", "predicted there", "error"),
-        Column("verdict", "whether the optimum lies among what was measured"),
-    ],
-)
-NEXT_CELLS = Table(
-    "tables/next_cells.csv",
-    "One row a target and candidate, best first: what one more run would take off the exponent's interval.",
-    [
-        *_METHOD,
-        Column("model", "open_clip's name"),
-        Column("data", "subset"),
-        Column("gmacs_per_sample", "forward compute of one sample", "GMAC"),
-        _SAMPLES,
-        _PAIRS,
-        _COMPUTE,
-        Column("half_width_now", "of the 95 % interval of alpha"),
-        Column("half_width_then", "with the candidate"),
-        Column("shrinkage", "share of the half-width that the candidate takes off"),
-        Column("shrinkage_per_gmac", "the same, over its compute", "1/GMAC"),
-    ],
-)
+from .base import Record
+
+Number = int | float
+"""JSON keeps 1 and 1.0 apart, and so does a record."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a fit may claim.
+
+    kind: `law` or `no law`. reservation: of a law, such as `not significant`. reason: for a reservation, or why there
+    is no law.
+    """
+
+    kind: Literal["law", "no law"]
+    reservation: str = ""
+    reason: str = ""
+
+    @classmethod
+    def parse(cls, text: str | Verdict) -> Verdict:
+        """Read `law`, `law, RESERVATION: reason` or `no law: reason`. ValueError for any other text."""
+        if isinstance(text, Verdict):
+            return text
+        head, _, reason = text.partition(": ")
+        kind, _, reservation = head.partition(", ")
+        if kind == "law":
+            return cls("law", reservation, reason)
+        if kind == "no law":
+            return cls("no law", reservation, reason)
+        raise ValueError(f"{text!r} is no verdict: it begins with neither `law` nor `no law`")
+
+    def __str__(self) -> str:
+        head = f"{self.kind}, {self.reservation}" if self.reservation else self.kind
+        return f"{head}: {self.reason}" if self.reason else head
+
+    @property
+    def short(self) -> str:
+        """Without the reason."""
+        return str(Verdict(self.kind, self.reservation))
+
+    @property
+    def is_law(self) -> bool:
+        return self.kind == "law"
+
+
+class Row(BaseModel):
+    """One row of a list in a law file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PointUsed(Row):
+    """A run that a law is fitted to."""
+
+    cell: str
+    compute_gmacs: Number = Field(description="where the method puts the run, GMAC")
+    error: Number
+
+
+class CurvePoint(Row):
+    """A place on a law's line, with its 95 % band."""
+
+    compute_gmacs: Number
+    error: Number
+    low: Number | None
+    high: Number | None
+
+
+class HeldOut(Row):
+    """A dearer run that the law of the cheaper ones predicts."""
+
+    cell: str
+    compute_gmacs: Number
+    actual: Number = Field(description="error that was measured")
+    predicted: Number = Field(description="error by the law")
+    low: Number = Field(description="lower end of the 90 % interval of the error")
+    high: Number
+    threshold_gmacs: Number = Field(description="runs of less compute were fitted")
+    n_fitted: int
+    beyond: Number = Field(description="compute over the greatest fitted compute")
+
+
+class FittedLaw(Row):
+    """One distribution's runs by one method."""
+
+    source: str = Field(description="training distribution; empty where a table names none")
+    method: str
+    points: str = Field(description="how points are chosen")
+    form: str
+    scale: str = Field(description="what residuals are taken in")
+    estimator: str
+    n_points: int
+    alpha: Number | None = Field(description="signed exponent of compute")
+    alpha_low: Number | None = Field(description="lower end of its 95 % interval")
+    alpha_high: Number | None
+    beta: Number | None = Field(description="error at one GMAC")
+    floor: Number | None = Field(description="error that no compute removes")
+    r2: Number | None
+    holdout_mae: Number | None = Field(description="mean absolute error of the rolling hold-out")
+    holdout_mae_pp: Number | None = Field(description="the same in percentage points; null for a loss")
+    holdout_interval_held: Number | None = Field(description="share of 90 % intervals that held")
+    verdict: Annotated[Verdict, BeforeValidator(Verdict.parse), PlainSerializer(str)] = Field(
+        description="`law`, `law, RESERVATION: reason` or `no law: reason`"
+    )
+    parameters: dict[str, Number | None] = Field(description="of the form, in its natural units")
+    intervals: dict[str, tuple[Number | None, Number | None]] = Field(description="95 %")
+    points_used: list[PointUsed]
+    curve: list[CurvePoint] = Field(description="empty for no law, and for a law of several factors")
+    optimiser: dict[str, Any]
+    holdout: list[HeldOut]
+    interval: str = Field(description="where intervals come from: t, profile or bootstrap")
+    n_saturated: int = Field(description="runs left out for an error of exactly 0 or 1")
+    n_diverged: int = Field(description="runs left out because they diverged")
+    interval_factor: Number | None = Field(None, description="what hold-out intervals were widened by; never in a file")
+
+    @property
+    def is_law(self) -> bool:
+        return self.verdict.is_law
+
+
+class Prediction(Row):
+    """What a law predicts for a run or a scenario, in the metric's own sense: an accuracy, or a loss in nats."""
+
+    source: str
+    method: str
+    model: str
+    samples_seen: Number | None
+    data: str
+    compute_gmacs: Number
+    predicted: Number
+    low: Number | None = Field(description="lower end of the 90 % interval of one more run")
+    high: Number | None
+    actual: Number | None = Field(description="measured; null for a scenario without a run")
+
+
+class RatioAt(Row):
+    """The first distribution's error over the second's at one compute."""
+
+    compute_gmacs: Number
+    better: str | None = Field(description="the distribution of less error, where the interval excludes 1")
+    ratio: Number
+    ratio_low: Number
+    ratio_high: Number
+
+
+class Confound(Row):
+    """A hyper-parameter of the runs of two distributions."""
+
+    name: str
+    first: list[Any]
+    second: list[Any]
+    matched: bool
+
+
+class Comparison(Row):
+    """Two distributions by one method."""
+
+    first: str
+    second: str
+    method: str
+    difference: Number = Field(description="alpha of the first less that of the second")
+    difference_low: Number
+    difference_high: Number
+    significant: bool
+    crossover_gmacs: Number | None
+    crossover_low: Number | None
+    crossover_high: Number | None
+    better: list[RatioAt]
+    confounds: list[Confound]
+    verdict: str = Field(description="in words")
+
+
+class ExponentByChoice(Row):
+    """The exponent under one defensible choice."""
+
+    source: str
+    left_out: str = Field(description="model or data set that the fit leaves out; empty for none")
+    points: str
+    scale: str
+    estimator: str
+    n_points: int
+    alpha: Number
+
+
+class LeftOut(Row):
+    """The error of a left-out cell, and what a method fitted to the other models predicts for it."""
+
+    source: str
+    method: str
+    holdout_mae: Number | None = Field(description="over the fitted runs alone")
+    cells: int = Field(description="of that hold-out")
+    misses: list[Number] = Field(description="half-widths between prediction and error, of that hold-out")
+    cell: str
+    compute_gmacs: Number
+    actual: Number = Field(description="error that was measured")
+    predicted: Number = Field(description="error")
+    low: Number = Field(description="lower end of the 90 % interval of the error")
+    high: Number
+
+
+class Optimum(Row):
+    """Model size and samples seen of least error at one compute budget."""
+
+    source: str
+    method: str
+    unique_pairs: Number | None
+    compute_gmacs: Number = Field(description="the budget")
+    models: Number | str | None = Field(description="the models whose shapes were looked at")
+    gmacs: Number | None = Field(description="size of the best model, forward pass of one sample")
+    gmacs_low: Number | None
+    gmacs_high: Number | None
+    samples: Number | None
+    samples_low: Number | None
+    samples_high: Number | None
+    error: Number | None
+    verdict: str = Field(description="whether the optimum lies among what was measured")
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether no model or budget near the optimum was trained."""
+        return "beyond" in self.verdict
+
+
+class NextCell(Row):
+    """What one more run would take off the exponent's interval."""
+
+    source: str
+    method: str
+    model: str
+    data: str
+    gmacs_per_sample: Number
+    samples_seen: Number
+    unique_pairs: Number | None
+    compute_gmacs: Number
+    half_width_now: Number | None
+    half_width_then: Number | None
+    shrinkage: Number | None
+    shrinkage_per_gmac: Number | None
+
+
+class LawFile(Record):
+    """All that is fitted to one target. Written by `fit_law` and `clip-scaling fit`."""
+
+    FILE: ClassVar[str] = "laws/TARGET/METRIC.json"
+
+    target: str
+    metric: str
+    fits: list[FittedLaw]
+    predictions: list[Prediction] = []
+    comparisons: list[Comparison] = []
+    sensitivity: list[ExponentByChoice] = []
+    leave_out: list[LeftOut] = []
+    allocation: list[Optimum] = []
+    next_cells: list[NextCell] = []
+
+    @property
+    def place(self) -> str:
+        """Where the file lies below results/{study}."""
+        return law_place(self.target, self.metric)
+
+
+def law_place(target: str, metric: str) -> str:
+    """Where a law file lies below results/{study}."""
+    return f"laws/{target}/{metric}.json"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from ..records.laws import LawFile, law_place
 from .names import dataset_title, metric_title, source_title, with_interval
 from .summary import device_hours, headlines, job_seconds
-from .tables import cells_of, headline_fits, is_law, law_path, reservation
+from .tables import cells_of, headline_fits
 
 
 def lost_seconds(record: dict[str, Any]) -> float:
@@ -53,23 +54,23 @@ def event_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"cell": record["cell"], **event} for record in records for event in record.get("events", [])]
 
 
-def sensitivity_rows(laws: Sequence[dict[str, Any]], methods: Mapping[str, str]) -> list[dict[str, Any]]:
+def sensitivity_rows(laws: Sequence[LawFile], methods: Mapping[str, str]) -> list[dict[str, Any]]:
     """Range of the exponent over all choices that a law file records, by target and source, beside the headline."""
     rows = []
     for law in laws:
-        choices = pd.DataFrame(law.get("sensitivity", []))
+        choices = pd.DataFrame([dict(row) for row in law.sensitivity])
         for fit in headline_fits(law, methods):
-            own = choices[choices["source"] == fit["source"]] if len(choices) else choices
+            own = choices[choices["source"] == fit.source] if len(choices) else choices
             if len(own):
                 alphas = own["alpha"]
                 rows.append(
                     {
-                        "target": dataset_title(law["target"]),
-                        "metric": metric_title(law["metric"]),
-                        "file": law_path(law["target"], law["metric"]),
-                        "source": source_title(fit["source"]),
-                        "alpha": with_interval(fit["alpha"], fit["alpha_low"], fit["alpha_high"])
-                        if is_law(fit) and fit["alpha"] is not None
+                        "target": dataset_title(law.target),
+                        "metric": metric_title(law.metric),
+                        "file": law.place,
+                        "source": source_title(fit.source),
+                        "alpha": with_interval(fit.alpha, fit.alpha_low, fit.alpha_high)
+                        if fit.is_law and fit.alpha is not None
                         else "",
                         "choices": len(own),
                         **{name: f"{value:.3f}" for name, value in
@@ -80,31 +81,28 @@ def sensitivity_rows(laws: Sequence[dict[str, Any]], methods: Mapping[str, str])
     return rows
 
 
-def comparison_rows(laws: Sequence[dict[str, Any]], methods: Mapping[str, str]) -> list[dict[str, Any]]:
+def comparison_rows(laws: Sequence[LawFile], methods: Mapping[str, str]) -> list[dict[str, Any]]:
     """Pairs of sources (or of training distributions) by target: difference of exponents, crossover, verdict in words.
 
     Of several methods that compare a pair, the headline method of the first is told.
     """
     rows = []
     for law in laws:
-        chosen = {fit["source"]: fit["method"] for fit in headline_fits(law, methods)}
-        for row in law.get("comparisons", []):
-            if row["method"] != chosen.get(row["first"]):
+        chosen = {fit.source: fit.method for fit in headline_fits(law, methods)}
+        for row in law.comparisons:
+            if row.method != chosen.get(row.first):
                 continue
-            known = row["difference"] is not None
             rows.append(
                 {
-                    "target": dataset_title(law["target"]),
-                    "metric": metric_title(law["metric"]),
-                    "file": law_path(law["target"], law["metric"]),
-                    "pair": f"{source_title(row['first'])} and {source_title(row['second'])}",
-                    "method": row["method"],
-                    "difference": with_interval(row["difference"], row["difference_low"], row["difference_high"])
-                    if known
-                    else "",
-                    "crossover": row["crossover_gmacs"],
-                    "differs": known and bool(row["significant"]),
-                    "verdict": row["verdict"],
+                    "target": dataset_title(law.target),
+                    "metric": metric_title(law.metric),
+                    "file": law.place,
+                    "pair": f"{source_title(row.first)} and {source_title(row.second)}",
+                    "method": row.method,
+                    "difference": with_interval(row.difference, row.difference_low, row.difference_high),
+                    "crossover": row.crossover_gmacs,
+                    "differs": row.significant,
+                    "verdict": row.verdict,
                 }
             )
     return rows
@@ -122,7 +120,7 @@ def left_out_rows(table: pd.DataFrame | None) -> list[dict[str, Any]]:
             {
                 "target": dataset_title(row["target"]),
                 "metric": metric_title(row["metric"]),
-                "file": law_path(row["target"], row["metric"]),
+                "file": law_place(row["target"], row["metric"]),
                 "cell": row["cell"],
                 "method": row["method"],
                 "predicted": f"{row['predicted_error']:.3f} [{low:.3f}, {high:.3f}]",
@@ -135,7 +133,7 @@ def left_out_rows(table: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 def unsupported(
     metrics: pd.DataFrame,
-    laws: Sequence[dict[str, Any]],
+    laws: Sequence[LawFile],
     methods: Mapping[str, str],
     records: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
@@ -143,15 +141,15 @@ def unsupported(
     found = []
     several = metrics["source"].nunique() > 1
     rows = headlines(laws, methods)
-    files = [law_path(law["target"], law["metric"]) for law in laws for _ in headline_fits(law, methods)]
+    files = [law.place for law in laws for _ in headline_fits(law, methods)]
     for wanted in (False, True):
         for row, file in zip(rows, files, strict=True):
             if row["plain"] or row["law"] != wanted:
                 continue
             name = f"{row['target']}, {row['metric']}" + (f" ({row['source']})" if several else "")
-            says = row["verdict"].split(": ")[-1] if ": " in row["verdict"] else row["verdict"]
-            kind = row["verdict"].partition(":")[0].removeprefix("law, ")
-            found.append({"about": name, "says": f"{kind}: {says}", "file": file})
+            verdict = row["verdict"]
+            says = f"{verdict.reservation or verdict.kind}: {verdict.reason.split(': ')[-1]}"
+            found.append({"about": name, "says": says, "file": file})
     for row in sensitivity_rows(laws, methods):
         if row["changes_sign"]:
             name = f"{row['target']}, {row['metric']}" + (f" ({row['source']})" if several else "")
@@ -166,24 +164,24 @@ def unsupported(
 
 def _of_the_whole(
     metrics: pd.DataFrame,
-    laws: Sequence[dict[str, Any]],
+    laws: Sequence[LawFile],
     methods: Mapping[str, str],
     records: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     found = []
     fits = [fit for law in laws for fit in headline_fits(law, methods)]
-    without, reserved = sum(not is_law(fit) for fit in fits), sum(bool(reservation(fit)) for fit in fits)
+    without, reserved = sum(not fit.is_law for fit in fits), sum(bool(fit.verdict.reservation) for fit in fits)
     if without or reserved:
         says = f"of {len(fits)} headline fits {without} are no law, and {reserved} are laws with a reservation; "
         says += "each is named below"
         found.append({"about": "Laws", "says": says, "file": "tables/laws.csv"})
-    floors = [fit for law in laws for fit in law["fits"] if fit["form"] and "floor" in str(fit["form"])]
-    unbound = sum(reservation(fit) == "not identifiable" for fit in floors)
+    floors = [fit for law in laws for fit in law.fits if "floor" in fit.form]
+    unbound = sum(fit.verdict.reservation == "not identifiable" for fit in floors)
     if unbound:
         says = f"not identifiable in {unbound} of {len(floors)} fits with a floor; no floor is printed for them"
         found.append({"about": "Irreducible error", "says": says, "file": "tables/laws.csv"})
-    optima = [row for law in laws for row in law.get("allocation", []) if row["gmacs"] is not None]
-    beyond = sum("beyond" in row["verdict"] for row in optima)
+    optima = [row for law in laws for row in law.allocation if row.gmacs is not None]
+    beyond = sum(row.is_beyond for row in optima)
     if beyond:
         says = f"in {beyond} of {len(optima)} rows the optimum lies beyond the models or samples that were measured"
         found.append({"about": "Compute-optimal model and samples", "says": says, "file": "tables/allocation.csv"})

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..records.laws import LawFile
 from ..records.metrics import is_loss
 from .marks import Marks, marks_for
 from .names import dataset_title, error_label, gmacs_text, metric_title, short_count, source_title
 from .run_figures import CURVE_LABELS
 from .style import INK
-from .tables import cells_of, headline_fits, law_path, points_of
+from .tables import cells_of, headline_fits, points_of
 
 EVALUATED = "evaluated:"
 """Begins the names of curves that are made of evaluations in full."""
@@ -31,7 +32,7 @@ _SHAPES = {
 
 def explorer_data(
     metrics: pd.DataFrame,
-    laws: Sequence[dict[str, Any]],
+    laws: Sequence[LawFile],
     methods: Mapping[str, str],
     records: Sequence[dict[str, Any]],
     curves: Mapping[str, pd.DataFrame],
@@ -98,22 +99,22 @@ def _cell(row: dict[str, Any], record: dict[str, Any] | None, marks: Marks) -> d
 
 
 def _target(
-    metrics: pd.DataFrame, law: dict[str, Any], methods: Mapping[str, str], numbers: Mapping[tuple[str, str], int]
+    metrics: pd.DataFrame, law: LawFile, methods: Mapping[str, str], numbers: Mapping[tuple[str, str], int]
 ) -> dict[str, Any]:
-    points = points_of(metrics, law["target"], law["metric"])
+    points = points_of(metrics, law.target, law.metric)
     rows = []
     for row in points.itertuples():
         ends = [row.ci_low, row.ci_high]
-        ends = ends if is_loss(law["metric"]) else [1 - end for end in reversed(ends)]
+        ends = ends if is_loss(law.metric) else [1 - end for end in reversed(ends)]
         rows.append([numbers[row.source, row.cell], _short(row.error), *map(_short, ends)])
     return {
-        "dataset": law["target"],
-        "metric": law["metric"],
-        "title": f"{dataset_title(law['target'])}, {metric_title(law['metric'])}",
-        "axis": error_label(law["metric"]),
-        "is_loss": is_loss(law["metric"]),
-        "file": law_path(law["target"], law["metric"]),
-        "headline": {fit["source"]: fit["method"] for fit in headline_fits(law, methods)},
+        "dataset": law.target,
+        "metric": law.metric,
+        "title": f"{dataset_title(law.target)}, {metric_title(law.metric)}",
+        "axis": error_label(law.metric),
+        "is_loss": is_loss(law.metric),
+        "file": law.place,
+        "headline": {fit.source: fit.method for fit in headline_fits(law, methods)},
         "points": rows,
     }
 

@@ -66,18 +66,21 @@ def gmacs_text(gmacs: float) -> str:
     return f"{gmacs * 1000:.3g} MMAC" if gmacs < 0.1 else f"{gmacs:.3g} GMAC"
 
 
-def with_interval(value: float, low: float | None, high: float | None) -> str:
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
     """A number and its interval, to the digits that the interval supports.
 
     (-0.11139, -0.1578, -0.0650) -> `−0.111 [−0.158, −0.065]`. Without an interval, three significant digits.
+    Empty without a value.
     """
     rounded = supported(value, low, high)
     places = supported_places(low, high)
     return rounded if places is None else minus(f"{rounded} [{low:.{places}f}, {high:.{places}f}]")
 
 
-def supported(value: float, low: float | None, high: float | None) -> str:
-    """The number alone, to the same digits."""
+def supported(value: float | None, low: float | None, high: float | None) -> str:
+    """The number alone, to the same digits; empty without one."""
+    if value is None:
+        return ""
     places = supported_places(low, high)
     return minus(f"{value:.3g}" if places is None else f"{value:.{places}f}")
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from ..errors import ConfigError
 from ..records.data import EvaluationSetManifest, Manifest, SourceManifest, SubsetManifest
 from ..records.files import canonical_json
+from ..records.laws import LawFile
 from .account import comparison_rows, cost_rows, event_rows, left_out_rows, sensitivity_rows, unsupported
 from .bundle import MAX_PAGE_BYTES, PackedFiles, chart_script, pack
 from .charts import charts
@@ -64,7 +65,7 @@ class StudyResults:
     title: str
     metrics: pd.DataFrame
     law_table: pd.DataFrame
-    laws: Sequence[dict[str, Any]]
+    laws: Sequence[LawFile]
     methods: Mapping[str, str] = field(default_factory=dict)
     records: Sequence[dict[str, Any]] = ()
     manifests: Sequence[Manifest] = ()

@@ -17,7 +17,8 @@ from ..records.base import Table
 from ..records.data import DataCard, read_any_manifest
 from ..records.filenames import CONTACT_SHEET
 from ..records.files import read_json
-from ..records.laws import LEAVE_OUT
+from ..records.law_tables import LEAVE_OUT
+from ..records.laws import LawFile
 from ..study.paths import StudyPaths
 from .explorer import EVALUATED
 from .page import ShownCard, StudyResults
@@ -57,7 +58,7 @@ def read_study(inputs: Inputs) -> StudyResults:
     """All that the page shows. ManifestError where a JSON file is missing."""
     folder = inputs.folder
     tables = folder / "tables"
-    laws = [read_json(path) for path in inputs.laws]
+    laws = [LawFile.read(path) for path in inputs.laws]
     trained = inputs.released is None
     cells = list(pd.read_csv(tables / "cells.csv")["cell"]) if trained else []
     paths = StudyPaths(folder.name, folder.parent)

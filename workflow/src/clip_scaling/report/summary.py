@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..records.laws import LawFile, law_place
 from .names import dataset_title, gmacs_text, metric_title, short_count, source_title, supported, with_interval
-from .tables import cells_of, headline_fits, is_law, law_path, reservation
+from .tables import cells_of, headline_fits
 
 
 def grid_summary(metrics: pd.DataFrame) -> dict[str, Any]:
@@ -30,23 +31,23 @@ def grid_summary(metrics: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def headlines(laws: Sequence[dict[str, Any]], methods: Mapping[str, str]) -> list[dict[str, Any]]:
+def headlines(laws: Sequence[LawFile], methods: Mapping[str, str]) -> list[dict[str, Any]]:
     """One entry a target and source, in the study's order: the headline law, digits by its interval."""
     return [
         {
-            "target": dataset_title(law["target"]),
-            "metric": metric_title(law["metric"]),
-            "file": law_path(law["target"], law["metric"]),
-            "source": source_title(fit["source"]),
-            "method": fit["method"],
-            "law": is_law(fit),
-            "plain": is_law(fit) and not reservation(fit),
-            "exponent": supported(fit["alpha"], fit["alpha_low"], fit["alpha_high"]) if is_law(fit) else "",
-            "alpha": with_interval(fit["alpha"], fit["alpha_low"], fit["alpha_high"]) if is_law(fit) else "",
-            "beta": f"{fit['beta']:.3g}" if is_law(fit) else "",
-            "tenfold": 10 ** fit["alpha"] if is_law(fit) else None,
-            "n_points": fit["n_points"],
-            "verdict": fit["verdict"],
+            "target": dataset_title(law.target),
+            "metric": metric_title(law.metric),
+            "file": law.place,
+            "source": source_title(fit.source),
+            "method": fit.method,
+            "law": fit.is_law,
+            "plain": fit.is_law and not fit.verdict.reservation,
+            "exponent": supported(fit.alpha, fit.alpha_low, fit.alpha_high),
+            "alpha": with_interval(fit.alpha, fit.alpha_low, fit.alpha_high),
+            "beta": "" if fit.beta is None else f"{fit.beta:.3g}",
+            "tenfold": None if fit.alpha is None else 10**fit.alpha,
+            "n_points": fit.n_points,
+            "verdict": fit.verdict,
         }
         for law in laws
         for fit in headline_fits(law, methods)
@@ -58,17 +59,16 @@ def law_rows(laws: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for row in laws.to_dict("records"):
         known = {key: None if pd.isna(value) else value for key, value in row.items()}
-        alpha = known["alpha"]
         rows.append(
             {
                 "target": dataset_title(row["target"]),
                 "metric": metric_title(row["metric"]),
-                "file": law_path(row["target"], row["metric"]),
+                "file": law_place(row["target"], row["metric"]),
                 "source": source_title(row["source"]) if known["source"] else "",
                 "method": row["method"],
                 "form": known["form"] or "",
                 "n_points": row["n_points"],
-                "alpha": "" if alpha is None else with_interval(alpha, known["alpha_low"], known["alpha_high"]),
+                "alpha": with_interval(known["alpha"], known["alpha_low"], known["alpha_high"]),
                 **{key: "" if known[key] is None else f"{known[key]:.3g}" for key in ("beta", "floor")},
                 "r2": "" if known["r2"] is None else f"{known['r2']:.2f}",
                 "holdout_mae_pp": "" if known["holdout_mae_pp"] is None else f"{known['holdout_mae_pp']:.2f}",
@@ -96,30 +96,30 @@ def holdout_rows(methods: pd.DataFrame | None) -> list[dict[str, Any]]:
     ]
 
 
-def next_cell_rows(laws: Sequence[dict[str, Any]], listed: int = 8) -> dict[str, Any] | None:
+def next_cell_rows(laws: Sequence[LawFile], listed: int = 8) -> dict[str, Any] | None:
     """What one more cell buys, for the first target and source that say so: {target, metric, method, now, rows}.
 
     rows: text and numbers of the first `listed` candidates, best first. None where no law file ranks any.
     """
     for law in laws:
-        ranked = law.get("next_cells", [])[:listed]
+        ranked = law.next_cells[:listed]
         if ranked:
-            rows = [row for row in ranked if row["source"] == ranked[0]["source"]]
+            rows = [row for row in ranked if row.source == ranked[0].source]
             return {
-                "target": dataset_title(law["target"]),
-                "metric": metric_title(law["metric"]),
-                "file": law_path(law["target"], law["metric"]),
-                "method": ranked[0]["method"],
-                "now": ranked[0]["half_width_now"],
+                "target": dataset_title(law.target),
+                "metric": metric_title(law.metric),
+                "file": law.place,
+                "method": ranked[0].method,
+                "now": ranked[0].half_width_now,
                 "rows": [
                     {
-                        "model": row["model"] or "a larger model",
-                        "data": row["data"],
-                        "gmacs": gmacs_text(row["gmacs_per_sample"]),
-                        "samples": short_count(row["samples_seen"]),
-                        "compute": row["compute_gmacs"],
-                        "then": row["half_width_then"],
-                        "shrinkage": row["shrinkage"],
+                        "model": row.model or "a larger model",
+                        "data": row.data,
+                        "gmacs": gmacs_text(row.gmacs_per_sample),
+                        "samples": short_count(row.samples_seen),
+                        "compute": row.compute_gmacs,
+                        "then": row.half_width_then,
+                        "shrinkage": row.shrinkage,
                     }
                     for row in rows
                 ],

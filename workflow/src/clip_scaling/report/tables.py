@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import LawError
+from ..records.laws import FittedLaw, LawFile
 from ..records.metrics import to_error
 
 COLUMNS = ("cell", "model", "data", "unique_pairs", "samples_seen", "seed", "gmacs_per_sample", "compute_gmacs")
@@ -47,41 +47,26 @@ def budgets_of(samples_seen: pd.Series) -> list[float]:
     return [float(np.median(group)) for group in groups]
 
 
-def law_path(target: str, metric: str) -> str:
-    """Where a law file lies, from the study's folder and from its page."""
-    return f"laws/{target}/{metric}.json"
-
-
-def is_law(fit: dict[str, Any]) -> bool:
-    """Whether a fit's verdict lets its line be drawn: `law`, or `law, RESERVATION: why`."""
-    return str(fit["verdict"]).startswith("law")
-
-
-def reservation(fit: dict[str, Any]) -> str:
-    """`law, not significant: ...` -> `not significant`; empty for a plain `law` and for no law."""
-    return str(fit["verdict"]).partition(":")[0].removeprefix("law").removeprefix(", ") if is_law(fit) else ""
-
-
-def headline_fits(law: dict[str, Any], methods: Mapping[str, str]) -> list[dict[str, Any]]:
+def headline_fits(law: LawFile, methods: Mapping[str, str]) -> list[FittedLaw]:
     """One fit a source: by the method named for it, else by the first that is a law of compute alone, or none at all.
 
     methods: method by source; LawError for one that is of several factors. Methods stand in the law file in the order
     in which the study names them.
     """
-    first: dict[str, dict[str, Any]] = {}
-    for fit in law["fits"]:
-        named = methods.get(fit["source"])
-        if fit["method"] != named if named else not _is_of_compute(fit):
+    first: dict[str, FittedLaw] = {}
+    for fit in law.fits:
+        named = methods.get(fit.source)
+        if fit.method != named if named else not _is_of_compute(fit):
             continue
         if not _is_of_compute(fit):
             raise LawError(
-                f"laws.headline: {named} ({fit['source']}) is no law of compute alone, and figures draw error against "
+                f"laws.headline: {named} ({fit.source}) is no law of compute alone, and figures draw error against "
                 "compute. Choose another method, such as binned-min-5 or ols-all."
             )
-        first.setdefault(fit["source"], fit)
+        first.setdefault(fit.source, fit)
     return list(first.values())
 
 
-def _is_of_compute(fit: dict[str, Any]) -> bool:
+def _is_of_compute(fit: FittedLaw) -> bool:
     """A law with one exponent, of compute, or no law at all."""
-    return not is_law(fit) or (fit["alpha"] is not None and bool(fit["curve"]))
+    return not fit.is_law or (fit.alpha is not None and bool(fit.curve))

@@ -10,9 +10,10 @@ import yaml
 
 from ..records.data import SourceManifest
 from ..records.evaluation import CheckpointMetrics
+from ..records.laws import FittedLaw, LawFile
 from ..records.metrics import is_loss, to_error
 from ..report.names import dataset_title, gmacs_text, metric_title, minus, source_title, with_interval
-from ..report.tables import headline_fits, is_law
+from ..report.tables import headline_fits
 
 USE = """```python
 import open_clip, torch
@@ -51,7 +52,7 @@ class Exported:
     licence: str
     distribution: str
     evaluation: CheckpointMetrics | None = None
-    laws: Sequence[dict[str, Any]] = ()
+    laws: Sequence[LawFile] = ()
     methods: Mapping[str, str] = field(default_factory=dict)
     has_attribution: bool = True
 
@@ -132,16 +133,15 @@ def _laws(about: Exported) -> str:
     measured = {(row.dataset, row.metric): row for row in (about.evaluation.metrics if about.evaluation else [])}
     rows = []
     for law in about.laws:
-        fits = [fit for fit in headline_fits(law, about.methods) if fit["source"] == about.distribution]
+        fits = [fit for fit in headline_fits(law, about.methods) if fit.source == about.distribution]
         for fit in fits:
-            row = measured.get((law["target"], law["metric"]))
-            error = "" if row is None else f"{to_error(law['metric'], row.value):.3g}"
-            known = is_law(fit) and fit["alpha"] is not None
-            alpha = with_interval(fit["alpha"], fit["alpha_low"], fit["alpha_high"]) if known else ""
-            said = minus(f"{fit['beta'] * about.record['compute_gmacs'] ** fit['alpha']:.3g}") if _is_power(fit) else ""
-            name = f"{dataset_title(law['target'])}, {metric_title(law['metric'])}"
-            unit = " (nats)" if is_loss(law["metric"]) else ""
-            rows.append((name + unit, fit["method"], alpha, fit["verdict"], said, error))
+            row = measured.get((law.target, law.metric))
+            error = "" if row is None else f"{to_error(law.metric, row.value):.3g}"
+            alpha = with_interval(fit.alpha, fit.alpha_low, fit.alpha_high)
+            said = minus(f"{fit.beta * about.record['compute_gmacs'] ** fit.alpha:.3g}") if _is_power(fit) else ""
+            name = f"{dataset_title(law.target)}, {metric_title(law.metric)}"
+            unit = " (nats)" if is_loss(law.metric) else ""
+            rows.append((name + unit, fit.method, alpha, str(fit.verdict), said, error))
     if not rows:
         return "None was fitted yet."
     said = f"Error *E* = *β C*^*α* of the cells of `{source_title(about.distribution)}`; *C* in forward GMAC. "
@@ -149,8 +149,8 @@ def _laws(about: Exported) -> str:
     return said + _table(("target", "method", "α", "verdict", "the law's error", "this model's error"), rows)
 
 
-def _is_power(fit: dict[str, Any]) -> bool:
-    return is_law(fit) and fit["form"] == "power" and fit["alpha"] is not None
+def _is_power(fit: FittedLaw) -> bool:
+    return fit.is_law and fit.form == "power" and fit.alpha is not None
 
 
 def _limits(about: Exported) -> str:
