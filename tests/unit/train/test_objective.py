@@ -126,3 +126,22 @@ def test_every_weight_of_coca_starts_from_the_seed() -> None:
     torch.manual_seed(0)
     again = build_model(COCA).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_batch_knows_the_length_of_each_caption() -> None:
+    # 31 is the last token of the vocabulary, the end of text; 0 is a word too, as "!" is in CLIP's.
+    tokens = torch.tensor([[29, 5, 31, 0, 0, 0], [29, 0, 0, 7, 31, 0], [29, 1, 2, 3, 4, 31]])
+    batch = Batch(torch.zeros(3, 2, 2, 3, dtype=torch.uint8), tokens, np.arange(3))
+    assert batch.lengths.tolist() == [3, 5, 6]
+
+
+def test_one_micro_batch_at_a_time_is_floats() -> None:
+    from clip_scaling.train.micro_batches import MicroBatches
+
+    pixels = torch.arange(6 * 12, dtype=torch.uint8).reshape(6, 2, 2, 3)
+    batch = Batch(pixels, torch.arange(12).reshape(6, 2), np.arange(6))
+    parts = MicroBatches(batch, 3, torch.device("cpu"), (0, 0, 0))
+    assert [part.dtype for part in parts.pixels] == [torch.uint8] * 3
+    assert torch.equal(parts[1].pixels, normalise(pixels[2:4])) and parts[1].pixels is not parts[1].pixels
+    assert torch.equal(torch.cat([part.tokens for part in parts]), batch.tokens)
+    assert len({part.seed for part in parts}) == 3

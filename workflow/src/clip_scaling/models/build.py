@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import torch
@@ -61,6 +62,13 @@ def normalise(
     pixels: Tensor, mean: Sequence[float] = PREPROCESS["mean"], std: Sequence[float] = PREPROCESS["std"]
 ) -> Tensor:
     """Normalise (batch, height, width, 3) uint8 -> (batch, 3, height, width) float32, as open_clip's transform does."""
-    centre, width = (torch.tensor(values, device=pixels.device).reshape(3, 1, 1) for values in (mean, std))
+    centre, width = _levels(tuple(mean), pixels.device), _levels(tuple(std), pixels.device)
     planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    return planes.sub_(255 * centre).div_(255 * width)
+    return planes.sub_(centre).div_(width)
+
+
+@lru_cache(maxsize=16)
+def _levels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Values of each colour in grey levels, (3, 1, 1). Kept: to make one on a GPU waits for all that it has to do."""
+    with torch.inference_mode(False):
+        return 255 * torch.tensor(values, device=device).reshape(3, 1, 1)

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 from ..errors import TrainingError
-from ..models.build import build_model, model_config_of, normalise
+from ..models.build import build_model, model_config_of
 from ..models.precision import Precision
 from ..study.config.resources import TrainResources
 from ..study.config.training import Recipe
 from .distributed import Ranks
 from .inputs import Batch
-from .objective import MicroBatch, Objective
+from .micro_batches import MicroBatches
+from .objective import Objective
 from .optimizer import build_optimizer
-from .order import key
 from .parallel import ParallelModel
 
 MAX_LOG_SCALE = math.log(100)
@@ -53,15 +53,7 @@ class Engine:
         draw: number of the batch in the run: its random draws follow from it. Returns: this rank's loss in nats, and
         the norm of the whole gradient before clipping.
         """
-        device = self.ranks.device
-        pixels = batch.pixels.to(device, non_blocking=True)
-        tokens = batch.tokens.to(device, non_blocking=True)
-        parts = [
-            MicroBatch(normalise(p), t, int(key(self.seed, draw, self.ranks.rank, number)) >> 1)
-            for number, (p, t) in enumerate(
-                zip(pixels.chunk(self.accumulate), tokens.chunk(self.accumulate), strict=True)
-            )
-        ]
+        parts = MicroBatches(batch, self.accumulate, self.ranks.device, (self.seed, draw, self.ranks.rank))
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.objective.backward(
             self.model.module, parts, self.precision.forward, self.model.without_sync, self.precision.scaler.scale

@@ -20,13 +20,28 @@ class Batch:
     """A rank's share of a global batch.
 
     pixels: (n, height, width, 3) uint8. tokens: (n, context) int64. indices: (n,) the pairs that were really read.
-    lost: how many pairs could not be read and were replaced.
+    lost: how many pairs could not be read and were replaced. lengths: (n,) int64 on the CPU, tokens of each caption
+    to its end of text, both ends included; made from tokens on the CPU where they are not given.
     """
 
     pixels: Tensor
     tokens: Tensor
     indices: Indices
     lost: int = 0
+    lengths: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.lengths is None:
+            object.__setattr__(self, "lengths", caption_lengths(self.tokens))
+
+
+def caption_lengths(tokens: Tensor) -> Tensor:
+    """Tokens of each caption to its end of text, (n,) int64.
+
+    The end of text is a vocabulary's last token, by which open_clip pools too. A row without one counts whole only if
+    its largest token stands last.
+    """
+    return tokens.argmax(dim=-1) + 1
 
 
 class Input(Protocol):
