@@ -10,6 +10,7 @@ from clip_scaling.plan.budget import check_budget
 from clip_scaling.plan.files import full_plan, write_plan
 from clip_scaling.plan.gpus import check_gpus, gpu_problems
 from clip_scaling.plan.render import text_plan
+from clip_scaling.plan.terminal import terminal_width
 from clip_scaling.study.resolve import load_study
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     plan.notes += [f"{problem}; on a cluster it may run" for problem in gpu_problems(plan, study, gpus)]
     write_plan(plan, study, args.root)
     if not args.quiet:
-        print(text_plan(plan))
+        print(text_plan(plan, terminal_width()))
     check_budget(plan, study.config.budget)
     if args.here:
         check_gpus(plan, study, gpus)

@@ -7,16 +7,21 @@ import shlex
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+from rich.live import Live
+from rich.text import Text
 
 from ..errors import ConfigError
 from ..plan.budget import check_budget
 from ..plan.files import full_plan, open_study, write_plan
 from ..plan.live import STALE_SECONDS, Standing, as_json, standings, summary
-from ..plan.render import duration, human, table, text_plan
+from ..plan.render import duration, human, text_plan
 from ..plan.rerun import choose_cells, drop_replaced, plan_rerun, set_aside
 from ..plan.sums import as_json as plan_as_json
+from ..plan.terminal import table, terminal_width, wrapped
 from ..records.filenames import GRID, PLAN
 from ..records.files import canonical_json
 from ..study.resolved import ResolvedStudy
@@ -24,6 +29,8 @@ from ..study.resolved import ResolvedStudy
 Parsers = Any  # argparse keeps the type of its subparsers to itself.
 SHOWN = 60
 """Cells that `status` lists; --all lists every one."""
+ORDER = "failed interrupted running finishing saved trunk waiting diverged done evaluated".split()
+"""States as `status` lists them."""
 
 
 def add_commands(commands: Parsers) -> None:
@@ -61,7 +68,7 @@ def plan(args: argparse.Namespace) -> None:
     goal = {"target": args.target, "metric": args.metric, "parameter": args.parameter, "crossover": args.crossover}
     goal["at"] = dict(_factor(text) for text in args.prediction) if args.prediction else None
     found = full_plan(study, root, goal)
-    print(canonical_json(plan_as_json(found), indent=1) if args.json else text_plan(found))
+    print(canonical_json(plan_as_json(found), indent=1) if args.json else text_plan(found, terminal_width()))
     if not args.dry:
         folder = write_plan(found, study, root)
         if not args.json:
@@ -72,19 +79,19 @@ def plan(args: argparse.Namespace) -> None:
 def status(args: argparse.Namespace) -> None:
     """A live table: state, share of samples, loss, pairs/s, time left, attempts, used and lost hours, last error."""
     root, study = _open(args)
-    while True:
-        rows = standings(study, root, args.stale)
-        if args.json:
-            print(canonical_json(as_json(study, root, rows)), flush=True)
-        else:
-            text = _status_text(study, root, rows, args.all)
-            print(f"\033[H\033[2J{text}" if args.watch and sys.stdout.isatty() else text, flush=True)
-        if not args.watch:
-            return
-        try:
-            time.sleep(args.interval)
-        except KeyboardInterrupt:
-            return
+    if not args.watch:
+        print(_look(study, root, args))
+        return
+    try:
+        with Live(auto_refresh=False) if sys.stdout.isatty() and not args.json else nullcontext() as view:
+            while True:
+                if view is None:
+                    print(_look(study, root, args), flush=True)
+                else:
+                    view.update(Text(_look(study, root, args)), refresh=True)
+                time.sleep(args.interval)
+    except KeyboardInterrupt:
+        return
 
 
 def rerun(args: argparse.Namespace) -> None:
@@ -106,37 +113,24 @@ def rerun(args: argparse.Namespace) -> None:
         sys.exit(code)
 
 
+def _look(study: ResolvedStudy, root: Path, args: argparse.Namespace) -> str:
+    """Where the cells stand now, as a table or as JSON."""
+    rows = standings(study, root, args.stale)
+    if args.json:
+        return canonical_json(as_json(study, root, rows))
+    return _status_text(study, root, rows, args.all)
+
+
 def _status_text(study: ResolvedStudy, root: Path, rows: list[Standing], is_all: bool) -> str:
-    order = (
-        "failed",
-        "interrupted",
-        "running",
-        "finishing",
-        "saved",
-        "trunk",
-        "waiting",
-        "diverged",
-        "done",
-        "evaluated",
-    )
-    shown = sorted(rows, key=lambda row: order.index(row.state))
+    shown = sorted(rows, key=lambda row: ORDER.index(row.state))
     shown = shown if is_all else shown[:SHOWN]
     is_cpu = not any(study.config.resources.train_of(study.cells[row.cell]).gpus_per_node for row in rows)
     unit = "CPU-h" if is_cpu else "GPU-h"
-    header = [
-        "cell",
-        "state",
-        "samples",
-        "loss",
-        "pairs/s",
-        "left",
-        "attempts",
-        f"used {unit}",
-        "lost",
-        "job",
-        "last sign",
-    ]
-    lines = table(header, [_status_row(row) for row in shown], right=(2, 3, 4, 5, 6, 7, 8))
+    header = "cell state samples loss pairs/s left attempts".split() + [f"used {unit}", "lost", "job", "last sign"]
+    width = terminal_width()
+    cells = [_status_row(row) for row in shown]
+    lines = table(header, cells, right=header[2:9], folded=("cell", "last sign"),
+                  optional=("attempts", "lost", "pairs/s", "job"), width=width)  # fmt: skip
     if len(rows) > len(shown):
         lines.append(f"... and {len(rows) - len(shown)} more (--all)")
     sums = summary(study, root, rows)
@@ -145,7 +139,7 @@ def _status_text(study: ResolvedStudy, root: Path, rows: list[Standing], is_all:
     lines.append(f"{sums['cells']} cells: {counts}; {human(sums['used_hours'])} {unit} used{planned}, "
                  f"{human(sums['lost_hours'])} lost")  # fmt: skip
     lines += [f"node {name} is avoided: {why}" for name, why in sums["avoided_nodes"].items()]
-    return "\n".join(lines)
+    return "\n".join(wrapped(lines, width))
 
 
 def _status_row(row: Standing) -> list[str]:

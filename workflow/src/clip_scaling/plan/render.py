@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from typing import Any
 
 from ..records.filenames import GRID
 from .sums import human, totals
 from .table import Plan, Row
+from .terminal import UNBOUNDED, table, wrapped
 
 LISTED = 60
 """Rows that the terminal shows; the file has all."""
@@ -35,14 +35,16 @@ def grid_tsv(plan: Plan) -> str:
     return text.getvalue()
 
 
-def text_plan(plan: Plan) -> str:
-    """The plan as a terminal shows it."""
+def text_plan(plan: Plan, width: int = UNBOUNDED) -> str:
+    """The plan as a terminal of so many columns shows it."""
     sums = totals(plan)
     rows = sorted(plan.rows, key=lambda row: ("blocked", "resume", "run", "skip").index(row.state))[:LISTED]
     is_cpu = not any(row.gpus for row in plan.rows)
     unit = "CPU-h" if is_cpu else "GPU-h"
-    header = ["cell", "state", "steps", "epochs", "GMAC/sample", "cores" if is_cpu else "GPUs", unit, "90 %", "wall"]
-    lines = table([*header, "why"], [_row(row, is_cpu) for row in rows], right=(2, 3, 4, 5, 6, 7, 8))
+    device = "cores" if is_cpu else "GPUs"
+    header = ["cell", "state", "steps", "epochs", "GMAC/sample", device, unit, "90 %", "wall", "why"]
+    lines = table(header, [_row(row, is_cpu) for row in rows], right=header[2:9], folded=("cell", "why"),
+                  optional=("GMAC/sample", "epochs", "steps", "90 %", device), width=width)  # fmt: skip
     if len(plan.rows) > LISTED:
         lines.append(f"... and {len(plan.rows) - LISTED} more in plan/{GRID}")
     counts = ", ".join(f"{sums[state]} {state}" for state in ("run", "resume", "skip", "blocked") if sums[state])
@@ -58,30 +60,13 @@ def text_plan(plan: Plan) -> str:
         f"storage: {human(sums['peak_storage_gb'])} GB at its peak, {human(sums['storage_gb'])} GB at rest, "
         f"{human(sums['files'])} files"
     )
-    lines += table(
-        ["stage", "GB at rest", "GB at peak", "files"],
-        [[s.stage, f"{s.gb:,.3g}", f"{s.peak_gb:,.3g}", f"{s.files:,}"] for s in plan.stages],
-        right=(1, 2, 3),
-        indent="  ",
-    )
+    header = ["  stage", "GB at rest", "GB at peak", "files"]
+    stages = [[f"  {s.stage}", f"{s.gb:,.3g}", f"{s.peak_gb:,.3g}", f"{s.files:,}"] for s in plan.stages]
+    lines += table(header, stages, right=header[1:])
     lines += _accuracy(plan, unit) + _schedule(plan.schedule) + _knowledge(plan.knowledge)
     lines += [f"note: {note}" for note in plan.notes]
-    return "\n".join([*lines, f"since the last plan: {plan.difference}"])
-
-
-def table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), indent: str = ""
-) -> list[str]:
-    """Lines of a table in columns; `right` are the columns set flush right."""
-    widths = [max(len(str(line[i])) for line in [header, *rows]) for i in range(len(header))]
-    return [
-        indent
-        + "  ".join(
-            text.rjust(width) if i in right else text.ljust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [header, *rows]
-    ]
+    lines.append(f"since the last plan: {plan.difference}")
+    return "\n".join(wrapped(lines, width))
 
 
 def duration(hours: float | None) -> str:
