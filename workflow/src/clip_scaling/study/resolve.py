@@ -15,7 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import ConfigError, close_matches
 from ..models.compute import gmacs_per_sample
-from .checks import check_cells, check_names, check_report, check_selectors, check_suite, explain
+from .checks.cells import check_cells
+from .checks.explain import explain
+from .checks.names import check_names, check_report, check_selectors
+from .checks.suite import check_suite
 from .config.evaluation import Suite
 from .file import PublishedStudy, Study
 from .grid import Cell
