@@ -14,7 +14,7 @@ from PIL import Image
 from clip_scaling.data.shards.limits import MAX_PIXELS
 from clip_scaling.data.shards.read import decode_image
 from clip_scaling.data.sources.files.config import FolderSource
-from clip_scaling.data.sources.files.image import look, stored
+from clip_scaling.data.sources.files.image import Place, look, stored
 from clip_scaling.data.sources.files.source import write_file_source
 from clip_scaling.records.files import read_json
 
@@ -37,7 +37,7 @@ def seen(tmp_path: Path, content: bytes, **fields: Any) -> tuple[str, int, int]:
     """(reason, width, height) of a file with this content; where it is sound, it can be stored."""
     path = tmp_path / "image"
     path.write_bytes(content)
-    found = look(path, recipe(tmp_path, **fields))
+    found = look(Place(path), recipe(tmp_path, **fields))
     if not found.reason:
         extension, kept = stored(content, recipe(tmp_path, **fields))
         assert extension in ("jpg", "png", "webp")

@@ -267,7 +267,7 @@ def test_an_image_that_changes_between_the_passes_is_an_error(tmp_path: Path, mo
     checked = file_source.check_files(file_source.list_files(recipe := table_recipe(images / "pairs.csv")), recipe, 1)
     (images / "0/0.png").write_bytes(b"other")
     with pytest.raises(DataError, match="0/0.png: changed while the source was prepared"):
-        list(file_source._samples(checked.training, images, recipe))
+        list(file_source._samples(checked.training, images, None, recipe))
 
 
 def test_what_the_plan_can_know_is_refused_there_with_how_to_mend_it(tmp_path: Path) -> None:

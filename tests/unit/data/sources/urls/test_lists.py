@@ -13,7 +13,7 @@ from clip_scaling.data.sources.filters import evaluate
 from clip_scaling.data.sources.pairs import hash_order
 from clip_scaling.data.sources.urls.config import UrlListSource
 from clip_scaling.data.sources.urls.failures import PASSING, failure_class
-from clip_scaling.data.sources.urls.lists import identity_of, read_list, wanted_rows
+from clip_scaling.data.sources.urls.lists import identity_of, wanted_rows
 from clip_scaling.data.sources.urls.removal import RemovalList, read_removal_list
 from clip_scaling.errors import DataError
 
@@ -51,6 +51,7 @@ def test_a_condition_that_compares_text_with_numbers_is_refused() -> None:
         evaluate("language > 3", TABLE)
 
 
+PLAIN = {"url": "url", "caption": "caption"}
 COLUMNS = {"url": "URL", "caption": "TEXT", "punsafe": "punsafe", "similarity": "sim", "width": "W", "height": "H"}
 
 
@@ -134,14 +135,33 @@ def test_a_text_list_gives_what_a_parquet_list_gives(tmp_path: Path, suffix: str
     assert wanted.dropped == {"filter_similar": 1}
 
 
+def test_quotation_marks_join_no_lines_of_a_list_and_captions_that_are_no_utf8_are_counted(tmp_path: Path) -> None:
+    texts = [b'"opens a word' if n % 4 == 0 else b'5" tall and more' for n in range(11)] + [b"caf\xe9 au lait"]
+    lines = [b"https://example.org/%d.jpg\t%s" % (n, text) for n, text in enumerate(texts)]
+    (tmp_path / "list.tsv").write_bytes(b"\n".join([b"url\tcaption", *lines]) + b"\n")
+    plain = recipe(columns=PLAIN, filters={}, safety={})
+    wanted = wanted_rows(tmp_path / "list.tsv", ".tsv", plain, RemovalList())
+    assert wanted.rows == 12 and len(wanted.table) == 11 and wanted.dropped == {"caption_not_utf8": 1}
+    assert set(wanted.table["caption"].to_pylist()) == {'"opens a word', '5" tall and more'}
+
+
+def test_a_list_of_captions_is_a_row_each_of_a_list_of_urls_too(tmp_path: Path) -> None:
+    urls = ["https://example.org/1.jpg", "https://example.org/2.jpg"]
+    pq.write_table(pa.table({"url": urls, "caption": [["one", "another"], []]}), tmp_path / "list.parquet")
+    plain = recipe(columns=PLAIN, filters={}, safety={})
+    wanted = wanted_rows(tmp_path / "list.parquet", ".parquet", plain, RemovalList())
+    assert (wanted.rows, wanted.dropped) == (3, {"no_caption": 1})
+    assert sorted(wanted.table["caption"].to_pylist()) == ["another", "one"]
+
+
 def test_a_list_without_a_named_column_is_refused_with_the_columns_it_has(tmp_path: Path) -> None:
     path = tmp_path / "list.parquet"
     pq.write_table(pa.table({"url": ["a"], "text": ["b"]}), path)
     with pytest.raises(DataError, match=r"no column caption\. It has url, text"):
-        read_list(path, ".parquet", {"url": "url", "caption": "caption"})
+        wanted_rows(path, ".parquet", recipe(columns=PLAIN, filters={}, safety={}), RemovalList())
     path.write_text("no parquet")
     with pytest.raises(DataError, match="not a readable .parquet file"):
-        read_list(path, ".parquet", {"url": "url", "caption": "caption"})
+        wanted_rows(path, ".parquet", recipe(columns=PLAIN, filters={}, safety={}), RemovalList())
 
 
 def test_a_removal_list_takes_urls_and_hashes_and_nothing_else(tmp_path: Path) -> None:

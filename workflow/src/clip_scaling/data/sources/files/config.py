@@ -12,12 +12,16 @@ from ....study.config.expressions import columns_of
 from ...shards.limits import MAX_PIXELS, PILLOWS_LIMIT
 from ..base import Tracked, TrackedLater, Work
 from ..existing import ExistingSource
+from ..tables.config import SUFFIXES, TableForm
 from .places import folders_of
 
 MEASURED_COLUMNS = ("width", "height", "aspect_ratio", "image_bytes")
 """What filters of image files may name beside `columns` and caption_characters: measured on the files, upright."""
 
-RESERVED_COLUMNS = ("caption_characters", "identity", "metadata", "problem", "reason", "sha256")
+RESERVED_COLUMNS = (
+    *("caption_characters", "identity", "metadata", "problem", "reason", "sha256"),
+    *("row_of_file", "image_offset", "image_length"),
+)
 """Names that a table's `columns` may not give: preparation has columns of its own under them."""
 
 
@@ -91,7 +95,7 @@ class FolderSource(FileSource):
         return folders_of(self.path)
 
 
-class TableSource(FileSource):
+class TableSource(TableForm, FileSource):
     """Images that a parquet, CSV or TSV file lists, each with its caption."""
 
     kind: Tracked[Literal["table"]]
@@ -99,8 +103,8 @@ class TableSource(FileSource):
     root: str | None = Field(None, description="folder that the images' paths start from; null: that of the table")
     columns: Tracked[dict[str, str]] = Field(
         {"image": "image", "caption": "caption"},
-        description="our name: the table's name. image (a path) and caption are required; others are for filters and "
-        "are kept with each pair",
+        description="our name: the table's name. image (a path, or in a parquet the image itself) and caption (a text, "
+        "or a list of texts) are required; others are for filters and are kept with each pair",
     )
 
     def known_columns(self) -> set[str]:
@@ -113,8 +117,8 @@ class TableSource(FileSource):
         for name, column in self.columns.items():
             if name in (*MEASURED_COLUMNS, *RESERVED_COLUMNS) or not name.isidentifier():
                 raise ValueError(f"columns: {name!r} (for {column!r}) is no name for a column here")
-        if not self.path.endswith((".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")):
-            raise ValueError(f"path: {self.path!r} is none of .parquet, .csv, .csv.gz, .tsv, .tsv.gz")
+        if not self.path.endswith(SUFFIXES):
+            raise ValueError(f"path: {self.path!r} is none of {', '.join(SUFFIXES)}")
         return self
 
     def refusals(self, name: str) -> list[str]:

@@ -44,15 +44,37 @@ class Look(NamedTuple):
     height: int = 0
 
 
-def look(path: Path, recipe: FileSource) -> Look:
-    """Read a file and decode its image in full, as `stored` does: what is sound here can be stored."""
-    try:
-        about = os.stat(path)
+@dataclass(frozen=True)
+class Place:
+    """Where an image lies: a file, or a piece of one. offset, length: bytes; None: the whole file."""
+
+    path: Path
+    offset: int | None = None
+    length: int | None = None
+
+    def size(self) -> int | None:
+        """Bytes; None where there is no file."""
+        about = os.stat(self.path)
         if not stat.S_ISREG(about.st_mode):
+            return None
+        return about.st_size if self.length is None else self.length
+
+    def read(self) -> bytes:
+        """The encoded image."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset or 0)
+            return file.read() if self.length is None else file.read(self.length)
+
+
+def look(place: Place, recipe: FileSource) -> Look:
+    """Read an image and decode it in full, as `stored` does: what is sound here can be stored."""
+    try:
+        size = place.size()
+        if size is None:
             return Look("missing_image")
-        if not recipe.min_image_bytes <= about.st_size <= recipe.max_image_bytes:
-            return Look("image_bytes", image_bytes=about.st_size)
-        content = path.read_bytes()
+        if not recipe.min_image_bytes <= size <= recipe.max_image_bytes:
+            return Look("image_bytes", image_bytes=size)
+        content = place.read()
     except (FileNotFoundError, NotADirectoryError):
         return Look("missing_image")
     except (OSError, ValueError):  # no permission, a name too long, a null byte in it

@@ -6,13 +6,16 @@ import hashlib
 import os
 import posixpath
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from ..filters import rows_as_json
-from ..urls.lists import read_list
+from ..tables.config import SUFFIXES
+from ..tables.read import ReadTable, read_table
 from .config import FileSource, FolderSource, TableSource
 from .places import IMAGE_SUFFIXES, walk
 
@@ -20,19 +23,24 @@ from .places import IMAGE_SUFFIXES, walk
 @dataclass(frozen=True)
 class FileList:
     """table: columns identity, image (its path from `root`), caption, problem ("" or why it cannot be used), metadata
-    (a JSON text), and those for filters. ignored: what else lies there, by kind."""
+    (a JSON text), those for filters, row_of_file, and of images in the table image_offset and image_length.
+    ignored: what else lies there, by kind. images: the file of images that the table holds; None: they are files."""
 
     root: Path
     table: pa.Table
     ignored: dict[str, int]
+    images: Path | None = None
 
 
-def list_files(recipe: FileSource) -> FileList:
-    """All images that the source's folder or table names. DataError where the table cannot be read."""
+def list_files(recipe: FileSource, images: Path | None = None) -> FileList:
+    """All images that the source's folder or table names. DataError where the table cannot be read.
+
+    images: the file that takes images which a table holds itself; None: it may hold none.
+    """
     if isinstance(recipe, FolderSource):
         return _of_folder(Path(recipe.path).expanduser())
     assert isinstance(recipe, TableSource)
-    return _of_table(Path(recipe.path).expanduser(), recipe)
+    return _of_table(Path(recipe.path).expanduser(), recipe, images)
 
 
 def _of_folder(root: Path) -> FileList:
@@ -87,26 +95,61 @@ def _read_caption(root: Path, image: str, texts: set[str]) -> tuple[str, str]:
         return "", "unreadable_caption"
 
 
-def _of_table(path: Path, recipe: TableSource) -> FileList:
-    suffix = next(end for end in (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz") if path.name.endswith(end))
-    listed = read_list(path, suffix, recipe.columns)
+def _of_table(path: Path, recipe: TableSource, images: Path | None) -> FileList:
+    suffix = next(end for end in sorted(SUFFIXES, key=len, reverse=True) if path.name.endswith(end))
+    with open(images, "wb") if images is not None else nullcontext() as file:
+        found = read_table(path, suffix, recipe.columns, recipe, file)
+    listed = found.table
     root = Path(recipe.root).expanduser() if recipe.root is not None else path.parent
-    start = os.path.abspath(root)
-    placed = [_place(image, start) for image in listed["image"].to_pylist()]
     captions = [_on_one_line(caption or "") for caption in listed["caption"].to_pylist()]
-    names = [_identity(f"{image}\n{caption}") for (image, _), caption in zip(placed, captions, strict=True)]
+    start = os.path.abspath(root)
+    if found.images is not None:
+        places = _embedded(found, start)
+    else:
+        places = [_file(image, start) for image in listed["image"].to_pylist()]
+    names = [_identity(f"{place.name}\n{caption}") for place, caption in zip(places, captions, strict=True)]
+    problems = [place.problem or problem for place, problem in zip(places, found.problem.to_pylist(), strict=True)]
     extra = listed.select([name for name in listed.column_names if name not in ("image", "caption")])
     table = pa.table(
         {
             "identity": pa.array(names, pa.string()),
-            "image": pa.array([image for image, _ in placed], pa.string()),
+            "image": pa.array([place.image for place in places], pa.string()),
             "caption": pa.array(captions, pa.string()),
-            "problem": pa.array([problem for _, problem in placed], pa.string()),
+            "problem": pa.array(problems, pa.string()),
             "metadata": pa.array(rows_as_json(extra) if extra.num_columns else ["{}"] * len(listed), pa.string()),
+            "row_of_file": pa.array(found.row),
+            "image_offset": pa.array([place.offset for place in places], pa.int64()),
+            "image_length": pa.array([place.length for place in places], pa.int64()),
             **{name: extra[name] for name in extra.column_names},
         }
     )
-    return FileList(root, table, {})
+    return FileList(root, table, {}, images if found.images is not None else None)
+
+
+class _Place(NamedTuple):
+    """image: what it is called. name: what its identity is made of. offset, length: in the file of images, if there."""
+
+    image: str
+    problem: str
+    name: str
+    offset: int | None = None
+    length: int | None = None
+
+
+def _embedded(found: ReadTable, start: str) -> list[_Place]:
+    """Places of images in a table; those that it only names are files."""
+    places = []
+    for image, row in zip(found.images or [], found.row.tolist(), strict=True):
+        if image.at is None:
+            places.append(_file(image.path, start))
+        else:
+            places.append(_Place(image.path or f"row {row}", "", image.sha256, *image.at))
+    return places
+
+
+def _file(image: str | None, start: str) -> _Place:
+    path, problem = _place(image, start)
+    return _Place(path, problem, path)
 
 
 def _place(image: str | None, start: str) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,15 +32,17 @@ from ...workers import ordered_map
 from ..rows import Content, hold_out, in_hash_order, write_row_source
 from ..sieve import Sieve
 from .config import MEASURED_COLUMNS, FileSource
-from .image import Look, look, stored
+from .image import Look, Place, look, stored
 from .listing import FileList, list_files
 
-LOST = frozenset(
-    {"missing_caption", "unreadable_caption", "no_caption", "path_not_utf8", "no_path", "outside_root", "missing_image"}
-    | {"unreadable_image"}
+_LISTED = (
+    *("no_path", "outside_root", "path_not_utf8"),
+    *("missing_caption", "unreadable_caption", "caption_not_utf8"),
 )
+LOST = frozenset({*_LISTED, "no_caption", "missing_image", "unreadable_image"})
 """Reasons that are faults of the data, held against max_lost_fraction; all others are what the study asks for."""
 LEFT_OUT = "left_out.tsv"
+_IMAGES = ".images-"
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,21 @@ def write_file_source(root: Path, name: str, recipe: FileSource, workers: int) -
     DataError where more than `max_lost_fraction` of the images cannot be used: left_out.tsv says which and why.
     """
     (root / MANIFEST).unlink(missing_ok=True)
-    files = list_files(recipe)
+    root.mkdir(parents=True, exist_ok=True)
+    for killed in root.glob(f"{_IMAGES}*"):
+        shutil.rmtree(killed)
+    with tempfile.TemporaryDirectory(prefix=_IMAGES, dir=root) as folder:
+        _write(root, name, recipe, list_files(recipe, Path(folder) / "images"), workers)
+
+
+def _write(root: Path, name: str, recipe: FileSource, files: FileList, workers: int) -> None:
     checked = check_files(files, recipe, workers)
     write_text(root / LEFT_OUT, "".join(f"{reason}\t{path!r}\n" for path, reason in sorted(checked.left_out)))
     _hold_threshold(root, name, recipe.max_lost_fraction, checked.counts)
     fields = {"name": name, "counts": SourceCounts.model_validate(checked.counts), "ignored": files.ignored}
     about = recipe.attribution or "Nothing is said of their origin: set `attribution` in the source."
     attribution = f"# Attribution\n\n{len(checked.training)} images and captions of source {name}.\n\n{about}\n"
-    samples = partial(_samples, root=files.root, recipe=recipe)
+    samples = partial(_samples, root=files.root, images=files.images, recipe=recipe)
     content = Content(checked.training, checked.held_out, samples, attribution, [LEFT_OUT])
     write_row_source(root, fields, recipe, content, workers)
 
@@ -77,13 +88,13 @@ def check_files(files: FileList, recipe: FileSource, workers: int) -> CheckedFil
         left_out.extend((path, reason) for path in lost["image"].to_pylist())
 
     sieve = Sieve(files.table, note)
-    for problem in ("no_path", "outside_root", "path_not_utf8", "missing_caption", "unreadable_caption"):
+    for problem in _LISTED:
         sieve.keep(problem, pc.not_equal(sieve.table["problem"], problem))
     sieve.keep_captions(recipe.min_caption_characters, recipe.max_caption_characters)
     is_late = {key: bool(columns_of(text) & set(MEASURED_COLUMNS)) for key, text in recipe.filters.items()}
     sieve.keep_filtered({key: text for key, text in recipe.filters.items() if not is_late[key]})
     sieve.keep("repeated_row", _is_first(sieve.table["identity"]))
-    looks = _look_at_all(files.root, sieve.table["image"].to_pylist(), recipe, workers)
+    looks = _look_at_all(_places(files, sieve.table), recipe, workers)
     for place, field in enumerate(Look._fields):
         kind = pa.string() if field in ("reason", "sha256") else pa.int64()
         sieve.table = sieve.table.append_column(field, pa.array([seen[place] for seen in looks], kind))
@@ -101,7 +112,7 @@ def check_files(files: FileList, recipe: FileSource, workers: int) -> CheckedFil
         rows = rows[~is_out]
 
     if recipe.is_repeat_dropped:
-        leave_out("repeated_image", rows["sha256"].duplicated())
+        leave_out("repeated_image", _is_repeat(rows))
     rows, held_out, kept_from_training = hold_out(rows, recipe.held_out)
     for key, shown in held_out.items():
         leave_out(f"image_in_{key}", rows["sha256"].isin(shown["sha256"]))
@@ -113,18 +124,35 @@ def _is_first(column: pa.ChunkedArray) -> pa.Array:
     return pa.array(~column.to_pandas().duplicated(), pa.bool_())
 
 
-def _look_at_all(root: Path, images: list[str], recipe: FileSource, workers: int) -> list[Look]:
-    looks: list[Look] = []
-    progress = Progress("checked", len(images))
+def _is_repeat(rows: pd.DataFrame) -> pd.Series:
+    """Whether an earlier row has the same image, but for captions that one row of the table lists."""
+    is_repeat = rows["sha256"].duplicated()
+    if "row_of_file" in rows:
+        is_repeat &= rows["row_of_file"] != rows.groupby("sha256")["row_of_file"].transform("first")
+    return is_repeat
+
+
+def _places(files: FileList, table: pa.Table) -> list[Place]:
+    images = table["image"].to_pylist()
+    if files.images is None:
+        return [Place(files.root / image) for image in images]
+    spans = zip(images, table["image_offset"].to_pylist(), table["image_length"].to_pylist(), strict=True)
+    return [
+        Place(files.root / image) if offset is None else Place(files.images, offset, length)
+        for image, offset, length in spans
+    ]
+
+
+def _look_at_all(places: list[Place], recipe: FileSource, workers: int) -> list[Look]:
+    """Look at each place once, however many captions it has."""
+    looks: dict[Place, Look] = {}
+    distinct = list(dict.fromkeys(places))
+    progress = Progress("checked", len(distinct))
     with ordered_map(workers, chunk=64) as each:
-        for seen in each(partial(_look, root=root, recipe=recipe), images):
-            looks.append(seen)
+        for place, seen in zip(distinct, each(partial(look, recipe=recipe), distinct), strict=True):
+            looks[place] = seen
             progress.add(1)
-    return looks
-
-
-def _look(image: str, root: Path, recipe: FileSource) -> Look:
-    return look(root / image, recipe)
+    return [looks[place] for place in places]
 
 
 def _balance(found: int, kept: int, held_out: dict[str, int], dropped: Counter[str]) -> dict[str, Any]:
@@ -149,13 +177,18 @@ def _hold_threshold(root: Path, name: str, limit: float, counts: dict[str, Any])
         )
 
 
-def _samples(rows: pd.DataFrame, root: Path, recipe: FileSource) -> Iterator[tuple[str, Members]]:
-    """(key, members) of rows: image, caption, and a JSON of what is known. DataError where a file changed meanwhile."""
+def _samples(rows: pd.DataFrame, root: Path, images: Path | None, recipe: FileSource) -> Iterator[tuple[str, Members]]:
+    """(key, members) of rows: image, caption, and a JSON of what is known. DataError where a file changed meanwhile.
+
+    images: the file of images that a table held.
+    """
     for row in rows.itertuples(index=False):
-        path = root / str(row.image)
-        content = path.read_bytes() if path.is_file() else b""
+        place = Place(root / str(row.image))
+        if images is not None and not pd.isna(row.image_offset):
+            place = Place(images, int(row.image_offset), int(row.image_length))
+        content = _read(place)
         if hashlib.sha256(content).hexdigest() != row.sha256:
-            raise DataError(f"{path}: changed while the source was prepared. Run the same command again.")
+            raise DataError(f"{place.path}: changed while the source was prepared. Run the same command again.")
         extension, image = stored(content, recipe)
         known = {
             "path": row.image,
@@ -170,3 +203,11 @@ def _samples(rows: pd.DataFrame, root: Path, recipe: FileSource) -> Iterator[tup
             "json": canonical_json(known).encode("utf-8"),
         }
         yield row.identity.replace(":", "/", 1), members
+
+
+def _read(place: Place) -> bytes:
+    """The file's bytes; none where it is gone."""
+    try:
+        return place.read()
+    except OSError:
+        return b""

@@ -11,6 +11,7 @@ from ....errors import ConfigError, DataError
 from ....study.config.base import Count, Name, Strict
 from ....study.config.expressions import columns_of
 from ..base import Estimate, RetrievalHoldOut, SourceBase, Tracked, Work
+from ..tables.config import TableForm
 from .names import RE_LAION, Part, parts_of, withdrawn_list
 
 SAFETY_COLUMNS = ("punsafe", "nsfw")
@@ -54,7 +55,7 @@ class Download(Strict):
     runtime_minutes: int = Field(720, ge=1, description="time limit of a part's job; a restarted one goes on")
 
 
-class UrlListSource(SourceBase):
+class UrlListSource(TableForm, SourceBase):
     """Image-text pairs behind lists of URLs, such as LAION's. Without `lists` it can be planned only."""
 
     WHOLE: ClassVar[frozenset[str]] = frozenset(

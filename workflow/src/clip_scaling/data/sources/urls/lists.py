@@ -8,18 +8,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
-from ....errors import DataError
 from ..filters import evaluate
 from ..pairs import hash_order
 from ..sieve import Sieve
+from ..tables.read import read_table
 from .config import UrlListSource
 from .removal import RemovalList
 
-_TEXT = ("url", "image", "caption", "sha256")
-"""Columns that are read as text, whatever they look like."""
+_PROBLEM = "problem of the row"
+"""A column that no list's column can be called here."""
 
 
 @dataclass(frozen=True)
@@ -34,51 +32,15 @@ class WantedRows:
     table: pa.Table
 
 
-def read_list(path: Path, suffix: str, columns: dict[str, str]) -> pa.Table:
-    """The named columns of a list, under our names; url and caption as text. DataError where one is missing."""
-    try:
-        names = _column_names(path, suffix)
-        missing = sorted(set(columns.values()) - set(names))
-        if missing:
-            raise DataError(
-                f"{path}: no column {', '.join(missing)}. It has {', '.join(names)}: correct `columns` in the source."
-            )
-        wanted = list(dict.fromkeys(columns.values()))
-        if suffix == ".parquet":
-            table = pq.read_table(path, columns=wanted)
-        else:
-            text = {columns[name]: pa.string() for name in _TEXT if name in columns}
-            options = pa_csv.ConvertOptions(include_columns=wanted, column_types=text)
-            table = pa_csv.read_csv(path, parse_options=_dialect(suffix), convert_options=options)
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise DataError(f"{path}: no such list. Correct its place in the source.") from None
-        raise DataError(f"{path}: not a readable {suffix} file ({error}). Get the list again.") from None
-    table = pa.table({name: table[column] for name, column in columns.items()})
-    for name in _TEXT:
-        if name in columns:
-            place = table.column_names.index(name)
-            table = table.set_column(place, name, pc.cast(table[name], pa.string()))
-    return table
-
-
-def _column_names(path: Path, suffix: str) -> list[str]:
-    if suffix == ".parquet":
-        return list(pq.read_schema(path).names)
-    with pa_csv.open_csv(path, parse_options=_dialect(suffix)) as reader:
-        return list(reader.schema.names)
-
-
-def _dialect(suffix: str) -> pa_csv.ParseOptions:
-    return pa_csv.ParseOptions(delimiter="\t" if suffix.startswith(".tsv") else ",", newlines_in_values=True)
-
-
 def wanted_rows(path: Path, suffix: str, recipe: UrlListSource, removal: RemovalList) -> WantedRows:
     """Read a list and leave out what the recipe and the removal list refuse; the first reason counts."""
-    table = read_list(path, suffix, recipe.columns)
-    rows = len(table)
-    sieve = Sieve(table)
-    sieve.keep("no_url", pc.fill_null(pc.match_substring_regex(table["url"], "^https?://[^/]"), False))
+    found = read_table(path, suffix, recipe.columns, recipe)
+    rows = len(found.table)
+    sieve = Sieve(found.table.append_column(_PROBLEM, found.problem))
+    for problem in sorted(set(pc.unique(found.problem).to_pylist()) - {""}):
+        sieve.keep(problem, pc.not_equal(sieve.table[_PROBLEM], problem))
+    sieve.table = sieve.table.drop_columns(_PROBLEM)
+    sieve.keep("no_url", pc.fill_null(pc.match_substring_regex(sieve.table["url"], "^https?://[^/]"), False))
     sieve.keep_captions(recipe.min_caption_characters, recipe.max_caption_characters)
     for name, limit in sorted(recipe.safety.max.items()):
         sieve.keep(f"safety_{name}", evaluate(f"{name} <= {limit!r}", sieve.table))

@@ -10,8 +10,8 @@ from glob import glob
 from pathlib import Path, PurePosixPath
 
 from ....errors import ConfigError
+from ..tables.config import SUFFIXES
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _WITHDRAWN = re.compile(r"laion-?_?(5b|2b)", re.IGNORECASE)

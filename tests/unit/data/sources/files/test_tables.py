@@ -1,0 +1,123 @@
+"""Tables as people have them (Hugging Face's parquet, published TSVs) become sources; every row is kept or counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from clip_scaling.data.shards.read import PairReader
+from clip_scaling.data.sources.files.config import TableSource
+from clip_scaling.data.sources.files.source import write_file_source
+from clip_scaling.errors import DataError
+from clip_scaling.records.files import read_json
+
+from ...pictures import encoded
+
+
+def photo(number: int) -> bytes:
+    pixels = np.random.default_rng(number).integers(0, 256, (10, 12, 3), np.uint8)
+    return encoded(Image.fromarray(pixels), "PNG")
+
+
+def recipe(path: Path, **fields: Any) -> TableSource:
+    plain = {"pairs": 10, "vocabulary_size": 600, "max_lost_fraction": 0.5, "image_size": 16, "shard_size": 10}
+    return TableSource.model_validate({"kind": "table", "path": str(path), **plain, **fields})
+
+
+def write(root: Path, table: TableSource, workers: int = 1) -> dict[str, Any]:
+    write_file_source(root, "mine", table, workers)
+    assert not list(root.glob(".*"))
+    return read_json(root / "manifest.json")
+
+
+def pairs(root: Path) -> list[tuple[bytes, str]]:
+    with PairReader.open(root / "manifest.json") as reader:
+        found = [reader.read(number) for number in range(reader.pairs)]
+    return sorted((image, caption.decode()) for image, caption in found)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        (tmp_path / f"images/{number}.png").write_bytes(photo(number))
+    return tmp_path / "images"
+
+
+def test_each_caption_of_a_list_is_a_pair(images: Path, tmp_path: Path) -> None:
+    captions = [[f"thing {number}", f"thing {number} again", f"thing {number}"] for number in range(12)]
+    captions[5] = []
+    table = pa.table({"image": [f"{number}.png" for number in range(12)], "caption": captions})
+    pq.write_table(table, images / "pairs.parquet")
+    manifest = write(tmp_path / "out", recipe(images / "pairs.parquet"))
+    assert manifest["counts"]["parsed"] == 34 and manifest["counts"]["kept"] == 22
+    assert manifest["counts"]["dropped"] == {"no_caption": 1, "repeated_row": 11}
+    expected = [(photo(n), text) for n in range(12) if n != 5 for text in sorted(set(captions[n]))]
+    assert pairs(tmp_path / "out") == sorted(expected)
+    first = write(tmp_path / "first", recipe(images / "pairs.parquet", list_of_captions="first"))
+    assert first["counts"]["kept"] == 11 and first["recipe"]["list_of_captions"] == "first"
+
+
+def test_the_captions_of_an_image_that_another_row_repeats_leave_together(images: Path, tmp_path: Path) -> None:
+    (images / "again.png").write_bytes(photo(0))
+    table = pa.table({"image": ["0.png", "again.png"], "caption": [["one", "two"], ["three", "four"]]})
+    pq.write_table(table, images / "pairs.parquet")
+    counts = write(tmp_path / "out", recipe(images / "pairs.parquet"))["counts"]
+    assert (counts["kept"], counts["dropped"]) == (2, {"repeated_image": 2})
+    assert {text for _, text in pairs(tmp_path / "out")} in ({"one", "two"}, {"three", "four"})
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_images_inside_a_parquet_are_read_as_files_would_be(tmp_path: Path, workers: int) -> None:
+    held = [{"bytes": photo(number), "path": f"{number}.png"} for number in range(10)]
+    held += [{"bytes": photo(10), "path": None}, {"bytes": b"no image", "path": "x.png"}, None]
+    captions = [[f"thing {number}", f"object {number}"] for number in range(13)]
+    pq.write_table(pa.table({"image": held, "caption": captions}), tmp_path / "train.parquet", row_group_size=3)
+    manifest = write(tmp_path / "out", recipe(tmp_path / "train.parquet"), workers)
+    assert manifest["counts"]["dropped"] == {"no_path": 2, "unreadable_image": 2}
+    expected = [(photo(n), f"{word} {n}") for n in range(11) for word in ("thing", "object")]
+    assert pairs(tmp_path / "out") == sorted(expected)
+    lines = (tmp_path / "out/left_out.tsv").read_text().splitlines()
+    assert lines.count("unreadable_image\t'x.png'") == 2
+
+
+def test_images_as_plain_bytes_and_images_that_are_only_named_are_read_too(images: Path, tmp_path: Path) -> None:
+    table = pa.table({"image": pa.array([photo(n) for n in range(3)], pa.large_binary()), "caption": ["a", "b", "c"]})
+    pq.write_table(table, tmp_path / "bytes.parquet")
+    assert write(tmp_path / "bytes", recipe(tmp_path / "bytes.parquet"))["counts"]["kept"] == 3
+    named = pa.array([{"bytes": None, "path": "0.png"}, {"bytes": photo(1), "path": "gone.png"}])
+    pq.write_table(pa.table({"image": named, "caption": ["a", "b"]}), images / "named.parquet")
+    write(tmp_path / "named", recipe(images / "named.parquet"))
+    assert pairs(tmp_path / "named") == sorted([(photo(0), "a"), (photo(1), "b")])
+
+
+def test_different_images_with_one_name_and_one_caption_are_different_pairs(tmp_path: Path) -> None:
+    held = [{"bytes": photo(number), "path": "image.png"} for number in range(3)]
+    pq.write_table(pa.table({"image": held, "caption": ["a cat"] * 3}), tmp_path / "train.parquet")
+    assert write(tmp_path / "out", recipe(tmp_path / "train.parquet"))["counts"]["kept"] == 3
+
+
+def test_a_caption_that_is_no_utf8_is_one_lost_row_with_the_image_s_name(images: Path, tmp_path: Path) -> None:
+    captions = pa.array([b"caf\xe9", b"tea", b"milk"], pa.binary())
+    pq.write_table(pa.table({"image": ["0.png", "1.png", "2.png"], "caption": captions}), images / "pairs.parquet")
+    counts = write(tmp_path / "out", recipe(images / "pairs.parquet"))["counts"]
+    assert (counts["kept"], counts["dropped"]) == (2, {"caption_not_utf8": 1})
+    assert (tmp_path / "out/left_out.tsv").read_text() == "caption_not_utf8\t'0.png'\n"
+    with pytest.raises(DataError, match="1 of 3 images cannot be used .*'caption_not_utf8': 1"):
+        write(tmp_path / "strict", recipe(images / "pairs.parquet", max_lost_fraction=0.1))
+
+
+def test_sixty_lines_with_quotation_marks_are_sixty_pairs(images: Path, tmp_path: Path) -> None:
+    texts = [f'"thing {n}' if n % 7 == 0 else f'thing {n}, 5" tall' for n in range(60)]
+    lines = [f"{n % 12}.png\t{text}" for n, text in enumerate(texts)]
+    (images / "pairs.tsv").write_text("\n".join(["image\tcaption", *lines]) + "\n")
+    manifest = write(tmp_path / "out", recipe(images / "pairs.tsv", is_repeat_dropped=False))
+    assert manifest["counts"] == {"parsed": 60, "kept": 60, "held_out": {}, "dropped": {}}
+    assert {text for _, text in pairs(tmp_path / "out")} == set(texts)
+    assert not {"quoting", "separator", "list_of_captions"} & manifest["recipe"].keys()
