@@ -9,9 +9,10 @@ import pandas as pd
 
 from ..errors import LawError
 from .fits import fit_runs
+from .identify import NOTHING_OPEN, Unidentified, unidentified
 from .intervals import redraw, refit
 from .methods import Method
-from .table import Runs
+from .table import Runs, UnfitPoints
 
 _GRID = 401  # Model sizes tried for a budget; a parabola through the best three refines the minimum.
 
@@ -31,7 +32,8 @@ def compute_optimal(
     budgets: GMAC. unique: distinct pairs, for forms that read them. Returns a row a budget: compute_gmacs, gmacs,
     gmacs_low, gmacs_high, samples, samples_low, samples_high, error; intervals by refits of redrawn runs. A number is
     NaN where the least error lies at the edge of what was looked at (a thousandth to a thousand times the models
-    measured): the form then has no optimum there. LawError for a form without model and samples.
+    measured): the form then has no optimum there. LawError for a form without model and samples, UnfitPoints where the
+    design does not identify the terms of both.
     """
     form = method.law
     if not {"gmacs", "samples"} <= set(form.factors):
@@ -39,7 +41,13 @@ def compute_optimal(
     if "unique" in form.factors and unique is None:
         raise LawError(f"{method.name} reads unique pairs. Say how many there are.")
     law = fit_runs(runs, method, draws=0, intervals=False)
-    assert law.reference is not None and law.theta is not None
+    assert law.reference is not None and law.theta is not None and law.used is not None
+    if design := open_terms(law.used, method):
+        raise UnfitPoints(
+            f"{method.name} gives no optimum, for the runs do not identify {design}",
+            place=runs.place,
+            remedy="Add runs that vary model size and samples seen, each on its own.",
+        )
     ones = np.ones(len(runs))
     redraws = redraw(runs, method, law.reference, law.theta, ones, draws, np.random.default_rng(seed))
     sample = np.vstack([law.theta, refit(runs, redraws.values, ones, method, law.reference, law.theta)])
@@ -70,6 +78,13 @@ def compute_optimal(
             }
         )
     return pd.DataFrame(rows)
+
+
+def open_terms(runs: Runs, method: Method) -> Unidentified:
+    """What these runs leave open of the terms of model and samples. A floor moves no optimum, and does not count."""
+    design = unidentified(runs, method.law)
+    needed = {name for name in method.law.parameters if name.endswith(("_gmacs", "_samples"))}
+    return design if needed & set(design.parameters) else NOTHING_OPEN
 
 
 def budgets_of(runs: Runs, per_decade: int) -> list[float]:

@@ -11,6 +11,7 @@ from ..errors import LawError
 from .fits import Fit
 from .forms import LogLinear
 from .holdout import budgets
+from .identify import NOTHING_OPEN, unidentified
 from .student import t_reach
 from .table import Runs, UnfitPoints
 
@@ -96,4 +97,10 @@ def _direction(fit: Fit, parameter: str | None, at: Mapping[str, float] | None) 
     exponents = [name for name in form.parameters if name.startswith("alpha")]
     if parameter not in exponents:
         raise LawError(f"parameter: {parameter!r} is no exponent of {form.name}. It has {', '.join(exponents)}.")
+    design = NOTHING_OPEN if isinstance(form, LogLinear) or fit.used is None else unidentified(fit.used, form)
+    if parameter in design.parameters:
+        raise LawError(
+            f"parameter: the runs do not identify {design}",
+            remedy="Rank cells by --method ols-all, or vary the factor.",
+        )
     return np.eye(len(form.parameters))[form.parameters.index(parameter)]

@@ -11,6 +11,7 @@ from scipy import optimize
 
 from .estimators import Points, Solution, least_squares, sum_huber
 from .forms import LogLinear, Reference
+from .identify import NOTHING_OPEN, unidentified
 from .intervals import Spread, draws_bias, intervals_of, redraw, refit, t_interval
 from .methods import Method, find_method
 from .redraw import Redraws
@@ -140,7 +141,10 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
         sample=np.empty((0, len(theta))),
         bias=np.zeros(len(theta)),
     )
-    interval = method.interval_of_all if len(prepared) < FEWEST_FOR_BOOTSTRAP else method.interval
+    design = unidentified(used, form) if intervals and not isinstance(form, LogLinear) else NOTHING_OPEN
+    # Where the design leaves parameters open, every draw ends where its search began.
+    plain = len(prepared) < FEWEST_FOR_BOOTSTRAP or bool(design)
+    interval = method.interval_of_all if plain else method.interval
     if interval == "bootstrap" and draws:
         weights = np.ones(len(prepared)) if not variance.any() else 1 / (variance + extra)
         redraws = redraw(prepared, method, reference, theta, weights, draws, np.random.default_rng(seed))
@@ -152,7 +156,8 @@ def fit_runs(runs: Runs, method: Method, *, draws: int = DRAWS, seed: int = 0, i
         if intervals:
             error = float(np.sqrt(total @ spread.covariance @ total))
             found["alpha"] = t_interval(parameters["alpha"], error, spread.degrees)
-    verdict, unknown = judge(runs, parameters, found, len(used))
+    verdict, unknown = judge(runs, parameters, found, len(used), design)
+    unknown += [f"beta_{name.removeprefix('alpha_')}" for name in unknown if name.startswith("alpha_")]
     return Fit(
         runs.target,
         runs.metric,
@@ -211,7 +216,7 @@ def choose_points(runs: Runs, variance: np.ndarray, method: Method) -> tuple[Run
 
     UnfitPoints where they cannot carry the form.
     """
-    place = f"{runs.target} {runs.metric}" + (f" ({runs.source})" if runs.source else "")
+    place = runs.place
     if len(runs) < 2:
         raise UnfitPoints(f"{place}: {len(runs)} point. A law needs several runs; add cells to the grid.")
     if np.ptp(runs.log_compute) == 0:

@@ -19,7 +19,12 @@ from .table import Runs, UnfitPoints
 
 Columns = Mapping[str, np.ndarray]
 FACTORS = ("compute", "gmacs", "samples", "unique")
-_COLUMN_NAMES = {"gmacs": "gmacs_per_sample", "samples": "samples_seen", "unique": "unique_pairs"}
+COLUMN_NAMES = {
+    "compute": "compute_gmacs",
+    "gmacs": "gmacs_per_sample",
+    "samples": "samples_seen",
+    "unique": "unique_pairs",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Reference:
             values = getattr(runs, factor)
             if not (np.isfinite(values) & (values > 0)).all():
                 raise UnfitPoints(
-                    f"{runs.target} {runs.metric}: this form needs a positive {_COLUMN_NAMES.get(factor, factor)} for "
+                    f"{runs.target} {runs.metric}: this form needs a positive {COLUMN_NAMES[factor]} for "
                     "every run. Add the column, or choose a method on compute alone."
                 )
             logs[factor] = float(np.log(values).mean())

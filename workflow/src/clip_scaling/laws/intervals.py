@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .estimators import Points, Solution, levenberg_marquardt, linear_least_squares, sum_huber
+from .estimators import (
+    Points,
+    Solution,
+    least_squares,
+    levenberg_marquardt,
+    linear_least_squares,
+    sum_huber,
+)
 from .forms import LogLinear, Reference
 from .methods import Method
 from .redraw import Redraws, redraw_about_fit, redraw_about_surface
@@ -35,8 +42,7 @@ def profile_interval(
     low, high = form.bounds(points.columns, points.log_error)
     allowed = t_reach(LEVEL, degrees) ** 2  # the quantile of F with 1 degree of freedom
     unit = error if np.isfinite(error) and 0 < error < 2 else 0.2
-    others = form.starts(points.columns, points.log_error)
-    starts = np.vstack([theta, others[:: max(1, len(others) // 3)]])
+    starts = np.vstack([theta, _some_starts(method, points)])
     ends = []
     for side in (-1.0, 1.0):
         stop = low[index] if side < 0 else high[index]
@@ -156,7 +162,7 @@ def intervals_of(
             # A logarithm that a draw in forty sends to its bound is a zero that the data do not exclude.
             vanishes = not name.startswith("alpha") and np.quantile(spread.sample[:, i], (1 - LEVEL) / 2) < least[i] + 1
             found[name] = (-np.inf if vanishes else float(low), float(high))
-        return found
+        return _opened(found, method, points, solution, degrees)
     if interval == "t":
         return {name: t_interval(float(solution.theta[i]), float(errors[i]), degrees) for i, name in names}
     found = {}
@@ -164,6 +170,34 @@ def intervals_of(
         ends = profile_interval(method, points, solution.theta, spread.squares, float(errors[i]), degrees, i)
         found[name] = _natural_ends(name, ends, reference)
     return found
+
+
+def _opened(
+    found: dict[str, tuple[float, float]], method: Method, points: Points, solution: Solution, degrees: int
+) -> dict[str, tuple[float, float]]:
+    """The intervals with an end open where the profile of the squares has none: all draws begin at the same theta.
+
+    Runs far from the law weigh less (Huber 1981, 1.345 robust deviations), as in the fit itself.
+    """
+    apart = np.abs(
+        method.axis.value(points.log_error) - method.axis.value(method.law.log_error(solution.theta, points.columns))
+    )
+    reach = 1.345 * 1.4826 * float(np.median(apart[points.weights > 0]))
+    weights = points.weights * np.minimum(1.0, reach / np.maximum(apart, max(reach, 1e-12)))
+    robust = Points(points.columns, points.log_error, weights)
+    best = least_squares(method.law, method.axis, robust, np.vstack([solution.theta, _some_starts(method, points)]))
+    cost, theta = max(float(best.cost), 1e-300), best.theta
+    result = {}
+    for name, ends in found.items():
+        walked = profile_interval(method, robust, theta, cost, 0.0, degrees, method.law.parameters.index(name))
+        low, high = (walk if np.isinf(walk) else end for walk, end in zip(walked, ends, strict=True))
+        result[name] = (low, high)
+    return result
+
+
+def _some_starts(method: Method, points: Points) -> np.ndarray:
+    starts = method.law.starts(points.columns, points.log_error)
+    return starts[:: max(1, len(starts) // 3)]
 
 
 def _natural_ends(name: str, ends: tuple[float, float], reference: Reference) -> tuple[float, float]:

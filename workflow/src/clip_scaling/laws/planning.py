@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..records.laws import NextCell, Optimum
-from .allocate import budgets_of, compute_optimal
+from .allocate import budgets_of, compute_optimal, open_terms
 from .design import candidate_cells, next_cells
 from .fits import FEWEST_FOR_BOOTSTRAP, fit_runs
 from .isoflop import isoflop_optima
@@ -28,7 +28,9 @@ ALLOCATION_COLUMNS = (
 def allocation_method(runs: Runs) -> Method:
     """The parametric form to allocate by: L(N, D), with a term of unique pairs where these differ."""
     known = np.isfinite(runs.unique).all() and len(np.unique(runs.unique)) > 1
-    return find_method("additive") if known else CHINCHILLA
+    additive = find_method("additive")
+    # Where unique pairs follow from the samples, as in single passes over the data, they have no term of their own.
+    return additive if known and not open_terms(runs, additive) else CHINCHILLA
 
 
 def allocation(

@@ -51,6 +51,11 @@ class Runs:
         return len(self.cell)
 
     @property
+    def place(self) -> str:
+        """What errors call these runs: target, metric and source."""
+        return place_of(self.target, self.metric, self.source)
+
+    @property
     def log_compute(self) -> np.ndarray:
         """log10 of GMAC."""
         return np.log10(self.compute)
@@ -64,6 +69,11 @@ class Runs:
         """The runs at these indices, or where this mask is true."""
         names = ("cell", "model", "data", "seed", "compute", "error", "gmacs", "samples", "unique", "tests")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+
+def place_of(target: str, metric: str, source: str) -> str:
+    """Target, metric and source in one phrase."""
+    return f"{target} {metric}" + (f" ({source})" if source else "")
 
 
 def sources(table: pd.DataFrame, target: str, metric: str) -> list[str]:
@@ -100,7 +110,7 @@ def select_runs(
         _need_value(f"source of {target} {metric}", source, rows["source"])
     if "source" in table:
         rows = rows[rows["source"].astype(str) == source]
-    place = f"{target} {metric}" + (f" ({source})" if source else "")
+    place = place_of(target, metric, source)
     diverged = rows["state"].astype(str) == "diverged" if "state" in rows else pd.Series(False, index=rows.index)
     rows = rows[~diverged]
     saturated = _saturated(rows, metric) if drop_saturated else np.zeros(len(rows), dtype=bool)

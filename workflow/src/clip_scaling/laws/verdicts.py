@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .identify import NOTHING_OPEN, Unidentified
 from .student import slope_and_error, t_reach
 from .table import Runs
 
@@ -26,13 +27,17 @@ def _falls_significantly(runs: Runs) -> bool:
 
 
 def judge(
-    runs: Runs, parameters: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], n_points: int
+    runs: Runs,
+    parameters: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+    n_points: int,
+    design: Unidentified = NOTHING_OPEN,
 ) -> tuple[str, list[str]]:
     """The verdict, and the parameters that the data do not identify.
 
-    The flatness of a task is judged over all runs, whatever points a method chooses: the frontier of noise falls. But
-    on little data the error of any task may rise with compute, so a task is not flat either where the error falls
-    significantly over the runs on the most unique data.
+    design: those that the places of the runs leave open. Flatness of a task is judged over all runs, whatever points a
+    method chooses: the frontier of noise falls. But on little data the error of any task may rise with compute, so a task
+    is not flat either where the error falls significantly over the runs on the most unique data.
     """
     slope = float(np.polyfit(runs.log_compute, runs.log_error, 1)[0])
     if slope > FLAT_EXPONENT and not _falls_significantly(runs.take(most_data(runs))):
@@ -43,8 +48,13 @@ def judge(
     if alpha > FLAT_EXPONENT:
         return f"no law: the exponent of the {n_points} chosen points is {alpha:+.4f}", []
     unknown = [name for name, ends in intervals.items() if not np.isfinite(ends).all() and name != "repeats_worth"]
-    if unknown:
-        return f"law, not identifiable: {' and '.join(unknown)} ({n_points} points do not bound it)", unknown
+    unknown = [name for name in unknown if name not in design.parameters]
+    reasons = [f"{' and '.join(unknown)} ({n_points} points do not bound it)"] if unknown else []
+    if design or unknown:
+        return f"law, not identifiable: {'; '.join([str(design)] * bool(design) + reasons)}", [
+            *design.parameters,
+            *unknown,
+        ]
     low, high = intervals.get("alpha", (-np.inf, -np.inf))
     if low <= 0 <= high:
         return f"law, not significant: {n_points} points, and the 95 % interval of the exponent includes 0", []
