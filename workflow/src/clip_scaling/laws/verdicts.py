@@ -36,8 +36,8 @@ def judge(
     """The verdict, and the parameters that the data do not identify.
 
     design: those that the places of the runs leave open. Flatness of a task is judged over all runs, whatever points a
-    method chooses: the frontier of noise falls. But on little data the error of any task may rise with compute, so a task
-    is not flat either where the error falls significantly over the runs on the most unique data.
+    method chooses: the frontier of noise falls. But on little data the error of any task may rise with compute, so a
+    task is not flat either where the error falls significantly over the runs on the most unique data.
     """
     slope = float(np.polyfit(runs.log_compute, runs.log_error, 1)[0])
     if slope > FLAT_EXPONENT and not _falls_significantly(runs.take(most_data(runs))):
