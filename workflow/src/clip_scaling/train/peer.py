@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from ..data.shards.cache import is_url
+from ..data.shards.opening import is_url
 from ..errors import TrainingError
 from ..machine.gpus import VISIBLE
 from ..models.build import PREPROCESS, model_config_of

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ..data.shards.cache import is_url
+from ..data.shards.opening import is_url
 from ..data.shards.packed import squared
 from ..data.shards.read import PairReader, UnreadablePair, decode_caption, decode_image
 from ..errors import DataError

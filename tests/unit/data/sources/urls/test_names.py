@@ -9,8 +9,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from clip_scaling.data.sources.braces import expand_braces
 from clip_scaling.data.sources.urls.config import UrlListSource
-from clip_scaling.data.sources.urls.names import expand_braces
 from clip_scaling.errors import ConfigError
 
 

@@ -13,15 +13,11 @@ from pathlib import Path
 
 from ...errors import DataError
 from ...records.files import FileEntry, atomic_path, sha256_file
+from .opening import open_url
 
 log = logging.getLogger(__name__)
 CACHE_BYTES = 20e9
 """Default bound of a node's cache: ten of LAION's shards are about 5 GB."""
-
-
-def is_url(path: str) -> bool:
-    """Whether webdataset's openers take it: `https://...`, `s3://...`, `file:...`, `pipe:...`."""
-    return "://" in path or path.startswith(("pipe:", "file:"))
 
 
 def cache_folder() -> Path:
@@ -54,21 +50,21 @@ class ShardCache:
         return descriptor
 
     def _fetch(self, entry: FileEntry, path: Path) -> None:
-        import webdataset  # brings torch, which readers of local shards have no use for
-
         url = entry.path
         log.info(f"fetching {url}")
         remedy = "Check that the URL can be opened from this node, or prepare the data again."
         try:
             with atomic_path(path) as temporary:
-                with open(temporary, "wb") as file, webdataset.gopen(url) as stream:
+                with open(temporary, "wb") as file, open_url(url) as stream:
                     shutil.copyfileobj(stream, file, 1 << 20)
                 size = temporary.stat().st_size
                 if size != entry.bytes:
                     raise DataError(f"{size} bytes, {entry.bytes} in the manifest", place=url, remedy=remedy)
                 if sha256_file(temporary) != entry.sha256:
                     raise DataError("sha256 differs from the manifest", place=url, remedy=remedy)
-        except (OSError, ValueError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # each protocol's client has errors of its own
             reason = f"the shard cannot be fetched ({error})"
             raise DataError(reason, place=_without_password(url), remedy=remedy) from None
 

@@ -17,8 +17,9 @@ from ...errors import DataError
 from ...records.data import SourceManifest, SubsetManifest, read_any_manifest
 from ...records.filenames import INDEX
 from ...records.files import ShardEntry, remake
-from .cache import ShardCache, is_url
+from .cache import ShardCache
 from .images import decoded, with_image
+from .opening import is_url
 from .write import INDEX_DTYPE
 
 IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")

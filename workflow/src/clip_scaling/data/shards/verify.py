@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...records.data import EvaluationSetManifest, SourceManifest, SubsetManifest, read_any_manifest
 from ...records.files import FileEntry, remake, verify_files
-from .cache import is_url
+from .opening import is_url
 
 log = logging.getLogger(__name__)
 SAMPLED_SHARE = 0.05

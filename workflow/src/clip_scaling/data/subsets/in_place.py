@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import DataError
 from ...records.data import SourceManifest
 from ...records.files import ShardEntry
-from ..shards.cache import is_url
+from ..shards.opening import is_url
 from ..shards.read import PairReader, UnreadablePair
 from ..shards.write import Members, ShardIndex, by_shard, symlink, write_shards
 

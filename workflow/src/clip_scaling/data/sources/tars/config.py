@@ -21,7 +21,7 @@ class WebdatasetSource(ExistingSource):
     kind: Tracked[Literal["webdataset"]]
     tars: list[str] = Field(
         min_length=1,
-        description="paths, globs, URLs or pipe: commands; {00000..00127} stands for a range",
+        description="paths, globs, URLs (http, s3, gs, hf, ...) or pipe: commands; {00000..00127} stands for a range",
     )
     caption_key: Tracked[str | None] = Field(
         None, description="of the .json member; null: the caption is the .txt member"
@@ -40,7 +40,7 @@ class WebdatasetSource(ExistingSource):
     image_size: int = Field(256, ge=8, description="side of the stored images, pixels, for the plan's estimates")
 
     def missing(self, name: str) -> list[str]:
-        return [f"sources.{name}.tars: {location} is not there" for location in missing_tars(self.tars)]
+        return missing_tars(name, self.tars)
 
     def all_tars(self, name: str) -> list[Tar]:
         """The tars in the order of their names. ConfigError where one is missing or there twice."""

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ....errors import DataError
 from ....records.files import atomic_path, canonical_json, read_json, write_json
 from ...progress import Progress
+from ...shards.opening import open_url
 from ...workers import ordered_map
 from .index import SAMPLE_DTYPE, TarContent, index_tar
 from .lists import Tar
@@ -60,17 +61,19 @@ def _index(tar: Tar, folder: Path, settings: IndexSettings) -> Path | str:
             if not tar.is_remote and _state(tar, settings) != state:
                 return f"{tar.location}: changed while it was read. Wait until it is written, and run again."
             save_record(path, content, state)
-    except (OSError, ValueError) as error:
+    except DataError as error:
+        return str(error)
+    except (MemoryError, AssertionError):
+        raise
+    except Exception as error:  # each protocol's client has errors of its own
+        if not tar.is_remote and not isinstance(error, OSError | ValueError):
+            raise
         return f"{tar.location}: cannot be read ({error}). Check the disk or the network, and run again."
     return path
 
 
-def _open(tar: Tar) -> Any:
-    if not tar.is_remote:
-        return open(tar.location, "rb")
-    import webdataset  # brings torch: not for a worker that reads local tars
-
-    return webdataset.gopen(tar.location)
+def _open(tar: Tar) -> BinaryIO:
+    return open_url(tar.location) if tar.is_remote else open(tar.location, "rb")
 
 
 def _state(tar: Tar, settings: IndexSettings) -> dict[str, Any]:

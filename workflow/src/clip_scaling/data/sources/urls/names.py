@@ -10,10 +10,9 @@ from glob import glob
 from pathlib import Path, PurePosixPath
 
 from ....errors import ConfigError
+from ..braces import expand_braces
 from ..tables.config import SUFFIXES
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _WITHDRAWN = re.compile(r"laion-?_?(5b|2b)", re.IGNORECASE)
 _REVISED = re.compile(r"re-?laion", re.IGNORECASE)
 RE_LAION = "https://laion.ai/blog/relaion-5b/"
@@ -36,27 +35,11 @@ class Part:
         return f"results/data/{source}/lists/{self.name}{self.suffix}" if self.is_remote else self.location
 
 
-def expand_braces(text: str) -> list[str]:
-    """`part-{0000..0127}.parquet` and `{a,b}.csv` as a shell does; a range keeps its leading zeros."""
-    if match := _RANGE.search(text):
-        first, last = match.groups()
-        width = len(first) if first.startswith("0") else 0
-        numbers = range(int(first), int(last) + 1)
-        return [made for number in numbers for made in expand_braces(_put(text, match, f"{number:0{width}d}"))]
-    if match := _CHOICE.search(text):
-        return [made for choice in match[1].split(",") for made in expand_braces(_put(text, match, choice))]
-    return [text]
-
-
-def _put(text: str, match: re.Match[str], value: str) -> str:
-    return text[: match.start()] + value + text[match.end() :]
-
-
 def parts_of(name: str, lists: Sequence[str], published_at: str) -> list[Part]:
     """The parts of source `name` in the order of their names. ConfigError where a list is missing or there twice."""
     locations: list[str] = []
     for pattern in lists:
-        for location in expand_braces(pattern):
+        for location in _expanded(name, pattern):
             found = [location] if "://" in location else sorted(glob(str(Path(location).expanduser())))
             if not found:
                 raise ConfigError(f"sources.{name}.lists: {location}: no such file. Get the lists from {published_at}")
@@ -74,6 +57,13 @@ def parts_of(name: str, lists: Sequence[str], published_at: str) -> list[Part]:
             raise ConfigError(f"sources.{name}.lists: {location} is there twice")
         parts[part] = Part(part, location, suffix)
     return [parts[part] for part in sorted(parts)]
+
+
+def _expanded(name: str, pattern: str) -> list[str]:
+    try:
+        return expand_braces(pattern)
+    except ValueError as error:
+        raise ConfigError(f"sources.{name}.lists: {pattern}: {error}") from None
 
 
 def _stem(location: str) -> tuple[str, str]:
