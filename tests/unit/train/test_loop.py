@@ -73,6 +73,28 @@ def test_a_run_stopped_at_any_step_continues_to_the_same_bits(tmp_path: Path, ch
         assert outcome.final_loss == expected.final_loss
 
 
+def test_the_tokens_that_the_text_tower_took_are_counted_over_all_attempts(tmp_path: Path) -> None:
+    first = Run(tmp_path / "run").loop()
+    first.stop = 7
+    first.run()
+    first.save()
+    second = Run(tmp_path / "run").loop()
+    second.continue_saved()
+    second.run()
+    second.state()
+    assert second.progress.text_tokens == 320 * 4  # each caption has four tokens, of a context of six
+
+
+def test_the_tokens_of_a_run_that_an_older_version_began_are_not_known(tmp_path: Path) -> None:
+    loop = Run(tmp_path / "run").loop()
+    state = loop.state()
+    del state["progress"]["text_tokens"]
+    loop.start_from(state)
+    loop.run()
+    loop.state()
+    assert loop.progress.text_tokens is None
+
+
 def test_a_signal_saves_at_the_next_step_and_the_same_command_continues(tmp_path: Path) -> None:
     whole = Run(tmp_path / "whole")
     whole.go()

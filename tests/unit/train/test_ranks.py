@@ -70,7 +70,7 @@ def _rank(rank: int, size: int, port: int, folder: str) -> None:
         steps(parallel, ranks, Path(folder) / f"{parallel}-whole", 20)
         steps(parallel, ranks, Path(folder) / f"{parallel}-cut", 7)
         loop, state = steps(parallel, ranks, Path(folder) / f"{parallel}-cut", 20)
-        results[parallel] = (state, loop.progress.digest)
+        results[parallel] = (state, loop.progress.digest, loop.progress.text_tokens)
     if ranks.is_main:
         torch.save(results, Path(folder) / "results.pt")
     ranks.close()
@@ -108,7 +108,8 @@ def test_an_interrupted_run_of_two_ranks_ends_with_the_same_bits(two_ranks: Path
 def test_the_order_is_the_same_on_two_ranks_as_on_one(two_ranks: Path, tmp_path: Path) -> None:
     loop, state = steps("ddp", ALONE, tmp_path, 20)
     results = torch.load(two_ranks / "results.pt", weights_only=False)
-    assert results["ddp"] == results["fsdp2"] == (state, loop.progress.digest)
+    # 20 steps of 16 captions, each of four tokens of the context's six.
+    assert results["ddp"] == results["fsdp2"] == (state, loop.progress.digest, 20 * 16 * 4)
 
 
 def test_ranks_are_read_from_a_slurm_step_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,11 @@ class TrainRecord(Record):
     samples_seen: int = Field(description="steps x global batch")
     samples_trained: int = Field(description="of these, what the cell adds to its trunk (schedule wsd)")
     epochs: float = Field(description="samples seen over unique pairs")
+    text_tokens: int | None = Field(
+        None,
+        description="that the text tower took: up to each caption's end of text, or with padding where the tower needs "
+        "it; null where not counted. compute_gmacs counts whole contexts, as the paper does",
+    )
     lost_samples: int | None = Field(description="that could not be read; null for other trainers")
     gmacs_per_sample: int | float = Field(description="forward compute of both towers, GMAC")
     compute_gmacs: int | float = Field(description="gmacs_per_sample x samples seen, GMAC")

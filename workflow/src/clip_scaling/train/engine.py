@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import TrainingError
 from ..models.build import build_model, model_config_of
 from ..models.precision import Precision
+from ..models.text_tower import Captions, attention_on, pack, take_packed
 from ..study.config.resources import TrainResources
 from ..study.config.training import Recipe
 from .distributed import Ranks
@@ -43,7 +45,10 @@ class Engine:
         self.precision = Precision(recipe.precision, ranks.device)
         self.objective = Objective(recipe.objective, ranks)
         torch.manual_seed(seed)
-        self.model = ParallelModel(build_model(self.model_config), resources, ranks)
+        model = build_model(self.model_config)
+        self.ends = take_packed(model, attention_on(ranks.device))
+        self.is_compiled = resources.compile
+        self.model = ParallelModel(model, resources, ranks)
         self.optimizer = build_optimizer(self.model.base, recipe)
         self.parameters = sum(p.numel() for p in self.model.base.parameters())
 
@@ -53,7 +58,9 @@ class Engine:
         draw: number of the batch in the run: its random draws follow from it. Returns: this rank's loss in nats, and
         the norm of the whole gradient before clipping.
         """
-        parts = MicroBatches(batch, self.accumulate, self.ranks.device, (self.seed, draw, self.ranks.rank))
+        chunks = (tensor.chunk(self.accumulate) for tensor in (batch.tokens, self.lengths(batch)))
+        texts = [self._text(*chunk) for chunk in zip(*chunks, strict=True)]
+        parts = MicroBatches(batch, texts, self.ranks.device, (self.seed, draw, self.ranks.rank))
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.objective.backward(
             self.model.module, parts, self.precision.forward, self.model.without_sync, self.precision.scaler.scale
@@ -61,6 +68,22 @@ class Engine:
         self.precision.scaler.unscale_(self.optimizer)
         norm = self.model.finish_gradients(self.recipe.gradient_clip)
         return loss.item(), norm.item()
+
+    def lengths(self, batch: Batch) -> Tensor:
+        """Tokens of each text that the text tower takes, (n,) int64 on the CPU."""
+        if self.ends is None:
+            return torch.full_like(batch.lengths, batch.tokens.shape[1])
+        return batch.lengths if self.ends.pool_type == "argmax" else self.ends.lengths(batch.tokens)
+
+    def _text(self, tokens: Tensor, lengths: Tensor) -> Tensor | Captions:
+        """Put (n, context) tokens on the device as the text tower takes them."""
+        tokens = tokens.to(self.ranks.device, non_blocking=True)
+        if self.ends is None:
+            return tokens
+        if not self.is_compiled:
+            return pack(tokens, lengths)
+        # The total alone changes from step to step: one compilation serves all, in a continued run too.
+        return pack(tokens, lengths, longest=tokens.shape[1]).mark_dynamic()
 
     def move(self, learning_rate: float) -> None:
         """Take the optimizer's step with the gradient made last; the logit scale stays within its bounds."""

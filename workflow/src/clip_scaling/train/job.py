@@ -234,6 +234,7 @@ def _record(job: OpenJob, outcome: Outcome, steps: int) -> dict[str, Any]:
         "seen_digest": f"{now.digest & ((1 << 64) - 1):016x}",
         "steps": now.step,
         "samples_trained": (now.step - first) * batch,
+        "text_tokens": now.text_tokens,
         "lost_samples": now.lost,
         "parameters": job.engine.parameters,
         "final_loss": outcome.final_loss,

@@ -29,6 +29,7 @@ POINTS = 100
 class Progress:
     """How far a run has come: what its state holds beside the weights.
 
+    text_tokens: that the text tower took, all ranks together; None in a run that an older state began.
     shift: batches that were passed over after rollbacks. digest: of the order seen, all ranks together.
     tail_sum, tail_steps: of the losses of the last tenth of the steps. seconds: of training, all attempts.
     """
@@ -37,6 +38,7 @@ class Progress:
     shift: int = 0
     digest: int = 0
     lost: int = 0
+    text_tokens: int | None = 0
     seconds: float = 0.0
     tail_sum: float = 0.0
     tail_steps: int = 0
@@ -122,16 +124,16 @@ class Loop:
         self.callbacks = list(callbacks)
         self.progress = Progress()
         self.watch = Watch(self.recipe.instability)
-        self.unsaved_digest = self.unsaved_lost = 0  # of this rank, since the last state
+        self.unsaved_digest = self.unsaved_lost = self.unsaved_tokens = 0  # of this rank, since the last state
 
     # ------------------------------------------------------------ states
 
     def start_from(self, state: dict[str, Any]) -> None:
         """Take a state: another run's, to branch off, or this run's, to continue."""
         self.engine.load(state)
-        self.progress = Progress(**state["progress"])
+        self.progress = Progress(**({"text_tokens": None} | state["progress"]))
         self.watch = Watch(self.recipe.instability, self.progress.losses)
-        self.unsaved_digest = self.unsaved_lost = 0
+        self.unsaved_digest = self.unsaved_lost = self.unsaved_tokens = 0
 
     def continue_saved(self) -> bool:
         """Continue from the newest whole state of the folder, if there is one of this run."""
@@ -151,10 +153,13 @@ class Loop:
 
     def state(self) -> dict[str, Any]:
         """The whole state, on the main rank. All ranks must call it."""
-        parts = self.ranks.gather((self.unsaved_digest, self.unsaved_lost))
-        self.progress.digest = add_digests(self.progress.digest, *(digest for digest, _ in parts))
-        self.progress.lost += sum(lost for _, lost in parts)
-        self.unsaved_digest = self.unsaved_lost = 0
+        parts = self.ranks.gather((self.unsaved_digest, self.unsaved_lost, self.unsaved_tokens))
+        digests, lost, tokens = zip(*parts, strict=True)
+        self.progress.digest = add_digests(self.progress.digest, *digests)
+        self.progress.lost += sum(lost)
+        if self.progress.text_tokens is not None:
+            self.progress.text_tokens += sum(tokens)
+        self.unsaved_digest = self.unsaved_lost = self.unsaved_tokens = 0
         self.progress.losses = list(self.watch.losses)
         return {**self.engine.state(), "progress": asdict(self.progress), "identity": self.identity}
 
@@ -231,6 +236,7 @@ class Loop:
         now = self.progress
         self.unsaved_digest = add_digests(self.unsaved_digest, order_digest(self._positions, self._batch.indices))
         self.unsaved_lost += self._batch.lost
+        self.unsaved_tokens += int(self.engine.lengths(self._batch).sum())
         now.step += 1
         now.seconds = seconds
         if self.steps is not None and step.wrong is None and now.step > self.steps - max(1, self.steps // 10):

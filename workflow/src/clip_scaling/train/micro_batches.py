@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import overload
 
 import torch
+from torch import Tensor
 
 from ..models.build import normalise
+from ..models.text_tower import Captions
 from .inputs import Batch
 from .objective import MicroBatch
 from .order import key
@@ -16,16 +18,18 @@ from .order import key
 class MicroBatches(Sequence[MicroBatch]):
     """Micro-batches on a device. Pixels stay uint8 until a micro-batch is asked for.
 
-    count: number of micro-batches. seeds: (seed of the run, number of the batch, rank), of which their draws follow.
+    texts: what the text tower takes of each micro-batch, on the device. seeds: (seed of the run, number of the batch,
+    rank), of which the micro-batches' draws follow.
     """
 
-    def __init__(self, batch: Batch, count: int, device: torch.device, seeds: tuple[int, int, int]) -> None:
-        self.pixels = batch.pixels.to(device, non_blocking=True).chunk(count)
-        self.tokens = batch.tokens.to(device, non_blocking=True).chunk(count)
-        self.seeds = seeds
+    def __init__(
+        self, batch: Batch, texts: Sequence[Tensor | Captions], device: torch.device, seeds: tuple[int, int, int]
+    ) -> None:
+        self.pixels = batch.pixels.to(device, non_blocking=True).chunk(len(texts))
+        self.texts, self.seeds = texts, seeds
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.pixels)
 
     @overload
     def __getitem__(self, number: int) -> MicroBatch: ...
@@ -34,4 +38,4 @@ class MicroBatches(Sequence[MicroBatch]):
     def __getitem__(self, number: int | slice) -> MicroBatch | list[MicroBatch]:
         if isinstance(number, slice):
             return [self[place] for place in range(*number.indices(len(self)))]
-        return MicroBatch(normalise(self.pixels[number]), self.tokens[number], int(key(*self.seeds, number)) >> 1)
+        return MicroBatch(normalise(self.pixels[number]), self.texts[number], int(key(*self.seeds, number)) >> 1)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from open_clip.loss import ClipLoss, SigLipLoss
 from torch import Tensor, nn
 
+from ..models.text_tower import Captions
 from .distributed import Ranks
 
 CAPTION_WEIGHT = 2.0
@@ -24,10 +25,13 @@ PAD_TOKEN = 0
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """pixels: (n, 3, height, width) float. tokens: (n, context) int64. seed: of the pass's random draws."""
+    """pixels: (n, 3, height, width) float. seed: of the pass's random draws.
+
+    text: (n, context) int64 tokens, or packed captions where the text tower takes them.
+    """
 
     pixels: Tensor
-    tokens: Tensor
+    text: Tensor | Captions
     seed: int
 
 
@@ -93,7 +97,7 @@ class Objective:
         scale(loss).backward()
         total, begin = loss.detach(), 0
         for number, batch in enumerate(batches):
-            part = slice(begin, begin + len(batch.tokens))
+            part = slice(begin, begin + len(batch.pixels))
             last = number == len(batches) - 1
             with nullcontext() if last else without_sync():
                 out = self._forward(model, batch, forward)
@@ -116,13 +120,14 @@ class Objective:
         # Draws follow from the step, not from a state that would have to be saved: both passes make the same.
         torch.manual_seed(batch.seed)
         with forward():
-            return model(batch.pixels, batch.tokens)
+            return model(batch.pixels, batch.text)
 
     def _scalars(self) -> list[str]:
         return ["logit_scale", "logit_bias"] if self.name == "siglip" else ["logit_scale"]
 
     def _words(self, batches: Sequence[MicroBatch]) -> float:
-        count = sum(int((batch.tokens[:, 1:] != PAD_TOKEN).sum()) for batch in batches)
+        texts = [batch.text for batch in batches if isinstance(batch.text, Tensor)]  # CoCa's tower takes no other
+        count = sum(int((tokens[:, 1:] != PAD_TOKEN).sum()) for tokens in texts)
         return max(self.ranks.sum(count)[0], 1.0) / self.ranks.size
 
 

@@ -186,5 +186,5 @@ class Sweep(Strict):
     seed: int = 1000
 
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Moves only when the meaning of training changes: every cell is then trained anew."""
