@@ -6,7 +6,7 @@ from clip_scaling.laws.calibrate import calibrated, factor, factors, misses, wid
 from clip_scaling.laws.tables import methods_table
 from clip_scaling.records.laws import FittedLaw, HeldOut, Prediction
 
-from ..records.laws import filled, law_file
+from ..records.filled import filled, law_file
 
 
 def _rows(actual, predicted=0.5, reach=2.0):

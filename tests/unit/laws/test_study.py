@@ -7,7 +7,7 @@ from clip_scaling.laws.study import fit_target, leave_models_out
 from clip_scaling.laws.synthetic import TRUTHS, draw_runs
 from clip_scaling.published.tables import read_scenarios
 
-from ..records.laws import law_file
+from ..records.filled import law_file
 
 METHODS = ["binned-min-5", "ols-all", "loglinear"]
 LAW_COLUMNS = (

@@ -10,7 +10,7 @@ from clip_scaling.errors import ManifestError
 from clip_scaling.records.files import read_json, write_json
 from clip_scaling.records.laws import FittedLaw, LawFile, Verdict
 
-from .laws import filled, law_file
+from .filled import filled, law_file
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 
 from clip_scaling.laws.tables import laws_table
 from clip_scaling.records.laws import FittedLaw, LawFile
+from clip_scaling.records.training import TrainRecord
 from clip_scaling.report.page import StudyResults
 
-from ..records.laws import filled, law_file
+from ..records.filled import filled, law_file
 from ..records.manifests import evaluation_manifest, source_manifest, subset_manifest
 
 MODELS = {"ViT-small": 0.01, "ViT-large": 0.1}
@@ -80,42 +81,43 @@ def no_law() -> LawFile:
 
 
 @pytest.fixture
-def records(metrics: pd.DataFrame) -> list[dict[str, Any]]:
+def records(metrics: pd.DataFrame) -> list[TrainRecord]:
     return [
-        {
-            "cell": row.cell,
-            "model": row.model,
-            "data": row.data,
-            "recipe": {
+        filled(
+            TrainRecord,
+            cell=row.cell,
+            model=row.model,
+            data=row.data,
+            recipe={
                 "learning_rate": 2e-3 if row.model == "ViT-small" else 1e-3,
                 "global_batch_size": 256,
                 "gradient_clip": None,
             },
-            "samples_seen": row.samples_seen,
-            "gmacs_per_sample": row.gmacs_per_sample,
-            "compute_gmacs": row.compute_gmacs,
-            "parameters": 123_456,
-            "final_loss": 3.5,
-            "seconds": 300.0,
-            "samples_per_second": 1234.5,
-            "device": "cpu",
-            "threads": 2,
-            "ranks": 1,
-            "state": "trained",
-            "provenance": {
+            samples_seen=row.samples_seen,
+            gmacs_per_sample=row.gmacs_per_sample,
+            compute_gmacs=row.compute_gmacs,
+            parameters=123_456,
+            final_loss=3.5,
+            seconds=300.0,
+            samples_per_second=1234.5,
+            device="cpu",
+            threads=2,
+            ranks=1,
+            state="trained",
+            provenance={
                 "commit": "abc123",
                 "uncommitted_changes": False,
                 "versions": {"torch": "2.14.1"},
                 "platform": "Linux",
                 "finished_utc": f"2026-01-01T00:00:{i:02d}+00:00",
             },
-        }
+        )
         for i, row in enumerate(metrics.drop_duplicates("cell").itertuples())
     ]
 
 
 @pytest.fixture
-def study(metrics: pd.DataFrame, law: LawFile, no_law: LawFile, records: list[dict[str, Any]]) -> StudyResults:
+def study(metrics: pd.DataFrame, law: LawFile, no_law: LawFile, records: list[TrainRecord]) -> StudyResults:
     laws = [law, no_law]
     manifests = [source_manifest(), subset_manifest(), evaluation_manifest()]
     return StudyResults(
@@ -125,5 +127,6 @@ def study(metrics: pd.DataFrame, law: LawFile, no_law: LawFile, records: list[di
         law_table=laws_table(laws),
         laws=laws,
         records=records,
+        job_seconds={record.cell: record.seconds for record in records},
         manifests=manifests,
     )

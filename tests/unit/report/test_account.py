@@ -3,12 +3,12 @@ import dataclasses
 import gzip
 import json
 import random
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from clip_scaling.records.laws import Comparison, ExponentByChoice, LawFile
+from clip_scaling.records.training import TrainRecord
 from clip_scaling.report.account import (
     comparison_rows,
     cost_rows,
@@ -21,14 +21,18 @@ from clip_scaling.report.bundle import pack
 from clip_scaling.report.explorer import CURVE_POINTS, explorer_data, quantity_title
 from clip_scaling.report.page import StudyResults, render_report
 
-from ..records.laws import filled, law_file
+from ..records.filled import filled, law_file, plan_file
 from .conftest import make_fit
 
 
-def test_cost_is_planned_against_used_with_the_hours_lost(records: list[dict[str, Any]]) -> None:
-    records[0]["attempts"] = [{}, {"lost_seconds": 1800.0}]
-    plan = {"rows": [{"cell": record["cell"], "planned_hours": 0.25} for record in records]}
-    rows = {row["model"]: row for row in cost_rows(records, plan)}
+def seconds_of(records: list[TrainRecord]) -> dict[str, float]:
+    return {record.cell: record.seconds for record in records}
+
+
+def test_cost_is_planned_against_used_with_the_hours_lost(records: list[TrainRecord]) -> None:
+    records[0] = records[0].model_copy(update={"attempts": [{}, {"lost_seconds": 1800.0}]})
+    plan = plan_file({record.cell: 0.25 for record in records})
+    rows = {row["model"]: row for row in cost_rows(records, seconds_of(records), plan)}
     # 6 cells x 300 s x 2 threads = 1 core-hour against 6 x 0.25; half an hour of two threads was lost.
     assert rows["ViT-small"] == pytest.approx(
         {"model": "ViT-small", "cells": 6, "attempts": 7, "planned": 1.5, "used": 1.0, "lost": 1.0, "ratio": 1 / 1.5}
@@ -36,19 +40,19 @@ def test_cost_is_planned_against_used_with_the_hours_lost(records: list[dict[str
     assert rows["all"]["used"] == pytest.approx(2.0) and rows["ViT-large"]["lost"] == 0
 
 
-def test_what_was_not_planned_is_unknown_and_never_zero(records: list[dict[str, Any]]) -> None:
-    plan = {"rows": [{"cell": record["cell"], "planned_hours": 0.25} for record in records[1:]]}
-    rows = {row["model"]: row for row in cost_rows(records, plan)}
+def test_what_was_not_planned_is_unknown_and_never_zero(records: list[TrainRecord]) -> None:
+    plan = plan_file({record.cell: 0.25 for record in records[1:]})
+    rows = {row["model"]: row for row in cost_rows(records, seconds_of(records), plan)}
     assert rows["ViT-small"]["planned"] is None and rows["ViT-small"]["ratio"] is None
     assert rows["ViT-large"]["planned"] == 1.5
-    assert cost_rows(records, None)[0]["planned"] is None
-    assert cost_rows([], None) == []
+    assert cost_rows(records, seconds_of(records), None)[0]["planned"] is None
+    assert cost_rows([], {}, None) == []
 
 
-def test_instabilities_are_listed_with_their_cell(records: list[dict[str, Any]]) -> None:
+def test_instabilities_are_listed_with_their_cell(records: list[TrainRecord]) -> None:
     event = {"step": 7, "kind": "spike", "loss": 9.0, "gradient_norm": None, "action": "skip"}
-    records[3]["events"] = [event]
-    assert event_rows(records) == [{"cell": records[3]["cell"], **event}]
+    records[3] = records[3].model_copy(update={"events": [event]})
+    assert event_rows(records) == [{"cell": records[3].cell, **event}]
 
 
 def test_the_range_of_the_exponent_is_told_and_a_change_of_its_sign(law: LawFile) -> None:
@@ -59,10 +63,10 @@ def test_the_range_of_the_exponent_is_told_and_a_change_of_its_sign(law: LawFile
 
 
 def test_what_the_data_do_not_support_is_said_in_words(
-    metrics: pd.DataFrame, law: LawFile, no_law: LawFile, records: list[dict[str, Any]]
+    metrics: pd.DataFrame, law: LawFile, no_law: LawFile, records: list[TrainRecord]
 ) -> None:
     metrics.loc[0, "value"] = float("nan")
-    records[0]["state"] = "diverged"
+    records[0] = records[0].model_copy(update={"state": "diverged"})
     reserved = law_file(metric="acc5", fits=[make_fit("law, not significant: 3 points")])
     found = {row["about"]: row["says"] for row in unsupported(metrics, [law, no_law, reserved], {}, records)}
     assert found["Laws"].startswith("of 3 headline fits 1 are no law, and 1 are laws with a reservation")
@@ -70,7 +74,7 @@ def test_what_the_data_do_not_support_is_said_in_words(
     assert found["icons, top-5 accuracy"] == "not significant: 3 points"
     assert found["Measurements"] == "1 values of the table are missing"
     assert "one seed" in found["Noise"]
-    assert records[0]["cell"] in found["Cells"]
+    assert records[0].cell in found["Cells"]
     assert "icons, top-1 accuracy" not in found
 
 
@@ -123,7 +127,7 @@ def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(
 
 
 def test_points_of_the_charts_are_errors_with_their_interval_turned_round(
-    metrics: pd.DataFrame, law: LawFile, no_law: LawFile, records: list[dict[str, Any]]
+    metrics: pd.DataFrame, law: LawFile, no_law: LawFile, records: list[TrainRecord]
 ) -> None:
     data = explorer_data(metrics, [law, no_law], {}, records, {})
     # value 0.1 with interval 0.08 to 0.11 is an error of 0.9 with 0.89 to 0.92; a loss of 4.5 stays as it is.

@@ -16,7 +16,7 @@ from clip_scaling.report.prediction_figure import prediction_figure
 from clip_scaling.report.run_figures import bottleneck_figure, bottleneck_target, learning_curve_figure
 from clip_scaling.report.style import save_figure
 
-from ..records.laws import law_file
+from ..records.filled import law_file
 from .conftest import make_fit, make_metrics
 
 

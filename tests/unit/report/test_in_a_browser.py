@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,9 +12,10 @@ import pandas as pd
 import pytest
 
 from clip_scaling.laws.tables import laws_table
+from clip_scaling.records.training import TrainRecord
 from clip_scaling.report.page import FIGURE_LABELS, StudyResults, render_report
 
-from ..records.laws import law_file
+from ..records.filled import filled, law_file, plan_file
 from .conftest import make_fit, make_metrics
 
 pytestmark = pytest.mark.browser
@@ -43,18 +43,18 @@ def interactive_study() -> StudyResults:
         predictions=[foretold],
         sensitivity=[CHOICE | {"alpha": -0.25}, CHOICE | {"estimator": "huber", "alpha": -0.2}],
     )
+    shared = ("cell", "model", "data", "samples_seen", "compute_gmacs", "gmacs_per_sample")
+    provenance = {"commit": "abc123def456", "uncommitted_changes": False, "versions": {"torch": "2"},
+                  "platform": "Linux", "finished_utc": "2026-01-01T00:00:00+00:00"}  # fmt: skip
     records = [
-        {name: row[name] for name in ("cell", "model", "data", "samples_seen", "compute_gmacs", "gmacs_per_sample")}
-        | {"state": "trained", "parameters": 1000,
-         "recipe": {"learning_rate": 0.002}, "final_loss": 3.5, "seconds": 3600.0, "samples_per_second": 10.0,
-         "device": "cpu", "threads": 2, "ranks": 1, "events": [], "attempts": [{}, {"lost_seconds": 360.0}],
-         "provenance": {"commit": "abc123def456", "uncommitted_changes": False, "versions": {"torch": "2"},
-                        "platform": "Linux", "finished_utc": "2026-01-01T00:00:00+00:00"}}
+        filled(TrainRecord, **{name: row[name] for name in shared}, parameters=1000, recipe={"learning_rate": 0.002},
+               final_loss=3.5, seconds=3600.0, samples_per_second=10.0, device="cpu", threads=2, ranks=1,
+               attempts=[{}, {"lost_seconds": 360.0}], provenance=provenance)
         for row in rows
     ]  # fmt: skip
     curve = pd.DataFrame({"samples": [256, 1024, 4096], "loss": [5.0, 4.0, 3.5]})
     files = {"laws/icons/acc1.json": law.model_dump_json(indent=1)}
-    files |= {f"train/{record['cell']}/train.json": json.dumps(record) for record in records}
+    files |= {f"train/{record.cell}/train.json": record.model_dump_json() for record in records}
     return StudyResults(
         name="tiny",
         title="A tiny study",
@@ -62,8 +62,9 @@ def interactive_study() -> StudyResults:
         law_table=laws_table([law]),
         laws=[law],
         records=records,
-        plan={"rows": [{"cell": record["cell"], "planned_hours": 1.0} for record in records]},
-        curves={record["cell"]: curve for record in records},
+        job_seconds={record.cell: record.seconds for record in records},
+        plan=plan_file({record.cell: 1.0 for record in records}),
+        curves={record.cell: curve for record in records},
         figures={kind: SVG for kind in FIGURE_LABELS},
         single_figures=[("icons", "acc1")],
         files=files,

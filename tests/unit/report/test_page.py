@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 
 from clip_scaling.records.laws import Comparison, NextCell
+from clip_scaling.records.training import TrainRecord
 from clip_scaling.report.page import FIGURE_LABELS, ShownCard, StudyResults, render_report
 from clip_scaling.report.summary import cell_table, cost_summary, headlines, learning_rate_table, recipe_tables
 
-from ..records.laws import filled
+from ..records.filled import filled
 from ..records.manifests import evaluation_manifest, source_manifest
 
 
@@ -97,9 +98,9 @@ def test_no_law_means_no_numbers(no_law: dict[str, Any]) -> None:
     assert (row["alpha"], row["beta"], row["tenfold"], row["law"]) == ("", "", None, False)
 
 
-def test_hours_count_threads_on_a_cpu_and_jobs_elsewhere(records: list[dict[str, Any]]) -> None:
-    records[0] |= {"device": "cuda:0", "threads": 8, "seconds": 7200.0}
-    cost = cost_summary(records)
+def test_hours_count_threads_on_a_cpu_and_jobs_elsewhere(records: list[TrainRecord]) -> None:
+    records[0] = records[0].model_copy(update={"device": "cuda:0", "threads": 8, "seconds": 7200.0})
+    cost = cost_summary(records, {record.cell: record.seconds for record in records})
     assert cost is not None
     assert cost["hours"] == pytest.approx({"cuda": 2.0, "cpu": 11 * 300 * 2 / 3600})
 
@@ -112,7 +113,7 @@ def test_a_value_that_was_not_measured_is_empty_and_never_zero(metrics: pd.DataF
     assert table["rows"][1]["values"][place][0] == "0.100"
 
 
-def test_recipes_are_split_into_what_is_shared_and_what_differs(records: list[dict[str, Any]]) -> None:
+def test_recipes_are_split_into_what_is_shared_and_what_differs(records: list[TrainRecord]) -> None:
     tables = recipe_tables(records)
     assert tables is not None
     assert tables["shared"] == {"global_batch_size": "256", "gradient_clip": "none"}

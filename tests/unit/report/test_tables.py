@@ -4,7 +4,7 @@ import pytest
 from clip_scaling.errors import LawError
 from clip_scaling.report.tables import budgets_of, cells_of, headline_fits, names_by_size, points_of
 
-from ..records.laws import law_file
+from ..records.filled import law_file
 from .conftest import make_fit, make_metrics
 
 

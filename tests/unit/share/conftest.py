@@ -16,10 +16,12 @@ from clip_scaling.plan.files import open_study
 from clip_scaling.records import provenance
 from clip_scaling.records.files import sha256_file, write_json
 from clip_scaling.records.provenance import Code, keep_diff, write_lock
+from clip_scaling.records.training import TrainRecord
 from clip_scaling.share.locks import Results
 from clip_scaling.study.config.training import Recipe
 from clip_scaling.study.resolved import ResolvedStudy
 
+from ..records.filled import filled
 from ..records.manifests import source_manifest
 
 CELL = "Model-ViT-nano-8_Data-Scenes-1K_Samples-8K_Seed-0"
@@ -85,7 +87,7 @@ def train(root: Path, config: dict[str, Any] = MODEL, objective: str = "clip", s
         "provenance": provenance.provenance("torch"),
         "weights_sha256": weights_sha256(weights),
     }
-    write_json(folder / "train.json", about | record)
+    filled(TrainRecord, **(about | record)).write(folder / "train.json")
 
 
 def measured(dataset: str, metric: str, value: float, low: float, high: float) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from clip_scaling.records.laws import CurvePoint, FittedLaw
 from clip_scaling.share.export import write_model
 from clip_scaling.share.tokenizer import write_tokenizer
 
-from ..records.laws import filled, law_file
+from ..records.filled import filled, law_file
 from ..train.test_objective import COCA
 from .conftest import CAPTIONS, CELL, MODEL, Trained, measured, train
 

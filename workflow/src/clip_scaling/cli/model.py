@@ -12,9 +12,9 @@ from ..plan.files import open_study
 from ..records.data import SourceManifest
 from ..records.evaluation import CheckpointMetrics
 from ..records.filenames import ATTRIBUTION, MANIFEST
-from ..records.files import read_json
 from ..records.laws import LawFile
 from ..records.provenance import provenance
+from ..records.training import TrainRecord
 from ..study.paths import StudyPaths
 from ..study.resolved import ResolvedStudy
 
@@ -63,8 +63,8 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
     trained = Path("results") / study.config.study / "train" / cell / "checkpoint.pt"
     if not (root / trained).is_file():
         raise EvaluationError(f"{cell} is not trained yet. Run `snakemake --cores all {trained}` with its study file.")
-    record = read_json(StudyPaths(results.name, results.parent).trained(cell))
-    if record["state"] == "diverged":
+    record = TrainRecord.read(StudyPaths(results.name, results.parent).trained(cell))
+    if record.state == "diverged":
         raise EvaluationError(f"{cell} diverged in training: there is no model to export. Choose another cell.")
     data = root / "results" / "data" / study.source_of(study.cells[cell].data)
 

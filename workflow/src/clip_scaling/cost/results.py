@@ -8,7 +8,7 @@ from typing import Any
 
 from ..records.data import SubsetManifest
 from ..records.filenames import HEARTBEAT
-from ..records.files import read_json
+from ..records.plan import PlanFile
 from ..records.training import Pilot, TrainRecord
 from ..study.config.devices import CPU, UNKNOWN_GPU, kind_of
 from ..study.counts import format_count
@@ -59,10 +59,10 @@ def read_record(results: Results, cell: Cell) -> TrainRecord | None:
     return TrainRecord.read(path) if path.is_file() else None
 
 
-def last_plan(results: Results) -> dict[str, Any] | None:
+def last_plan(results: Results) -> PlanFile | None:
     """The last plan; None before the first."""
     path = results.paths.plan()
-    return read_json(path) if path.is_file() else None
+    return PlanFile.read(path) if path.is_file() else None
 
 
 def read_progress(resume: Path) -> dict[str, Any] | None:

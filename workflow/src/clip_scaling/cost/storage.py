@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..models.size import ModelSize
+from ..records.plan import Stage
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
 
@@ -13,16 +12,6 @@ CURVE_BYTES = 100 * 250
 STATE_BYTES_A_PARAMETER = 12
 """fp32 weights and two moments."""
 METRICS_BYTES = 20_000
-
-
-@dataclass(frozen=True)
-class Stage:
-    """gb: at rest; peak_gb: at the fullest. files: inodes at rest."""
-
-    stage: str
-    gb: float
-    peak_gb: float
-    files: int
 
 
 def storage(study: ResolvedStudy, sizes: dict[str, ModelSize], concurrent_jobs: int) -> list[Stage]:
@@ -35,17 +24,17 @@ def storage(study: ResolvedStudy, sizes: dict[str, ModelSize], concurrent_jobs: 
     checkpoints = sum(4 * sizes[cell.model].parameters + CURVE_BYTES for cell in cells)
     states = sorted((_states(study, sizes, cell.model, cell.name) for cell in cells), reverse=True)
     stages.append(
-        Stage("train", checkpoints / 1e9, (checkpoints + sum(states[:concurrent_jobs])) / 1e9, 5 * len(cells))
+        _stage("train", checkpoints / 1e9, 5 * len(cells), peak_gb=(checkpoints + sum(states[:concurrent_jobs])) / 1e9)
     )
     parts = sum(_part_bytes(study, sizes, cell) for cell in cells) / 1e9
     if parts:
-        stages.append(Stage("parts", parts, parts, sum(2 * len(study.curve_steps(cell)) for cell in cells)))
+        stages.append(_stage("parts", parts, sum(2 * len(study.curve_steps(cell)) for cell in cells)))
     branching = [cell for cell in cells if study.branch_step(cell)]
     if branching:
         trunks = sum(STATE_BYTES_A_PARAMETER * sizes[cell.model].parameters for cell in branching) / 1e9
-        stages.append(Stage("trunk", trunks, trunks, 2 * len(branching)))
+        stages.append(_stage("trunk", trunks, 2 * len(branching)))
     evaluated = len(cells) * METRICS_BYTES / 1e9
-    stages.append(Stage("evaluate", evaluated, evaluated, 3 * len(cells)))
+    stages.append(_stage("evaluate", evaluated, 3 * len(cells)))
     return stages
 
 
@@ -81,7 +70,7 @@ def _sources(study: ResolvedStudy) -> Stage:
         largest = max(data.pairs for data in study.config.data.values() if data.source == name)
         estimate = source.estimate(max(largest, source.expected_pairs or 0))
         total, files = total + estimate.bytes, files + estimate.files
-    return Stage("source", total / 1e9, total / 1e9, files)
+    return _stage("source", total / 1e9, files)
 
 
 def _subsets(study: ResolvedStudy) -> Stage:
@@ -94,7 +83,7 @@ def _subsets(study: ResolvedStudy) -> Stage:
             continue
         total += data.pairs * (bytes_per_pair(study, data.source) + 16)
         files += -(-data.pairs // study.config.sources[data.source].shard_size) + 2
-    return Stage("subset", total / 1e9, total / 1e9, files)
+    return _stage("subset", total / 1e9, files)
 
 
 def _packed(study: ResolvedStudy) -> Stage:
@@ -105,4 +94,9 @@ def _packed(study: ResolvedStudy) -> Stage:
             side, words = model["vision_cfg"].get("image_size", 224), model["text_cfg"].get("context_length", 77)
             packed.add((cell.data, side, words))
     total = sum(study.config.data[data].pairs * (3 * side**2 + 4 * words) for data, side, words in packed)
-    return Stage("packed", total / 1e9, total / 1e9, 3 * len(packed))
+    return _stage("packed", total / 1e9, 3 * len(packed))
+
+
+def _stage(name: str, gb: float, files: int, peak_gb: float | None = None) -> Stage:
+    """peak_gb: None where the stage never holds more than at rest."""
+    return Stage(stage=name, gb=gb, peak_gb=gb if peak_gb is None else peak_gb, files=files)

@@ -8,7 +8,7 @@ from typing import Any
 from ..cost.results import Results, last_plan
 from ..errors import ConfigError
 from ..records.filenames import GRID
-from ..records.files import write_json, write_text
+from ..records.files import write_text
 from ..study.file import PublishedStudy
 from ..study.paths import StudyPaths
 from ..study.resolve import load_any_study, load_yaml
@@ -16,7 +16,7 @@ from ..study.resolved import ResolvedStudy
 from .page import page
 from .render import grid_tsv
 from .schedule import make_schedule
-from .sums import as_json, difference, saved_by_trunks
+from .sums import difference, plan_file, saved_by_trunks
 from .table import Plan, make_plan
 
 
@@ -55,5 +55,5 @@ def write_plan(plan: Plan, study: ResolvedStudy, root: Path) -> Path:
     paths = StudyPaths(plan.study, root / "results")
     write_text(paths.plan(GRID), grid_tsv(plan))
     write_text(paths.plan("plan.html"), page(plan, study))
-    write_json(paths.plan(), as_json(plan))
+    plan_file(plan).write(paths.plan())
     return paths.plan().parent

@@ -184,7 +184,7 @@ def summary(study: ResolvedStudy, root: Path, rows: list[Standing]) -> dict[str,
     for row in rows:
         counts[row.state] = counts.get(row.state, 0) + 1
     before = last_plan(Results(root, study.config.study))
-    planned = sum(row.get("planned_hours") or 0.0 for row in before["rows"]) if before else None
+    planned = sum(row.planned_hours or 0.0 for row in before.rows) if before else None
     return {
         "cells": len(rows),
         "states": counts,

@@ -7,8 +7,9 @@ import io
 from typing import Any
 
 from ..records.filenames import GRID
+from ..records.plan import PlannedCell
 from .sums import human, totals
-from .table import Plan, Row
+from .table import Plan
 from .terminal import UNBOUNDED, table, wrapped
 
 LISTED = 60
@@ -83,7 +84,7 @@ def duration(hours: float | None) -> str:
     return f"{hours / 24 / 365.25:.3g} years"
 
 
-def _row(row: Row, is_cpu: bool) -> list[str]:
+def _row(row: PlannedCell, is_cpu: bool) -> list[str]:
     low, high = (row.cpu_hours_low, row.cpu_hours_high) if is_cpu else (row.gpu_hours_low, row.gpu_hours_high)
     value = row.cpu_hours if is_cpu else row.gpu_hours
     ends = f"{_number(low)} - {_number(high)}" if row.sd else ""

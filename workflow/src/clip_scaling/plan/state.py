@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 from ..cost.results import Results, read_progress, saved_step
 from ..records.filenames import CHECKPOINT
+from ..records.plan import State
 from ..records.training import TrainRecord
 from ..study.config.training import RECIPE_VERSION
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
 
-State = Literal["run", "resume", "skip", "blocked"]
 PREVIOUS = "previous"
 """Folder of a cell's old results, which are kept until new ones exist."""
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 from ..cost.speeds import Z90
-from .table import Plan, Row
+from ..records.plan import PlanFile, PlannedCell
+from .table import Plan
 
 SHARED_VARIANCE = 0.5
 """Share of the variance of ln speed that cells of one model and origin have in common."""
 
 
-def total(rows: Iterable[Row], field_name: str) -> tuple[float, float, float]:
+def total(rows: Iterable[PlannedCell], field_name: str) -> tuple[float, float, float]:
     """Sum of gpu_hours or cpu_hours and its 90 % interval; cells of a model share half of the variance of ln speed."""
     groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in rows:
@@ -28,24 +28,24 @@ def total(rows: Iterable[Row], field_name: str) -> tuple[float, float, float]:
     return whole, whole / reach, whole * reach
 
 
-def difference(plan: Plan, before: dict[str, Any] | None) -> str:
+def difference(plan: Plan, before: PlanFile | None) -> str:
     """`12 new, 3 stale because learning_rate changed ..., +1.8 k GPU-h` against the last plan."""
     if before is None:
         return "no earlier plan"
-    old = {row["cell"]: row for row in before["rows"]}
+    old = {row.cell: row for row in before.rows}
     now = {row.cell: row for row in plan.rows}
     parts = []
     new, gone = [name for name in now if name not in old], [name for name in old if name not in now]
-    done = [name for name in now if name in old and now[name].state == "skip" != old[name]["state"]]
+    done = [name for name in now if name in old and now[name].state == "skip" != old[name].state]
     parts += [f"{len(names)} {word}" for names, word in ((new, "new"), (gone, "gone"), (done, "finished")) if names]
     stale: dict[str, int] = {}
     for name, row in now.items():
-        if name in old and old[name]["state"] == "skip" and row.state != "skip":
+        if name in old and old[name].state == "skip" and row.state != "skip":
             stale[row.reason] = stale.get(row.reason, 0) + 1
     parts += [f"{count} stale because {reason}" for reason, count in stale.items()]
     for key, unit in (("gpu_hours", "GPU-h"), ("cpu_hours", "CPU-h")):
         change = sum(getattr(row, key) for row in plan.to_do) - sum(
-            row[key] for row in before["rows"] if row["state"] != "skip"
+            getattr(row, key) for row in before.rows if row.state != "skip"
         )
         if abs(change) > 1e-9:
             parts.append(f"{'+' if change > 0 else '-'}{human(abs(change))} {unit} to do")
@@ -60,9 +60,10 @@ def human(value: float) -> str:
     return f"{value:.3g}"
 
 
-def as_json(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON values."""
-    return asdict(plan) | {"totals": totals(plan)}
+def plan_file(plan: Plan) -> PlanFile:
+    """The plan as its file holds it."""
+    fields = {name: getattr(plan, name) for name in ("study", "rows", "stages", "difference", "notes")}
+    return PlanFile(**fields, schedule=plan.schedule, knowledge=plan.knowledge, totals=totals(plan))
 
 
 def totals(plan: Plan) -> dict[str, Any]:

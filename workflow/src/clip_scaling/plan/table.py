@@ -9,58 +9,14 @@ from typing import Any
 from ..cost.after_training import AfterTraining
 from ..cost.results import Results, last_plan, measured_speed, read_pilots, read_record, saved_step, used_seconds
 from ..cost.speeds import Speed, SpeedModel, demand, read_speed_table
-from ..cost.storage import Stage, cell_storage_gb, storage
+from ..cost.storage import cell_storage_gb, storage
 from ..models.compute import gmacs_per_sample
+from ..records.plan import PlannedCell, Stage, State
 from ..records.training import TrainRecord
 from ..study.config.devices import CPU, figures_of
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy, samples_trained
-from .state import Blocks, State, cell_state
-
-
-@dataclass
-class Row:
-    """One cell. Times are of its training job; gpu_hours and cpu_hours carry the 90 % interval's ends beside them.
-
-    samples_seen: of the whole run, steps x batch; samples_trained: what it still adds, under schedule wsd beside its
-    trunk's other budgets, and beyond what is saved.
-    planned_hours, used_hours: device hours, the estimate before it ran, and what it took.
-    evaluation_hours: of what follows training, evaluation and fine-tuning, on one device.
-    """
-
-    cell: str
-    model: str
-    data: str
-    unique_pairs: int
-    samples_seen: int
-    samples_trained: int
-    seed: int
-    state: State
-    reason: str
-    steps: int
-    epochs: float
-    learning_rate: float
-    global_batch_size: int
-    gmacs_per_sample: float
-    compute_gmacs: float
-    gpus: int
-    gpu_hours: float
-    gpu_hours_low: float
-    gpu_hours_high: float
-    cores: int
-    cpu_hours: float
-    cpu_hours_low: float
-    cpu_hours_high: float
-    wall_hours: float
-    energy_mwh: float
-    storage_gb: float
-    origin: str
-    basis: str
-    sd: float
-    planned_hours: float | None = None
-    used_hours: float | None = None
-    evaluation_hours: float = 0.0
-    evaluation_basis: str = ""
+from .state import Blocks, cell_state
 
 
 @dataclass
@@ -68,19 +24,19 @@ class Plan:
     """All that a plan says, as its record holds it."""
 
     study: str
-    rows: list[Row]
+    rows: list[PlannedCell]
     stages: list[Stage]
     difference: str = ""
     notes: list[str] = field(default_factory=list)
     schedule: dict[str, Any] | None = None
     knowledge: dict[str, Any] | None = None
 
-    def of(self, *states: State) -> list[Row]:
+    def of(self, *states: State) -> list[PlannedCell]:
         """Rows in these states."""
         return [row for row in self.rows if row.state in states]
 
     @property
-    def to_do(self) -> list[Row]:
+    def to_do(self) -> list[PlannedCell]:
         """Rows whose cost is still to be spent."""
         return self.of("run", "resume", "blocked")
 
@@ -123,16 +79,16 @@ class _Rows:
         self.speeds = speed_model(study, results, records)
         self.blocks = Blocks(study, results)
         before = last_plan(results)
-        self._planned = {row["cell"]: row for row in before["rows"]} if before else {}
+        self._planned = {row.cell: row for row in before.rows} if before else {}
         self._after = AfterTraining(study, results, records)
         self._gmacs = {name: gmacs_per_sample(config)["total"] for name, config in study.models.items()}
 
-    def of(self, cell: Cell) -> Row:
+    def of(self, cell: Cell) -> PlannedCell:
         """The whole row."""
         study, recipe = self.study, self.study.recipe(cell)
         state, reason = cell_state(study, self.results, cell, self.records.get(cell.name), self.blocks)
         seen, pairs = study.steps(cell) * recipe.global_batch_size, study.config.data[cell.data].pairs
-        return Row(
+        return PlannedCell(
             cell=cell.name,
             model=cell.model,
             data=cell.data,
@@ -195,11 +151,11 @@ class _Rows:
         return seconds / 3600 * devices if seconds else None
 
 
-def _planned(before: dict[str, Any] | None, state: State, now: float) -> float | None:
+def _planned(before: PlannedCell | None, state: State, now: float) -> float | None:
     """Device hours that were planned before the cell ran: a finished cell keeps the last estimate made before it."""
     if state != "skip":
         return now
-    return before.get("planned_hours") if before else None
+    return before.planned_hours if before else None
 
 
 def _watts(study: ResolvedStudy, kind: str) -> float:

@@ -9,37 +9,41 @@ from typing import Any
 import pandas as pd
 
 from ..records.laws import LawFile, law_place
+from ..records.plan import PlanFile
+from ..records.training import TrainRecord
 from .names import dataset_title, metric_title, source_title, with_interval
-from .summary import device_hours, headlines, job_seconds
+from .summary import device_hours, headlines
 from .tables import cells_of, headline_fits
 
 
-def lost_seconds(record: dict[str, Any]) -> float:
+def lost_seconds(record: TrainRecord) -> float:
     """Seconds of training that an attempt did and its successor had to do again."""
-    return sum(attempt.get("lost_seconds", 0.0) for attempt in record.get("attempts", []))
+    return sum(attempt.get("lost_seconds", 0.0) for attempt in record.attempts)
 
 
-def cost_rows(records: Sequence[dict[str, Any]], plan: dict[str, Any] | None) -> list[dict[str, Any]]:
+def cost_rows(
+    records: Sequence[TrainRecord], job_seconds: Mapping[str, float], plan: PlanFile | None
+) -> list[dict[str, Any]]:
     """Hours planned, used and lost by model, and of all: {model, cells, attempts, planned, used, lost, ratio}.
 
     plan: the last one, None where there is none. planned is None where it knows not all cells; ratio is used by
     planned. Empty where the study trained nothing.
     """
-    planned = {row["cell"]: row["planned_hours"] for row in plan["rows"]} if plan else {}
-    groups: dict[str, list[dict[str, Any]]] = {}
+    planned = {row.cell: row.planned_hours for row in plan.rows} if plan else {}
+    groups: dict[str, list[TrainRecord]] = {}
     for record in records:
-        groups.setdefault(record["model"], []).append(record)
+        groups.setdefault(record.model, []).append(record)
     rows = []
     for name, group in [*groups.items(), *([("all", list(records))] if len(groups) > 1 else [])]:
-        hours = [planned.get(record["cell"]) for record in group]
+        hours = [planned.get(record.cell) for record in group]
         known = [hour for hour in hours if hour is not None]
         total = sum(known) if len(known) == len(hours) else None
-        used = sum(device_hours(record, job_seconds(record)) for record in group)
+        used = sum(device_hours(record, job_seconds[record.cell]) for record in group)
         rows.append(
             {
                 "model": name,
                 "cells": len(group),
-                "attempts": sum(max(1, len(record.get("attempts", []))) for record in group),
+                "attempts": sum(max(1, len(record.attempts)) for record in group),
                 "planned": total,
                 "used": used,
                 "lost": sum(device_hours(record, lost_seconds(record)) for record in group),
@@ -49,9 +53,9 @@ def cost_rows(records: Sequence[dict[str, Any]], plan: dict[str, Any] | None) ->
     return rows
 
 
-def event_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def event_rows(records: Sequence[TrainRecord]) -> list[dict[str, Any]]:
     """Every instability that training met, as its record has it, with its cell."""
-    return [{"cell": record["cell"], **event} for record in records for event in record.get("events", [])]
+    return [{"cell": record.cell, **event} for record in records for event in record.events]
 
 
 def sensitivity_rows(laws: Sequence[LawFile], methods: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -135,7 +139,7 @@ def unsupported(
     metrics: pd.DataFrame,
     laws: Sequence[LawFile],
     methods: Mapping[str, str],
-    records: Sequence[dict[str, Any]],
+    records: Sequence[TrainRecord],
 ) -> list[dict[str, Any]]:
     """What the data do not support, of the whole study and then by target: {about, says, file it is seen in}."""
     found = []
@@ -166,7 +170,7 @@ def _of_the_whole(
     metrics: pd.DataFrame,
     laws: Sequence[LawFile],
     methods: Mapping[str, str],
-    records: Sequence[dict[str, Any]],
+    records: Sequence[TrainRecord],
 ) -> list[dict[str, Any]]:
     found = []
     fits = [fit for law in laws for fit in headline_fits(law, methods)]
@@ -194,7 +198,7 @@ def _of_the_whole(
         says = "each cell was trained with one seed, so the noise of training is not measured: a difference between "
         says += "two single cells may be nothing else"
         found.append({"about": "Noise", "says": says, "file": "tables/cells.csv"})
-    diverged = [record["cell"] for record in records if record["state"] == "diverged"]
+    diverged = [record.cell for record in records if record.state == "diverged"]
     if diverged:
         says = f"{len(diverged)} cells diverged and have no metrics: {', '.join(diverged)}"
         found.append({"about": "Cells", "says": says, "file": "tables/cells.csv"})

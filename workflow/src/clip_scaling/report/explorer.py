@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..records.laws import LawFile
 from ..records.metrics import is_loss
+from ..records.training import TrainRecord
 from .marks import Marks, marks_for
 from .names import dataset_title, error_label, gmacs_text, metric_title, short_count, source_title
 from .run_figures import CURVE_LABELS
@@ -34,7 +35,7 @@ def explorer_data(
     metrics: pd.DataFrame,
     laws: Sequence[LawFile],
     methods: Mapping[str, str],
-    records: Sequence[dict[str, Any]],
+    records: Sequence[TrainRecord],
     curves: Mapping[str, pd.DataFrame],
 ) -> dict[str, Any]:
     """One JSON value: {sources, lines, data, models, cells, targets, curves, quantities}.
@@ -46,7 +47,7 @@ def explorer_data(
     cells = cells_of(metrics)
     marks = marks_for(metrics)
     numbers = {(row.source, row.cell): i for i, row in enumerate(cells.itertuples())}
-    by_cell = {record["cell"]: record for record in records}
+    by_cell = {record.cell: record for record in records}
     sizes = cells.drop_duplicates("model").set_index("model")["gmacs_per_sample"]
     pairs = cells.drop_duplicates("data").set_index("data")["unique_pairs"]
     return {
@@ -76,24 +77,24 @@ def quantity_title(name: str) -> str:
     return f"{dataset_title(dataset)}, {metric_title(metric)}{unit}, {how}"
 
 
-def _cell(row: dict[str, Any], record: dict[str, Any] | None, marks: Marks) -> dict[str, Any]:
+def _cell(row: dict[str, Any], record: TrainRecord | None, marks: Marks) -> dict[str, Any]:
     about = {key: row[key] for key in ("cell", "model", "data", "source", "seed")}
     about |= {key: float(row[key]) for key in ("unique_pairs", "samples_seen", "gmacs_per_sample", "compute_gmacs")}
     about["area"] = round(marks.area(row["samples_seen"]), 1)
     if record is None:
         return about
-    made = record["provenance"]
+    made = record.provenance
     return about | {
-        "recipe": {key: value for key, value in record["recipe"].items() if value is not None},
+        "recipe": {key: value for key, value in record.recipe.items() if value is not None},
         "made": {
-            "state": record["state"],
-            "final training loss": record.get("final_loss"),
-            "minutes": round(record["seconds"] / 60, 2),
-            "device": f"{record['device']}, ranks {record['ranks']}, threads {record['threads']}",
+            "state": record.state,
+            "final training loss": record.final_loss,
+            "minutes": round(record.seconds / 60, 2),
+            "device": f"{record.device}, ranks {record.ranks}, threads {record.threads}",
             "code": made["commit"],
             "finished (UTC)": made["finished_utc"],
-            "weights sha256": record.get("weights_sha256"),
-            "order of samples": record.get("seen_digest"),
+            "weights sha256": record.weights_sha256,
+            "order of samples": record.seen_digest,
         },
     }
 

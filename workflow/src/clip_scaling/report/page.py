@@ -15,6 +15,8 @@ from ..errors import ConfigError
 from ..records.data import EvaluationSetManifest, Manifest, SourceManifest, SubsetManifest
 from ..records.files import canonical_json
 from ..records.laws import LawFile
+from ..records.plan import PlanFile
+from ..records.training import TrainRecord
 from .account import comparison_rows, cost_rows, event_rows, left_out_rows, sensitivity_rows, unsupported
 from .bundle import MAX_PAGE_BYTES, PackedFiles, chart_script, pack
 from .charts import charts
@@ -54,8 +56,8 @@ class StudyResults:
     """All that a page is made of. What a study does not have (training, data, a sweep, a figure) stays empty.
 
     laws: contents of law files, in the order in which the study names its targets. methods: the method to show by
-    source, where not the first. records: of cells. manifests: of sources, subsets and evaluation sets.
-    method_table, leave_out: tables of these names. plan: the last.
+    source, where not the first. records: of cells. job_seconds: of each cell's whole job. manifests: of sources,
+    subsets and evaluation sets. method_table, leave_out: tables of these names. plan: the last.
     curves: by cell, columns `samples` and what was followed. figures: SVG text by kind, a key of `FIGURE_LABELS`.
     single_figures: (dataset, metric) of figures beside the page. files: text of the study's files by their path from
     the page, what matters most first. configfile: of the study, for the commands that draw its figures again.
@@ -67,10 +69,11 @@ class StudyResults:
     law_table: pd.DataFrame
     laws: Sequence[LawFile]
     methods: Mapping[str, str] = field(default_factory=dict)
-    records: Sequence[dict[str, Any]] = ()
+    records: Sequence[TrainRecord] = ()
+    job_seconds: Mapping[str, float] = field(default_factory=dict)
     manifests: Sequence[Manifest] = ()
     cards: Sequence[ShownCard] = ()
-    plan: dict[str, Any] | None = None
+    plan: PlanFile | None = None
     sweep: pd.DataFrame | None = None
     method_table: pd.DataFrame | None = None
     leave_out: pd.DataFrame | None = None
@@ -119,8 +122,8 @@ def render_report(study: StudyResults) -> str:
         "left_out": left_out_rows(study.leave_out),
         "sensitivity": sensitivity_rows(study.laws, study.methods),
         "unsupported": unsupported(study.metrics, study.laws, study.methods, study.records),
-        "cost": cost_summary(study.records),
-        "costs": cost_rows(study.records, study.plan),
+        "cost": cost_summary(study.records, study.job_seconds),
+        "costs": cost_rows(study.records, study.job_seconds, study.plan),
         "events": event_rows(study.records),
         "cells": cell_table(study.metrics, study.records),
         "recipes": recipe_tables(study.records),
@@ -135,7 +138,7 @@ def render_report(study: StudyResults) -> str:
             for dataset, metric in study.single_figures
         ],
         "version": version("clip-scaling"),
-        "commits": sorted({record["provenance"]["commit"] or "unknown" for record in study.records}),
+        "commits": sorted({record.provenance["commit"] or "unknown" for record in study.records}),
         "command": _command(study.configfile),
         "chart_script": Markup(chart_script()),
         "charts": Markup(_in_script(canonical_json(charts()))),

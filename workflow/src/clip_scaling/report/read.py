@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..cost.results import Results, used_seconds
+from ..cost.results import Results, last_plan, used_seconds
 from ..published.tables import read_learning_curves
 from ..records.base import Table
 from ..records.data import DataCard, read_any_manifest
@@ -19,6 +19,7 @@ from ..records.filenames import CONTACT_SHEET
 from ..records.files import read_json
 from ..records.law_tables import LEAVE_OUT
 from ..records.laws import LawFile
+from ..records.training import TrainRecord
 from ..study.paths import StudyPaths
 from .explorer import EVALUATED
 from .page import ShownCard, StudyResults
@@ -68,6 +69,8 @@ def read_study(inputs: Inputs) -> StudyResults:
     texts += [tables / f"{table}.csv" for table in TABLES[2:]]
     texts += [inputs.points] if inputs.points else []
     texts += [*inputs.cards, *inputs.manifests, tables / "predictions.csv"]
+    results = Results(folder.parent.parent, folder.name)
+    trained_cells = [TrainRecord.read(path) for path in records]
     return StudyResults(
         name=inputs.name,
         title=inputs.title,
@@ -77,11 +80,12 @@ def read_study(inputs: Inputs) -> StudyResults:
         leave_out=read_rows(tables / "leave_out.csv", LEAVE_OUT),
         laws=laws,
         methods=inputs.methods,
-        records=[_with_job_seconds(read_json(path), folder) for path in records],
+        records=trained_cells,
+        job_seconds={cell.cell: used_seconds(results, cell.cell, cell.seconds) for cell in trained_cells},
         manifests=[read_any_manifest(path) for path in inputs.manifests],
         cards=[_card(path) for path in inputs.cards],
         # The plan and the search are asked for by themselves, and shown where they were made.
-        plan=read_json(plan) if trained and plan.is_file() else None,
+        plan=last_plan(results) if trained else None,
         sweep=pd.read_csv(sweep) if trained and sweep.is_file() else None,
         curves=_released_curves(inputs.released) if inputs.released else training_curves(inputs, cells),
         figures={kind: (folder / "figures" / f"{kind}.svg").read_text(encoding="utf-8") for kind in inputs.figures},
@@ -89,13 +93,6 @@ def read_study(inputs: Inputs) -> StudyResults:
         files={_from_page(path, folder): path.read_text(encoding="utf-8") for path in texts if path.is_file()},
         configfile=inputs.configfile,
     )
-
-
-def _with_job_seconds(record: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A cell's record with the seconds of its whole job, as `clip-scaling status` counts them."""
-    return record | {
-        "job_seconds": used_seconds(Results(folder.parent.parent, folder.name), record["cell"], record["seconds"])
-    }
 
 
 def _from_page(path: Path, folder: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..records.laws import LawFile, law_place
+from ..records.training import TrainRecord
 from .names import dataset_title, gmacs_text, metric_title, short_count, source_title, supported, with_interval
 from .tables import cells_of, headline_fits
 
@@ -127,46 +128,41 @@ def next_cell_rows(laws: Sequence[LawFile], listed: int = 8) -> dict[str, Any] |
     return None
 
 
-def device_hours(record: dict[str, Any], seconds: float) -> float:
+def device_hours(record: TrainRecord, seconds: float) -> float:
     """Seconds of a cell's job as hours of cores on a CPU (x ranks x threads), of devices elsewhere (x ranks)."""
-    kind = record["device"].split(":")[0]
-    return seconds * record["ranks"] * (record["threads"] if kind == "cpu" else 1) / 3600
+    kind = record.device.split(":")[0]
+    return seconds * record.ranks * (record.threads if kind == "cpu" else 1) / 3600
 
 
-def job_seconds(record: dict[str, Any]) -> float:
-    """Seconds that a cell's job took as a whole, where that is known (`read_study`), else those of its steps."""
-    return float(record.get("job_seconds", record["seconds"]))
-
-
-def cost_summary(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def cost_summary(records: Sequence[TrainRecord], job_seconds: Mapping[str, float]) -> dict[str, Any] | None:
     """Hours, samples and compute of training, from records of cells; None where the study trained nothing.
 
-    Hours are of whole jobs, by device, as `device_hours` counts them.
+    job_seconds: of each cell's whole job. Hours are counted by device as in `device_hours`.
     """
     if not records:
         return None
     hours: dict[str, float] = {}
     for record in records:
-        kind = record["device"].split(":")[0]
-        hours[kind] = hours.get(kind, 0.0) + device_hours(record, job_seconds(record))
+        kind = record.device.split(":")[0]
+        hours[kind] = hours.get(kind, 0.0) + device_hours(record, job_seconds[record.cell])
     return {
         "cells": len(records),
         "hours": hours,
-        "samples": sum(record["samples_seen"] for record in records),
-        "compute": sum(record["compute_gmacs"] for record in records),
-        "diverged": [record["cell"] for record in records if record["state"] == "diverged"],
-        "longest_seconds": max(map(job_seconds, records)),
+        "samples": sum(record.samples_seen for record in records),
+        "compute": sum(record.compute_gmacs for record in records),
+        "diverged": [record.cell for record in records if record.state == "diverged"],
+        "longest_seconds": max(job_seconds[record.cell] for record in records),
     }
 
 
-def cell_table(metrics: pd.DataFrame, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def cell_table(metrics: pd.DataFrame, records: Sequence[TrainRecord]) -> dict[str, Any]:
     """One row a cell, all metrics as columns: {columns, rows}.
 
     columns: (label, is a number), after the model's. rows: {model, values: (text, sort key) by column}.
     A value that is missing has an empty text and no sort key.
     """
     cells = cells_of(metrics)
-    trained = {record["cell"]: record for record in records}
+    trained = {record.cell: record for record in records}
     targets = [tuple(pair) for pair in metrics[["dataset", "metric"]].drop_duplicates().to_numpy()]
     values = metrics.set_index(["source", "cell", "dataset", "metric"])["value"].dropna().to_dict()
     seeds = cells["seed"].nunique() > 1
@@ -177,31 +173,31 @@ def cell_table(metrics: pd.DataFrame, records: Sequence[dict[str, Any]]) -> dict
     columns += [("cell", False)]
     rows = []
     for cell in cells.itertuples():
-        record = trained.get(cell.cell, {})
+        record = trained.get(cell.cell)
         row = [(cell.data, cell.data), (f"{cell.samples_seen:,.0f}", cell.samples_seen)]
         row += [(f"{cell.seed}", cell.seed)] if seeds else []
         row += [(_large(cell.compute_gmacs), cell.compute_gmacs)]
         row += [_number(values.get((cell.source, cell.cell, *target)), ".3f") for target in targets]
         row += [_number(cell.samples_seen / cell.unique_pairs, ".3g"), _number(cell.gmacs_per_sample, ".3g")]
         if trained:
-            row += [_number(record.get("final_loss"), ".3f"), _number(record.get("seconds"), ".1f", 1 / 60)]
-            row += [_number(record.get("samples_per_second"), ",.0f")]
+            row += [_number(record and record.final_loss, ".3f"), _number(record and record.seconds, ".1f", 1 / 60)]
+            row += [_number(record and record.samples_per_second, ",.0f")]
         rows.append({"model": cell.model, "values": [*row, (cell.cell, cell.cell)]})
     return {"columns": columns, "rows": rows}
 
 
-def recipe_tables(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def recipe_tables(records: Sequence[TrainRecord]) -> dict[str, Any] | None:
     """Recipe fields that all cells share, and those that differ by (model, data, budget); None without training."""
     if not records:
         return None
-    recipes = pd.json_normalize([record["recipe"] for record in records]).astype(object)
+    recipes = pd.json_normalize([record.recipe for record in records]).astype(object)
     varying = [name for name in recipes if recipes[name].map(repr).nunique() > 1]
     shared = {name: recipes[name].iloc[0] for name in recipes if name not in varying}
     about = pd.DataFrame(
         {
-            "model": [record["model"] for record in records],
-            "parameters": [f"{record['parameters']:,}" for record in records],
-            "GMAC per sample": [f"{record['gmacs_per_sample']:.3g}" for record in records],
+            "model": [record.model for record in records],
+            "parameters": [f"{record.parameters:,}" for record in records],
+            "GMAC per sample": [f"{record.gmacs_per_sample:.3g}" for record in records],
         }
     )
     table = pd.concat([about, recipes[varying].map(_plain)], axis=1).drop_duplicates()
@@ -236,11 +232,11 @@ def learning_rate_table(sweep: pd.DataFrame | None) -> dict[str, Any] | None:
     return {"rates": [f"{rate:g}" for rate in rates], "rows": rows, "where": where}
 
 
-def provenance_rows(records: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+def provenance_rows(records: Sequence[TrainRecord]) -> list[tuple[str, str]]:
     """Distinct commits, versions, machines and the span of times that the cells were made by and in."""
     if not records:
         return []
-    sources = [record["provenance"] for record in records]
+    sources = [record.provenance for record in records]
     edited = {True: " with uncommitted changes", False: ""}
     commits = [f"{about['commit'] or 'no checkout'}{edited[about['uncommitted_changes']]}" for about in sources]
     names = sorted({name for about in sources for name in about["versions"]})
@@ -251,9 +247,7 @@ def provenance_rows(records: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
         ("platform", _distinct(about["platform"] for about in sources)),
         (
             "devices",
-            _distinct(
-                f"{record['device']}, ranks: {record['ranks']}, threads: {record['threads']}" for record in records
-            ),
+            _distinct(f"{record.device}, ranks: {record.ranks}, threads: {record.threads}" for record in records),
         ),
         ("trained (UTC)", f"{finished[0]} to {finished[-1]}"),
     ]

@@ -12,6 +12,7 @@ from ..records.data import SourceManifest
 from ..records.evaluation import CheckpointMetrics
 from ..records.laws import FittedLaw, LawFile
 from ..records.metrics import is_loss, to_error
+from ..records.training import TrainRecord
 from ..report.names import dataset_title, gmacs_text, metric_title, minus, source_title, with_interval
 from ..report.tables import headline_fits
 
@@ -44,7 +45,7 @@ class Exported:
 
     study: str
     title: str
-    record: dict[str, Any]
+    record: TrainRecord
     subset: dict[str, Any]
     source: SourceManifest
     config: dict[str, Any]
@@ -67,7 +68,7 @@ def model_card(about: Exported) -> str:
         "tags": ["clip", "scaling-law"],
     }
     sections = [
-        f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n# {record['cell']}",
+        f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n# {record.cell}",
         f"A CLIP model of the study *{about.title or about.study}*, trained to measure how error falls with compute. "
         "It is one point of a scaling law, not a model to be deployed.",
         "## Use\n\n" + _use(about),
@@ -93,27 +94,27 @@ def _use(about: Exported) -> str:
 
 def _data(about: Exported) -> str:
     record, recipe = about.record, about.source.recipe
-    said = f"`{record['data']}`: {record['unique_pairs']:,} pairs of the source `{about.source.name}` (kind "
+    said = f"`{record.data}`: {record.unique_pairs:,} pairs of the source `{about.source.name}` (kind "
     said += f"{recipe['kind']}"
     said += f", version {recipe['version']}" if "version" in recipe else ""
     chosen = [
         (key, value) for key, value in about.subset.items() if key not in ("source", "pairs") and value is not None
     ]
     said += "".join(f", {key} {_value(value)}" for key, value in chosen)
-    said += f"), {record['samples_seen']:,} samples seen, {record['epochs']:.3g} epochs. "
+    said += f"), {record.samples_seen:,} samples seen, {record.epochs:.3g} epochs. "
     if recipe.get("licences"):
         said += f"Licences of the images: any of {', '.join(recipe['licences'])}. "
     said += "Authors and licences by set: [ATTRIBUTION.md](ATTRIBUTION.md). " if about.has_attribution else ""
-    return said + f"Order of the pairs: digest `{record['order_digest']}`."
+    return said + f"Order of the pairs: digest `{record.order_digest}`."
 
 
-def _recipe(record: dict[str, Any]) -> str:
+def _recipe(record: TrainRecord) -> str:
     rows = [
-        ("parameters", f"{record['parameters']:,}"),
-        ("compute", f"{gmacs_text(record['gmacs_per_sample'])} a sample, {record['compute_gmacs']:.3g} GMAC in all"),
-        ("steps", f"{record['steps']:,}"),
-        ("seed", str(record["seed"])),
-        *((name, _value(value)) for name, value in sorted(record["recipe"].items()) if value is not None),
+        ("parameters", f"{record.parameters:,}"),
+        ("compute", f"{gmacs_text(record.gmacs_per_sample)} a sample, {record.compute_gmacs:.3g} GMAC in all"),
+        ("steps", f"{record.steps:,}"),
+        ("seed", str(record.seed)),
+        *((name, _value(value)) for name, value in sorted(record.recipe.items()) if value is not None),
     ]
     return _table(("what", "value"), rows)
 
@@ -138,7 +139,7 @@ def _laws(about: Exported) -> str:
             row = measured.get((law.target, law.metric))
             error = "" if row is None else f"{to_error(law.metric, row.value):.3g}"
             alpha = with_interval(fit.alpha, fit.alpha_low, fit.alpha_high)
-            said = minus(f"{fit.beta * about.record['compute_gmacs'] ** fit.alpha:.3g}") if _is_power(fit) else ""
+            said = _error_by_law(fit, about.record.compute_gmacs)
             name = f"{dataset_title(law.target)}, {metric_title(law.metric)}"
             unit = " (nats)" if is_loss(law.metric) else ""
             rows.append((name + unit, fit.method, alpha, str(fit.verdict), said, error))
@@ -149,8 +150,11 @@ def _laws(about: Exported) -> str:
     return said + _table(("target", "method", "α", "verdict", "the law's error", "this model's error"), rows)
 
 
-def _is_power(fit: FittedLaw) -> bool:
-    return fit.is_law and fit.form == "power" and fit.alpha is not None
+def _error_by_law(fit: FittedLaw, compute: float) -> str:
+    """The error that a power law gives at a compute (GMAC); empty for no such law."""
+    if fit.form != "power" or fit.alpha is None or fit.beta is None:
+        return ""
+    return minus(f"{fit.beta * compute**fit.alpha:.3g}")
 
 
 def _limits(about: Exported) -> str:
@@ -158,20 +162,20 @@ def _limits(about: Exported) -> str:
     size = config["vision_cfg"].get("image_size", 224)
     context = config["text_cfg"].get("context_length", 77)
     return (
-        f"- It saw {about.record['samples_seen']:,} samples of one source: expect little on images unlike them.\n"
+        f"- It saw {about.record.samples_seen:,} samples of one source: expect little on images unlike them.\n"
         f"- Images of {size} px, captions of at most {context - 2} tokens; the rest is cut off.\n"
         "- Measured on the sets above in fp32, on nothing else: not for bias, safety or robustness to misuse.\n"
         "- Text and images that training data repeat of an evaluation set: `snakemake contamination` in the study."
     )
 
 
-def _provenance(record: dict[str, Any]) -> str:
-    made = record["provenance"]
+def _provenance(record: TrainRecord) -> str:
+    made = record.provenance
     edited = " with uncommitted changes" if made["uncommitted_changes"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(made["versions"].items()))
     return (
         f"Code {made['commit'] or 'outside a checkout'}{edited}; {versions}; finished {made['finished_utc']}; weights "
-        f"sha256 `{record['weights_sha256']}` (`clip_scaling.models.checkpoint.weights_sha256`). All else, and the "
+        f"sha256 `{record.weights_sha256}` (`clip_scaling.models.checkpoint.weights_sha256`). All else, and the "
         "sha256 of every file here: `provenance.json`."
     )
 
