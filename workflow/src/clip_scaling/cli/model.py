@@ -98,8 +98,8 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
         {
             "cell": cell,
             "study": study.config.model_dump(mode="json"),
-            "training": record,
-            "evaluation": evaluation.model_dump(exclude_unset=True) if evaluation else None,
+            "training": record.as_json(),
+            "evaluation": evaluation.as_json() if evaluation else None,
             "export": provenance("torch", "open_clip_torch", "safetensors", "tokenizers"),
         },
     )

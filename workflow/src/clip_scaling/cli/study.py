@@ -69,7 +69,7 @@ def plan(args: argparse.Namespace) -> None:
     goal["at"] = dict(_factor(text) for text in args.prediction) if args.prediction else None
     found = full_plan(study, root, goal)
     print(
-        canonical_json(plan_file(found).model_dump(mode="json"), indent=1)
+        canonical_json(plan_file(found).as_json(), indent=1)
         if args.json
         else text_plan(found, terminal_width())
     )

@@ -51,10 +51,14 @@ class Record(BaseModel):
             field = ".".join(map(str, problem["loc"])) or "the file"
             raise ManifestError(f"{field}: {problem['msg']}", **about) from None
 
-    def write(self, path: Path) -> None:
-        """Write canonical JSON atomically: the fields that were given, and the version where it is not 1."""
+    def as_json(self) -> dict[str, Any]:
+        """The fields that were given, as JSON values, and the version where it is not 1."""
         fields = self.model_dump(mode="json", exclude_unset=True, by_alias=True)
-        write_json(path, fields if self.VERSION == 1 else fields | {"version": self.VERSION})
+        return fields if self.VERSION == 1 else fields | {"version": self.VERSION}
+
+    def write(self, path: Path) -> None:
+        """Write canonical JSON atomically."""
+        write_json(path, self.as_json())
 
 
 @dataclass(frozen=True)
