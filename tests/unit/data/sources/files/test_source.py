@@ -51,7 +51,7 @@ def folder_recipe(path: Path, **fields: Any) -> FolderSource:
 
 
 def table_recipe(path: Path, **fields: Any) -> TableSource:
-    return TableSource.model_validate(folder_recipe(path).model_dump() | {"kind": "table"} | fields)
+    return TableSource.model_validate(folder_recipe(path).model_dump(exclude_unset=True) | {"kind": "table"} | fields)
 
 
 def write(root: Path, recipe: FileSource, workers: int = 1) -> dict[str, Any]:
@@ -257,6 +257,39 @@ def test_too_many_faults_end_with_an_error_that_counts_and_lists_them(tmp_path: 
     with pytest.raises(DataError, match=r"5 of 18 images cannot be used .*allows 0\.2.*left_out\.tsv"):
         write(tmp_path / "out", folder_recipe(folder, max_lost_fraction=0.2, **FAULTS))
     assert (tmp_path / "out/left_out.tsv").is_file() and not (tmp_path / "out/manifest.json").exists()
+
+
+def test_a_folder_of_other_files_says_which_there_are_and_which_are_read(tmp_path: Path) -> None:
+    for number in range(12):
+        put(tmp_path / "scans", f"{number}.bmp", encoded(picture(number), "BMP"))
+        put(tmp_path / "scans", f"{number}.tif", encoded(picture(50 + number), "TIFF"))
+        (tmp_path / f"scans/{number}.json").write_text(json.dumps({"text": [f"scan {number}", f"page {number}"]}))
+    with pytest.raises(DataError) as error:
+        write(tmp_path / "out", folder_recipe(tmp_path / "scans"))
+    said = str(error.value)
+    assert "12 .bmp, 12 .json, 12 .tif; wanted are .jpg, .jpeg, .png, .webp, .gif" in said
+    assert "`sources.mine.image_suffixes` names others" in said and "max_lost_fraction" not in said
+    with pytest.raises(DataError) as error:
+        write(tmp_path / "out", folder_recipe(tmp_path / "scans", image_suffixes=[".bmp"]))
+    said = str(error.value)
+    assert "The caption of 0.bmp would be 0.txt. Other files there: 12 .json, 12 .tif" in said
+    assert "`sources.mine.caption_suffix` names" in said and "`caption_key`" in said
+    asked: dict[str, Any] = {"image_suffixes": [".bmp", ".tif"], "caption_suffix": ".json", "caption_key": "text"}
+    manifest = write(tmp_path / "out", folder_recipe(tmp_path / "scans", **asked))
+    assert manifest["counts"]["kept"] == 48  # two captions an image
+    assert {key: manifest["recipe"][key] for key in asked} == asked
+    with pytest.raises(ValidationError, match="image_suffixes: .svg is none of"):
+        folder_recipe(tmp_path, image_suffixes=[".svg"])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"text": 3}', '{"text": []}', '{"caption": "x"}'])
+def test_a_json_without_the_caption_is_a_missing_caption(tmp_path: Path, content: str) -> None:
+    folder = many(tmp_path / "images", 12)
+    for path in list(folder.rglob("*.txt")):
+        path.with_suffix(".json").write_text(json.dumps({"text": path.read_text()}))
+    (folder / "0/0.json").write_text(content)
+    manifest = write(tmp_path / "out", folder_recipe(folder, caption_suffix=".json", caption_key="text"))
+    assert (manifest["counts"]["kept"], manifest["counts"]["dropped"]) == (11, {"missing_caption": 1})
 
 
 def test_an_image_that_changes_between_the_passes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,3 +121,54 @@ def test_sixty_lines_with_quotation_marks_are_sixty_pairs(images: Path, tmp_path
     assert manifest["counts"] == {"parsed": 60, "kept": 60, "held_out": {}, "dropped": {}}
     assert {text for _, text in pairs(tmp_path / "out")} == set(texts)
     assert not {"quoting", "separator", "list_of_captions"} & manifest["recipe"].keys()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_absolute_paths_elsewhere_name_the_option_that_reads_them(images: Path, tmp_path: Path, separator: str) -> None:
+    (tmp_path / "lists").mkdir()
+    lines = [f"{images}/{n}.png{separator}thing {n}" for n in range(12)]
+    path = tmp_path / "lists/train.csv"
+    path.write_text("\n".join([f"filepath{separator}title", *lines]) + "\n")
+    columns = {"image": "filepath", "caption": "title"}
+    with pytest.raises(DataError) as error:
+        write(tmp_path / "out", recipe(path, columns=columns))
+    assert f"12 paths are absolute and outside of {tmp_path}/lists: set `sources.mine.root` to" in str(error.value)
+    assert f"share, {images}, or" in str(error.value) and "max_lost_fraction" not in str(error.value)
+    for root in (str(images), "/"):
+        assert write(tmp_path / "out", recipe(path, columns=columns, root=root))["counts"]["kept"] == 12
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (r"C:\data\{}.png", r"12 paths are of a Windows drive \(C:\\data\\0.png\).*`sources.mine.root`"),
+        ("D:/data/{}.png", r"12 paths are of a Windows drive \(D:/data/0.png\)"),
+        ("../elsewhere/{}.png", r"12 paths are outside of .*images \(../elsewhere/0.png\).*`sources.mine.root`"),
+        ("https://example.org/{}.png", r"12 paths are addresses .*`kind: url_list` downloads them"),
+        ("pictures/{}.png", r"images/pictures/0.png is not there: paths in the table start from `sources.mine.root`"),
+        ("{}.bmp", r"Unreadable are 12 .bmp: `sources.mine.image_suffixes`"),
+    ],
+)
+def test_paths_of_every_other_kind_are_shown_with_what_to_write(
+    images: Path, tmp_path: Path, written: str, said: str
+) -> None:
+    for number in range(12):
+        (images / f"{number}.bmp").write_bytes(encoded(Image.new("RGB", (9, 9 + number)), "BMP"))
+    lines = [f"{written.format(n)},thing {n}" for n in range(12)]
+    (images / "pairs.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    with pytest.raises(DataError, match=said) as error:
+        write(tmp_path / "out", recipe(images / "pairs.csv"))
+    assert "max_lost_fraction" not in str(error.value)
+
+
+def test_relative_windows_paths_are_read(images: Path, tmp_path: Path) -> None:
+    lines = [rf"images\{n}.png,thing {n}" for n in range(12)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    assert write(tmp_path / "out", recipe(tmp_path / "pairs.csv"))["counts"]["kept"] == 12
+
+
+def test_a_fraction_is_offered_only_where_something_is_left(images: Path, tmp_path: Path) -> None:
+    lines = [f"{n}.png,thing {n}" for n in range(12)] + ["gone.png,gone"]
+    (images / "pairs.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    with pytest.raises(DataError, match=r"gone.png is not there.*or raise sources.mine.max_lost_fraction"):
+        write(tmp_path / "out", recipe(images / "pairs.csv", max_lost_fraction=0.01))

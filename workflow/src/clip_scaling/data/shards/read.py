@@ -151,6 +151,16 @@ def caption_in_json(metadata: bytes, key: str) -> bytes | None:
     return caption.encode("utf-8", "replace") if isinstance(caption, str) else None
 
 
+def captions_in_json(metadata: bytes, key: str) -> list[str]:
+    """Find the captions in a JSON object under a key: a text, or a list of texts. Empty where there is none."""
+    try:
+        found = json.loads(metadata)
+    except ValueError:
+        return []
+    caption = found.get(key) if isinstance(found, dict) else None
+    return [text for text in (caption if isinstance(caption, list) else [caption]) if isinstance(text, str)]
+
+
 def decode_caption(content: bytes) -> str:
     """Decode a caption. UnreadablePair where it is no UTF-8."""
     try:

@@ -13,7 +13,7 @@ from ...shards.limits import MAX_PIXELS, PILLOWS_LIMIT
 from ..base import Tracked, TrackedLater, Work
 from ..existing import ExistingSource
 from ..tables.config import SUFFIXES, TableForm
-from .places import folders_of
+from .places import FORMATS, IMAGE_SUFFIXES, folders_of
 
 MEASURED_COLUMNS = ("width", "height", "aspect_ratio", "image_bytes")
 """What filters of image files may name beside `columns` and caption_characters: measured on the files, upright."""
@@ -37,6 +37,12 @@ class FileSource(ExistingSource):
     max_caption_characters: Tracked[int | None] = Field(None, ge=1)
     min_image_bytes: Tracked[int] = Field(1, ge=1, description="of the file")
     max_image_bytes: Tracked[int] = Field(100_000_000, ge=1000, description="likewise; larger files are not read")
+    image_suffixes: TrackedLater[tuple[str, ...]] = Field(
+        IMAGE_SUFFIXES,
+        min_length=1,
+        description="kinds of image file that are read, in lower or upper case: besides these .jpe, .jfif, .bmp, .tif, "
+        ".tiff, .avif",
+    )
     max_image_pixels: TrackedLater[int] = Field(
         MAX_PIXELS,
         ge=1,
@@ -74,16 +80,26 @@ class FileSource(ExistingSource):
         for key, condition in self.filters.items():
             if unknown := sorted(columns_of(condition) - known):
                 raise ValueError(f"filters.{key}: {', '.join(unknown)} is none of {', '.join(sorted(known))}")
+        if unknown := [end for end in self.image_suffixes if end not in FORMATS]:
+            raise ValueError(f"image_suffixes: {', '.join(unknown)} is none of {', '.join(FORMATS)}")
         if self.encode_format == "png" and self.encode_quality > 9:
             raise ValueError("encode_quality: for png it is the compression level, 0 to 9")
         return self
 
 
 class FolderSource(FileSource):
-    """A tree of images, each with its caption in a .txt file of the same stem beside it."""
+    """A tree of images, each with its caption in a file of the same stem beside it."""
 
     kind: Tracked[Literal["folder"]]
     path: str = Field(description="the folder; sub-folders are part of it")
+    caption_suffix: TrackedLater[str] = Field(
+        ".txt", pattern=r"^\.[^/]+$", description="of the file of an image's caption, which has the image's stem"
+    )
+    caption_key: TrackedLater[str | None] = Field(
+        None,
+        description="of the caption in that file, which is then JSON; a list there gives a pair for each caption. "
+        "null: the file is the caption",
+    )
 
     def refusals(self, name: str) -> list[str]:
         if Path(self.path).expanduser().is_dir():

@@ -14,8 +14,8 @@ from PIL import ExifTags, Image
 
 from ...shards.images import eight_bits, with_image
 from .config import FileSource
+from .places import FORMATS
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 _KEPT = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 _ENCODERS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 _TURNS = {
@@ -80,7 +80,7 @@ def look(place: Place, recipe: FileSource) -> Look:
     except (OSError, ValueError):  # no permission, a name too long, a null byte in it
         return Look("unreadable_image")
     try:
-        reason, width, height = with_image(content, lambda image, _: _examine(image, recipe), _FORMATS)
+        reason, width, height = with_image(content, lambda image, _: _examine(image, recipe), _formats(recipe))
     except Image.DecompressionBombError:
         return Look("image_pixels")
     except MemoryError:
@@ -96,7 +96,11 @@ def stored(content: bytes, recipe: FileSource) -> tuple[str, bytes]:
     An image that is so already keeps its bytes, less a PNG's texts where Pillow refuses them. Of an animation the first
     picture is taken.
     """
-    return with_image(content, lambda image, opened: _stored(image, opened, recipe), _FORMATS)
+    return with_image(content, lambda image, opened: _stored(image, opened, recipe), _formats(recipe))
+
+
+def _formats(recipe: FileSource) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(FORMATS[suffix] for suffix in recipe.image_suffixes))
 
 
 @dataclass(frozen=True)

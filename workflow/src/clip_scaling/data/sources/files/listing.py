@@ -5,31 +5,39 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from ...shards.read import captions_in_json
 from ..filters import rows_as_json
 from ..tables.config import SUFFIXES
 from ..tables.read import ReadTable, read_table
 from .config import FileSource, FolderSource, TableSource
-from .places import IMAGE_SUFFIXES, walk
+from .places import walk
 
 
 @dataclass(frozen=True)
 class FileList:
-    """table: columns identity, image (its path from `root`), caption, problem ("" or why it cannot be used), metadata
-    (a JSON text), those for filters, row_of_file, and of images in the table image_offset and image_length.
-    ignored: what else lies there, by kind. images: the file of images that the table holds; None: they are files."""
+    """Images that were found. root: what their paths start from.
+
+    table: columns identity, image (a path), caption, problem ("" or why it cannot be used), metadata (a JSON text),
+    those for filters, row_of_file, and of images in the table image_offset and image_length.
+    ignored: what else lies there, by kind. images: the file of images that the table holds; None: they are files.
+    suffixes: of files in a folder that are neither image nor caption.
+    """
 
     root: Path
     table: pa.Table
     ignored: dict[str, int]
     images: Path | None = None
+    suffixes: Counter[str] = field(default_factory=Counter)
 
 
 def list_files(recipe: FileSource, images: Path | None = None) -> FileList:
@@ -38,14 +46,15 @@ def list_files(recipe: FileSource, images: Path | None = None) -> FileList:
     images: the file that takes images which a table holds itself; None: it may hold none.
     """
     if isinstance(recipe, FolderSource):
-        return _of_folder(Path(recipe.path).expanduser())
+        return _of_folder(Path(recipe.path).expanduser(), recipe)
     assert isinstance(recipe, TableSource)
     return _of_table(Path(recipe.path).expanduser(), recipe, images)
 
 
-def _of_folder(root: Path) -> FileList:
+def _of_folder(root: Path, recipe: FolderSource) -> FileList:
     images: list[str] = []
     texts: set[str] = set()
+    suffixes: Counter[str] = Counter()
     ignored = {"captions_without_image": 0, "hidden_files": 0, "linked_folders": 0, "other_files": 0}
     for folder, files, links in walk(str(root)):
         ignored["linked_folders"] += len(links)
@@ -54,45 +63,58 @@ def _of_folder(root: Path) -> FileList:
             path = posixpath.normpath(posixpath.join(below.replace(os.sep, "/"), name))
             if name.startswith("."):
                 ignored["hidden_files"] += 1
-            elif name.lower().endswith(IMAGE_SUFFIXES):
+            elif name.lower().endswith(recipe.image_suffixes):
                 images.append(path)
-            elif name.endswith(".txt"):
+            elif name.endswith(recipe.caption_suffix):
                 texts.add(path)
             else:
                 ignored["other_files"] += 1
+                suffixes[posixpath.splitext(name)[1].lower()] += 1
     images.sort()
-    ignored["captions_without_image"] = len(texts - {_text_of(image) for image in images})
+    text_of = {image: posixpath.splitext(image)[0] + recipe.caption_suffix for image in images}
+    ignored["captions_without_image"] = len(texts - set(text_of.values()))
     # Small files on a network's file system are a matter of waiting, not of work.
     with ThreadPoolExecutor(32) as pool:
-        captions = list(pool.map(lambda image: _read_caption(root, image, texts), images))
-    problems = ["" if _is_text(image) else "path_not_utf8" for image in images]
-    shown = [image.encode("utf-8", "backslashreplace").decode() for image in images]
+        read = partial(_read_captions, root, texts=texts, key=recipe.caption_key)
+        captions = list(pool.map(read, text_of.values()))
+    rows = [
+        (image, caption, "" if _is_text(image) else "path_not_utf8", problem, number)
+        for number, (image, (found, problem)) in enumerate(zip(images, captions, strict=True))
+        for caption in found
+    ]
+    shown = [image.encode("utf-8", "backslashreplace").decode() for image, *_ in rows]
+    # An image with one caption is its path, so that a caption may be corrected and the pair keep its place.
+    several = {image for image, (found, _) in zip(images, captions, strict=True) if len(found) > 1}
+    names = [
+        f"{name}\n{caption}" if image in several else name
+        for name, (image, caption, *_) in zip(shown, rows, strict=True)
+    ]
     table = pa.table(
         {
-            "identity": pa.array([_identity(image) for image in shown], pa.string()),
+            "identity": pa.array([_identity(name) for name in names], pa.string()),
             "image": pa.array(shown, pa.string()),
-            "caption": pa.array([caption for caption, _ in captions], pa.string()),
-            "problem": [first or second for first, (_, second) in zip(problems, captions, strict=True)],
-            "metadata": pa.array(["{}"] * len(images), pa.string()),
+            "caption": pa.array([caption for _, caption, *_ in rows], pa.string()),
+            "problem": pa.array([path or caption for _, _, path, caption, _ in rows], pa.string()),
+            "metadata": pa.array(["{}"] * len(rows), pa.string()),
+            "row_of_file": pa.array([number for *_, number in rows], pa.int64()),
         }
     )
-    return FileList(root, table, {kind: count for kind, count in ignored.items() if count})
+    return FileList(root, table, {kind: count for kind, count in ignored.items() if count}, suffixes=suffixes)
 
 
-def _text_of(image: str) -> str:
-    return posixpath.splitext(image)[0] + ".txt"
-
-
-def _read_caption(root: Path, image: str, texts: set[str]) -> tuple[str, str]:
-    """(caption on one line, problem)."""
-    path = _text_of(image)
+def _read_captions(root: Path, path: str, texts: set[str], key: str | None) -> tuple[list[str], str]:
+    """(captions, each on one line, at least one; problem)."""
     if path not in texts:
-        return "", "missing_caption"
+        return [""], "missing_caption"
     try:
         # utf-8-sig: some editors begin a text with a mark of its byte order.
-        return _on_one_line((root / path).read_text(encoding="utf-8-sig")), ""
+        text = (root / path).read_text(encoding="utf-8-sig")
+        if key is None:
+            return [_on_one_line(text)], ""
+        found = captions_in_json(text.encode(), key)
     except (OSError, UnicodeDecodeError):
-        return "", "unreadable_caption"
+        return [""], "unreadable_caption"
+    return ([_on_one_line(caption) for caption in found], "") if found else ([""], "missing_caption")
 
 
 def _of_table(path: Path, recipe: TableSource, images: Path | None) -> FileList:
@@ -156,6 +178,11 @@ def _place(image: str | None, start: str) -> tuple[str, str]:
     """(path from the root, problem) of a path as a table has it. start: the root, absolute."""
     if not image or not image.strip():
         return "", "no_path"
+    if ("\\" in image or image[1:3] == ":/") and not os.path.exists(os.path.join(start, image)):
+        windows = PureWindowsPath(image)
+        if windows.drive or windows.root:
+            return image, "outside_root"
+        image = windows.as_posix()
     below = os.path.relpath(image, start) if os.path.isabs(image) else os.path.normpath(image)
     below = below.replace(os.sep, "/")
     return (image, "outside_root") if below == ".." or below.startswith("../") else (below, "")

@@ -7,6 +7,12 @@ from functools import cache
 from pathlib import Path
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+"""Images that are read where nothing else is said."""
+FORMATS = {
+    **{".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP", ".gif": "GIF"},
+    **{".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF"},
+}
+"""Pillow's names of the formats by suffix."""
 
 
 @cache

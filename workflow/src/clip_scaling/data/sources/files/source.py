@@ -34,6 +34,7 @@ from ..sieve import Sieve
 from .config import MEASURED_COLUMNS, FileSource
 from .image import Look, Place, look, stored
 from .listing import FileList, list_files
+from .losses import explain_losses
 
 _LISTED = (
     *("no_path", "outside_root", "path_not_utf8"),
@@ -71,7 +72,7 @@ def write_file_source(root: Path, name: str, recipe: FileSource, workers: int) -
 def _write(root: Path, name: str, recipe: FileSource, files: FileList, workers: int) -> None:
     checked = check_files(files, recipe, workers)
     write_text(root / LEFT_OUT, "".join(f"{reason}\t{path!r}\n" for path, reason in sorted(checked.left_out)))
-    _hold_threshold(root, name, recipe.max_lost_fraction, checked.counts)
+    _hold_threshold(root, name, recipe, files, checked)
     fields = {"name": name, "counts": SourceCounts.model_validate(checked.counts), "ignored": files.ignored}
     about = recipe.attribution or "Nothing is said of their origin: set `attribution` in the source."
     attribution = f"# Attribution\n\n{len(checked.training)} images and captions of source {name}.\n\n{about}\n"
@@ -162,18 +163,23 @@ def _balance(found: int, kept: int, held_out: dict[str, int], dropped: Counter[s
     return {"parsed": found, "kept": kept, "held_out": held_out, "dropped": dict(sorted(dropped.items()))}
 
 
-def _hold_threshold(root: Path, name: str, limit: float, counts: dict[str, Any]) -> None:
+def _hold_threshold(root: Path, name: str, recipe: FileSource, files: FileList, checked: CheckedFiles) -> None:
+    counts, limit = checked.counts, recipe.max_lost_fraction
     lost = {reason: count for reason, count in counts["dropped"].items() if reason in LOST}
     total = counts["parsed"]
-    if sum(lost.values()) > limit * total:
+    why = explain_losses(name, recipe, files, checked.left_out)
+    about = {"place": f"source {name}"}
+    if counts["kept"] and sum(lost.values()) > limit * total:
         raise DataError(
-            f"source {name}: {sum(lost.values())} of {total} images cannot be used ({lost}), max_lost_fraction allows "
-            f"{limit:g}. {root / LEFT_OUT} lists them: mend them, or raise sources.{name}.max_lost_fraction."
+            f"{sum(lost.values())} of {total} images cannot be used ({lost}), max_lost_fraction allows {limit:g}",
+            remedy=f"{why} {root / LEFT_OUT} lists them: mend them, or raise sources.{name}.max_lost_fraction.".strip(),
+            **about,
         )
     if not counts["kept"]:
         raise DataError(
-            f"source {name}: no pair is left of {total} images: {counts['dropped']}. {root / LEFT_OUT} lists them; "
-            f"correct sources.{name}."
+            f"no pair is left of {total} images: {counts['dropped']}",
+            remedy=f"{why or f'Correct sources.{name}.'} {root / LEFT_OUT} lists them.",
+            **about,
         )
 
 
