@@ -68,11 +68,7 @@ def plan(args: argparse.Namespace) -> None:
     goal = {"target": args.target, "metric": args.metric, "parameter": args.parameter, "crossover": args.crossover}
     goal["at"] = dict(_factor(text) for text in args.prediction) if args.prediction else None
     found = full_plan(study, root, goal)
-    print(
-        canonical_json(plan_file(found).as_json(), indent=1)
-        if args.json
-        else text_plan(found, terminal_width())
-    )
+    print(canonical_json(plan_file(found).as_json(), indent=1) if args.json else text_plan(found, terminal_width()))
     if not args.dry:
         folder = write_plan(found, study, root)
         if not args.json:

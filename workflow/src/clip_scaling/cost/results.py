@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from ..records.data import SubsetManifest
-from ..records.filenames import HEARTBEAT
 from ..records.plan import PlanFile
 from ..records.training import Pilot, TrainRecord
 from ..study.config.devices import CPU, UNKNOWN_GPU, kind_of
@@ -63,14 +60,6 @@ def last_plan(results: Results) -> PlanFile | None:
     """The last plan; None before the first."""
     path = results.paths.plan()
     return PlanFile.read(path) if path.is_file() else None
-
-
-def read_progress(resume: Path) -> dict[str, Any] | None:
-    """The last heartbeat of a run that has not finished."""
-    try:
-        return json.loads((resume / HEARTBEAT).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
 
 
 def saved_step(resume: Path) -> int | None:

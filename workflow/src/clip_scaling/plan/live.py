@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cost.results import Results, last_plan, read_progress, read_record, saved_step, used_seconds
+from ..cost.results import Results, last_plan, read_record, saved_step, used_seconds
 from ..records.filenames import ATTEMPTS, CHECKPOINT, CURVE, STATE
+from ..records.training import Heartbeat
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
 
@@ -70,39 +71,39 @@ def _standing(
         )  # fmt: skip
     resume = home / "resume"
     attempts = _lines(resume / ATTEMPTS)
-    beat = read_progress(resume)
+    beat = Heartbeat.last(resume)
     error = _last_error(results.paths.log(f"train/{cell.name}"))
     job = job or _slurm_id(attempts)
     if beat is None:
         part = _trunk_beat(results, cell, study)
         state = "trunk" if part else "failed" if error else "waiting"
         return Standing(cell.name, state, part, None, None, None, len(attempts), 0.0, 0.0, error, job, None)
-    age = max(0.0, time.time() - beat["time"])
+    age = max(0.0, time.time() - beat.time)
     state = _state_of(beat, age, stale_seconds)
-    seconds, share = _seconds(resume / CURVE), beat["samples"] / max(1, beat["total_samples"])
-    speed = beat["pairs_per_second"] or None
-    left = beat["total_samples"] - beat["samples"]
+    seconds, share = _seconds(resume / CURVE), beat.samples / max(1, beat.total_samples)
+    speed = beat.pairs_per_second or None
+    left = beat.total_samples - beat.samples
     lost = _lost_hours(attempts, devices)
     if state in ("interrupted", "failed") and speed:
-        behind = beat["step"] - (saved_step(resume) or 0)
+        behind = beat.step - (saved_step(resume) or 0)
         lost += max(0, behind) * study.recipe(cell).global_batch_size / speed / 3600 * devices
     return Standing(
-        cell.name, state, share, beat["loss"], speed, left / speed if speed and state == "running" else None,
+        cell.name, state, share, beat.loss, speed, left / speed if speed and state == "running" else None,
         len(attempts), seconds / 3600 * devices, lost, error if state != "running" else "", job, age,
     )  # fmt: skip
 
 
-def is_running(beat: dict[str, Any] | None, stale_seconds: float = STALE_SECONDS) -> bool:
+def is_running(beat: Heartbeat | None, stale_seconds: float = STALE_SECONDS) -> bool:
     """Whether a heartbeat is of a run that goes on."""
-    return beat is not None and _state_of(beat, time.time() - beat["time"], stale_seconds) == "running"
+    return beat is not None and _state_of(beat, time.time() - beat.time, stale_seconds) == "running"
 
 
-def _state_of(beat: dict[str, Any], age: float, stale_seconds: float) -> str:
-    if beat["state"] == "saved":
+def _state_of(beat: Heartbeat, age: float, stale_seconds: float) -> str:
+    if beat.state == "saved":
         return "saved"
-    if beat["state"] != "running":
+    if beat.state != "running":
         return "finishing" if age < stale_seconds else "interrupted"
-    if beat["host"] == socket.gethostname() and not _is_alive(beat["pid"]):
+    if beat.host == socket.gethostname() and not _is_alive(beat.pid):
         return "interrupted"
     return "running" if age < stale_seconds else "interrupted"
 
@@ -125,10 +126,10 @@ def _trunk_beat(results: Results, cell: Cell, study: ResolvedStudy) -> float:
     """Under schedule wsd, how far the trunk has come towards this cell's end; 0 without any sign of it."""
     if not study.branch_step(cell):
         return 0.0
-    beat = read_progress(results.trunk(cell) / "resume")
+    beat = Heartbeat.last(results.trunk(cell) / "resume")
     if beat is None and not (results.trunk(cell) / STATE).is_file():
         return 0.0
-    return (beat["step"] if beat else study.branch_step(cell)) / study.steps(cell)
+    return (beat.step if beat else study.branch_step(cell)) / study.steps(cell)
 
 
 def _lost_hours(attempts: list[dict[str, Any]], devices: int) -> float:

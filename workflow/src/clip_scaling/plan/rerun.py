@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cost.results import Results, read_progress
+from ..cost.results import Results
 from ..errors import ConfigError, close_matches
 from ..records.filenames import CHECKPOINT, CURVE, TRAINED
+from ..records.training import Heartbeat
 from ..study.counts import parse_count
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
@@ -96,7 +97,7 @@ def set_aside(study: ResolvedStudy, cells: list[Cell], root: Path) -> None:
 
     results = Results(root, study.config.study)
     for cell in cells:
-        if is_running(read_progress(results.paths.train(cell.name) / "resume")):
+        if is_running(Heartbeat.last(results.paths.train(cell.name) / "resume")):
             raise ConfigError(f"{cell.name} is running. Stop it first, or wait: `clip-scaling status` shows it.")
     for cell in cells:
         home, previous = results.paths.train(cell.name), results.paths.train(cell.name) / PREVIOUS

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..cost.results import Results, read_progress, saved_step
+from ..cost.results import Results, saved_step
 from ..records.filenames import CHECKPOINT
 from ..records.plan import State
-from ..records.training import TrainRecord
+from ..records.training import Heartbeat, TrainRecord
 from ..study.config.training import RECIPE_VERSION
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
@@ -29,12 +29,12 @@ def cell_state(
         reason = "; ".join(changed) or "its checkpoint is missing"
     else:
         resume = results.paths.resume(cell.name)
-        step, beat = saved_step(resume), read_progress(resume)
+        step, beat = saved_step(resume), Heartbeat.last(resume)
         if step is not None:
             return "resume", f"saved at step {step} of {study.steps(cell)}"
         reason = "rerun asked for" if (home / PREVIOUS).is_dir() else "no result yet"
         if beat is not None:
-            reason = f"{reason}; a run that stopped at step {beat['step']} saved nothing"
+            reason = f"{reason}; a run that stopped at step {beat.step} saved nothing"
     blocked = blocks.reason(cell.data)
     return ("blocked", blocked) if blocked else ("run", reason)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ..errors import ManifestError
 from .base import Record
-from .filenames import TRAINED
+from .filenames import HEARTBEAT, TRAINED
 
 
 class TrainRecord(Record):
@@ -53,6 +55,31 @@ class TrainRecord(Record):
     threads: int = Field(description="a rank")
     resources: dict[str, Any]
     provenance: dict[str, Any] = Field(description="code, versions, machine and job")
+
+
+class Heartbeat(Record):
+    """A run at its last sign. Written by `train` every few seconds; read by status, the plan and the next attempt."""
+
+    FILE: ClassVar[str] = HEARTBEAT
+    REMEDY: ClassVar[str] = "Delete it; the run writes another."
+
+    state: str = Field(description="`running`, `saved`, or how the run ended")
+    step: int
+    samples: int = Field(description="seen so far")
+    total_samples: int
+    loss: float | None
+    pairs_per_second: float | None
+    time: float = Field(description="seconds since 1970")
+    host: str
+    pid: int
+
+    @classmethod
+    def last(cls, folder: Path) -> Heartbeat | None:
+        """Read the last heartbeat of a run; None before the first, and where a full disk or a kill tore it."""
+        try:
+            return cls.read(folder / cls.FILE)
+        except ManifestError:
+            return None
 
 
 class Pilot(Record):

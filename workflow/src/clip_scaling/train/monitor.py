@@ -17,8 +17,8 @@ import torch
 
 from ..errors import TrainingError
 from ..records.filenames import ATTEMPTS, CURVE, HEARTBEAT
-from ..records.files import write_json
 from ..records.provenance import code, job
+from ..records.training import Heartbeat
 
 log = logging.getLogger(__name__)
 LOG_SECONDS = 5.0
@@ -79,14 +79,13 @@ class Monitor:
 
     def _lost(self, step: int) -> dict[str, float]:
         """What the attempt before had done beyond the state that this one goes on from, by its last heartbeat."""
-        try:
-            beat = json.loads((self.folder / HEARTBEAT).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        beat = Heartbeat.last(self.folder)
+        if beat is None:
             return {}
-        lost = beat["samples"] - step * beat["samples"] / max(1, beat["step"])
-        if lost <= 0 or not beat["pairs_per_second"]:
+        lost = beat.samples - step * beat.samples / max(1, beat.step)
+        if lost <= 0 or not beat.pairs_per_second:
             return {}
-        return {"lost_samples": round(lost), "lost_seconds": lost / beat["pairs_per_second"]}
+        return {"lost_samples": round(lost), "lost_seconds": lost / beat.pairs_per_second}
 
     def _forget_after(self, step: int) -> None:
         """Drop the lines of steps that will be made again."""
@@ -127,20 +126,18 @@ class Monitor:
         self, step: int, samples: int, loss: float | None, pairs_per_second: float, state: str = "running"
     ) -> None:
         """Write the heartbeat: what `clip-scaling status` reads."""
-        write_json(
-            self.folder / HEARTBEAT,
-            {
-                "state": state,
-                "step": step,
-                "samples": samples,
-                "total_samples": self.total,
-                "loss": loss,
-                "pairs_per_second": pairs_per_second,
-                "time": time.time(),
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-            },
+        beat = Heartbeat(
+            state=state,
+            step=step,
+            samples=samples,
+            total_samples=self.total,
+            loss=loss,
+            pairs_per_second=pairs_per_second,
+            time=time.time(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
         )
+        beat.write(self.folder / HEARTBEAT)
 
     def validated(self, step: int, samples: int, metrics: dict[str, float]) -> None:
         """Take the metrics of a validation."""
