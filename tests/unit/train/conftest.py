@@ -60,6 +60,7 @@ class Run:
         resources = TrainResources(**changes.pop("resources", {}))
         self.checkpoint_seconds = changes.pop("checkpoint_seconds", 1e9)
         pairs = changes.pop("pairs", None) or some_pairs()
+        self.lag = changes.pop("lag", 0)
         self.origin, self.stop = changes.pop("origin", 0), changes.pop("stop", None)
         self.model_config = changes.pop("model_config", MODEL)
         self.recipe = Recipe(**FIELDS | changes)
@@ -75,7 +76,7 @@ class Run:
             self.data,
             schedule_of(self.recipe, self.steps),
             self.folder,
-            Stretch(self.stop or self.steps or 0, self.steps, "test", self.origin, self.checkpoint_seconds),
+            Stretch(self.stop or self.steps or 0, self.steps, "test", self.origin, self.checkpoint_seconds, self.lag),
         )
 
     def go(self) -> Outcome:

@@ -49,12 +49,12 @@ def gradients(case: dict[str, Any], ranks: Ranks) -> dict[str, torch.Tensor]:
     return found
 
 
-def steps(parallel: str, ranks: Ranks, folder: Path, stop: int) -> tuple[Loop, str]:
+def steps(parallel: str, ranks: Ranks, folder: Path, stop: int, lag: int = 0) -> tuple[Loop, str]:
     """A run of 20 steps to `stop`, continued from what is in the folder; its loop and its last action."""
     recipe = Recipe(**FIELDS)
     engine = Engine(MODEL, recipe, TrainResources(parallel=parallel), ranks, seed=0)
     data = PackedInput(some_pairs(), Order([32], 0))
-    loop = Loop(engine, data, schedule_of(recipe, 20), StateFolder(folder), Stretch(stop, 20, "ranks"))
+    loop = Loop(engine, data, schedule_of(recipe, 20), StateFolder(folder), Stretch(stop, 20, "ranks", lag=lag))
     loop.continue_saved()
     outcome = loop.run()
     loop.save()
@@ -69,6 +69,7 @@ def _rank(rank: int, size: int, port: int, folder: str) -> None:
     for parallel in ("ddp", "fsdp2"):
         steps(parallel, ranks, Path(folder) / f"{parallel}-whole", 20)
         steps(parallel, ranks, Path(folder) / f"{parallel}-cut", 7)
+        steps(parallel, ranks, Path(folder) / f"{parallel}-ahead", 20, lag=3)
         loop, state = steps(parallel, ranks, Path(folder) / f"{parallel}-cut", 20)
         results[parallel] = (state, loop.progress.digest, loop.progress.text_tokens)
     if ranks.is_main:
@@ -96,13 +97,17 @@ def test_two_ranks_make_the_gradient_of_one_process(two_ranks: Path, case: str) 
         assert agrees(found[name], alone[name], 3e-6 if "coca" in case else 1e-6), name
 
 
+@pytest.mark.parametrize("other", ["cut", "ahead"])
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
-def test_an_interrupted_run_of_two_ranks_ends_with_the_same_bits(two_ranks: Path, parallel: str) -> None:
-    whole, cut = (StateFolder(two_ranks / f"{parallel}-{how}").saved()[0] for how in ("whole", "cut"))
+def test_two_ranks_that_are_interrupted_or_ahead_end_with_the_same_bits(
+    two_ranks: Path, parallel: str, other: str
+) -> None:
+    whole, cut = (StateFolder(two_ranks / f"{parallel}-{how}").saved()[0] for how in ("whole", other))
     a, b = (torch.load(state.path, weights_only=True) for state in (whole, cut))
     assert a["model"].keys() == b["model"].keys()
     assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
-    assert a["progress"]["digest"] == b["progress"]["digest"]
+    for name in ("digest", "losses", "tail_sum", "events"):
+        assert a["progress"][name] == b["progress"][name], name
 
 
 def test_the_order_is_the_same_on_two_ranks_as_on_one(two_ranks: Path, tmp_path: Path) -> None:

@@ -35,6 +35,30 @@ class Precision:
         if name == "amp_bf16" and device.type == "cpu":
             F.scaled_dot_product_attention = attention  # type: ignore[assignment]
 
+    def found_inf(self, optimizer: torch.optim.Optimizer, blocked: Tensor) -> Tensor:
+        """What keeps a fused optimizer from moving, () float32: 1 where blocked is 1 or the scaler found an inf."""
+        if not self.scaler.is_enabled():
+            return blocked
+        # torch has no public name for these; `GradScaler.step` hands them to a fused optimizer just so.
+        found = [value.to(blocked) for value in self.scaler._found_inf_per_device(optimizer).values()]
+        return torch.stack([blocked, *found]).amax()
+
+    def update_unless(self, hold: Tensor) -> None:
+        """Let the gradient scaler learn from the step, but not where hold, () float32, is 1: decided on the device."""
+        if not self.scaler.is_enabled():
+            return
+        tensors = self.scaler._check_scale_growth_tracker("update")
+        kept = [tensor.clone() for tensor in tensors]
+        self.scaler.update()
+        for tensor, before in zip(tensors, kept, strict=True):
+            tensor.copy_(torch.where(hold > 0, before, tensor))
+
+    def load_scaler(self, state: dict[str, Any]) -> None:
+        """Take the gradient scaler's state, also in the middle of a step that is given up."""
+        if self.scaler.is_enabled():
+            self.scaler._per_optimizer_states.clear()
+        self.scaler.load_state_dict(state)
+
     @contextmanager
     def forward(self) -> Iterator[None]:
         """Run a forward pass in this precision."""

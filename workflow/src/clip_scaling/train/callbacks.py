@@ -48,10 +48,10 @@ class Curve(Callback):
             Point(
                 step=now.step,
                 samples=now.step * batch,
-                loss=finite(step.loss),
+                loss=finite(step.result.loss),
                 learning_rate=step.learning_rate,
-                gradient_norm=finite(step.gradient_norm),
-                logit_scale=loop.engine.logit_scale,
+                gradient_norm=finite(step.result.gradient_norm),
+                logit_scale=step.result.logit_scale,
                 pairs_per_second=(now.step * batch - self._samples) / elapsed,
                 data_wait_share=min(1.0, self._waited / elapsed),
                 memory_mb=memory_mb(),
@@ -74,6 +74,9 @@ class Validate(Callback):
 
     def __init__(self, evaluator: Evaluator, steps: frozenset[int], monitor: Monitor | None) -> None:
         self.evaluator, self.steps, self.monitor = evaluator, steps, monitor
+
+    def needs_model_after(self, step: int) -> bool:
+        return step in self.steps
 
     def after_step(self, loop: Loop, step: Step) -> None:
         now, model = loop.progress, loop.engine.model.base

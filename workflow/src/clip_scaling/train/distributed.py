@@ -38,6 +38,11 @@ class Ranks:
         dist.all_reduce(tensor)
         return tensor.tolist()
 
+    def sum_in_place(self, values: torch.Tensor) -> None:
+        """Sum a tensor on the device over all ranks, without waiting for it. The sums are those of `sum`."""
+        if self.size > 1:
+            dist.all_reduce(values)
+
     def sum_exact(self, value: int) -> int:
         """A signed 64-bit integer summed over all ranks, modulo 2^64."""
         if self.size == 1:

@@ -53,10 +53,15 @@ class Engine:
         self.parameters = sum(p.numel() for p in self.model.base.parameters())
 
     def gradients(self, batch: Batch, draw: int) -> tuple[float, float]:
+        """`make_gradients`, and wait for its numbers."""
+        loss, norm = self.make_gradients(batch, draw)
+        return loss.item(), norm.item()
+
+    def make_gradients(self, batch: Batch, draw: int) -> tuple[Tensor, Tensor]:
         """Make the gradient of one global batch, of which `batch` is this rank's share.
 
-        draw: number of the batch in the run: its random draws follow from it. Returns: this rank's loss in nats, and
-        the norm of the whole gradient before clipping.
+        draw: number of the batch in the run: its random draws follow from it. Returns: this rank's loss in nats, (),
+        and the norm of the whole gradient before clipping, ().
         """
         chunks = (tensor.chunk(self.accumulate) for tensor in (batch.tokens, self.lengths(batch)))
         texts = [self._text(*chunk) for chunk in zip(*chunks, strict=True)]
@@ -67,7 +72,7 @@ class Engine:
         )
         self.precision.scaler.unscale_(self.optimizer)
         norm = self.model.finish_gradients(self.recipe.gradient_clip)
-        return loss.item(), norm.item()
+        return loss, norm
 
     def lengths(self, batch: Batch) -> Tensor:
         """Tokens of each text that the text tower takes, (n,) int64 on the CPU."""
@@ -87,12 +92,37 @@ class Engine:
 
     def move(self, learning_rate: float) -> None:
         """Take the optimizer's step with the gradient made last; the logit scale stays within its bounds."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        self.set_rate(learning_rate)
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
         with torch.no_grad():
             self.model.base.logit_scale.clamp_(0, MAX_LOG_SCALE)
+
+    def move_unless(self, blocked: Tensor, learning_rate: float) -> None:
+        """`move` where blocked, () float32, is 0; where it is 1 the optimizer and the weights stay as they are.
+
+        The device decides: the host does not wait. What the host decides is left to it: the optimizer keeps the rate
+        that it had, and the gradient scaler waits for `Precision.update_unless`.
+        """
+        optimizer: Any = self.optimizer
+        if not optimizer.state and blocked.item():  # a step without effect would make the optimizer's state
+            return
+        before = optimizer.param_groups[0]["lr"]
+        self.set_rate(learning_rate)
+        optimizer.found_inf = self.precision.found_inf(self.optimizer, blocked)
+        try:
+            optimizer.step()
+        finally:
+            del optimizer.found_inf
+        self.set_rate(before)
+        scale = self.model.base.logit_scale
+        with torch.no_grad():
+            scale.copy_(torch.where(blocked > 0, scale, scale.clamp(0, MAX_LOG_SCALE)))
+
+    def set_rate(self, learning_rate: float) -> None:
+        """Set the rate of the last step that moved the weights; it is part of the state."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
 
     def skip(self) -> None:
         """Take no step; a gradient scaler still learns from what it saw."""
@@ -110,4 +140,4 @@ class Engine:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state. All ranks must call it with the same."""
         self.model.load(self.optimizer, state)
-        self.precision.scaler.load_state_dict(state["scaler"])
+        self.precision.load_scaler(state["scaler"])

@@ -39,6 +39,7 @@ from .monitor import Monitor
 from .order import Order
 from .schedule import schedule_of
 from .state import StateFolder, write_state
+from .steps import lag_on
 from .stream import Form, StreamInput
 
 log = logging.getLogger(__name__)
@@ -168,7 +169,8 @@ def run_loop(job: OpenJob, name: str, stop: int, steps: int | None) -> Outcome:
     before = read_state(asked.start) if asked.start else None
     # A state of this very run is a step on its way; one of a trunk is where the run begins.
     origin = before["progress"]["step"] if before and before["identity"] != job.identity else 0
-    stretch = Stretch(stop, steps, job.identity, origin, resources.checkpoint_minutes * 60)
+    seconds, lag = resources.checkpoint_minutes * 60, lag_on(job.ranks.device)
+    stretch = Stretch(stop, steps, job.identity, origin, seconds, lag)
     loop = Loop(job.engine, job.data, schedule_of(job.recipe, steps), folder, stretch)
     is_continued = loop.continue_saved()
     if before is not None and not (is_continued and loop.progress.step >= before["progress"]["step"]):

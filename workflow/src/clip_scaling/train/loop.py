@@ -15,10 +15,12 @@ from .distributed import Ranks
 from .engine import Engine
 from .inputs import Input
 from .order import add_digests, order_digest, rank_positions
+from .pipeline import Issued, Pipeline
 from .schedule import Schedule
 from .signals import received
-from .stability import Event, Watch, finite
+from .stability import Event, finite
 from .state import StateFolder
+from .steps import Result
 
 log = logging.getLogger(__name__)
 POINTS = 100
@@ -65,6 +67,7 @@ class Stretch:
 
     origin: the step that the run began after: 0, or its branch point. identity: what the states of this run have in
     common; a state of another identity is not continued. checkpoint_seconds: between saved states.
+    lag: steps issued before the results of one are read.
     """
 
     stop: int
@@ -72,23 +75,16 @@ class Stretch:
     identity: str
     origin: int = 0
     checkpoint_seconds: float = 900.0
+    lag: int = 0
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step gave. loss: of the global batch, nats; gradient_norm: before clipping; waited: seconds for data.
+    """What one step gave. learning_rate: of the step; waited: seconds for data; result: of the engine."""
 
-    wrong: why the step is not sound; None for a sound one. is_signalled, is_due: a state is to be saved, for
-    a signal or for the time since the last one.
-    """
-
-    loss: float
-    gradient_norm: float
     learning_rate: float
     waited: float
-    wrong: str | None
-    is_signalled: bool
-    is_due: bool
+    result: Result
 
 
 class Callback:
@@ -96,6 +92,10 @@ class Callback:
 
     def before_run(self, loop: Loop) -> None:
         """The loop begins, or goes on."""
+
+    def needs_model_after(self, step: int) -> bool:
+        """Whether `after_step` looks at the model after this step: none is issued beyond it until then."""
+        return False
 
     def after_step(self, loop: Loop, step: Step) -> None:
         """A step has been made and counted."""
@@ -123,7 +123,8 @@ class Loop:
         self.identity, self.checkpoint_seconds = stretch.identity, stretch.checkpoint_seconds
         self.callbacks = list(callbacks)
         self.progress = Progress()
-        self.watch = Watch(self.recipe.instability)
+        self.pipeline = Pipeline(engine, data, stretch.lag)
+        self.is_save_asked = self.is_leave_asked = False
         self.unsaved_digest = self.unsaved_lost = self.unsaved_tokens = 0  # of this rank, since the last state
 
     # ------------------------------------------------------------ states
@@ -132,7 +133,7 @@ class Loop:
         """Take a state: another run's, to branch off, or this run's, to continue."""
         self.engine.load(state)
         self.progress = Progress(**({"text_tokens": None} | state["progress"]))
-        self.watch = Watch(self.recipe.instability, self.progress.losses)
+        self.pipeline.restart(self.progress.losses)
         self.unsaved_digest = self.unsaved_lost = self.unsaved_tokens = 0
 
     def continue_saved(self) -> bool:
@@ -160,7 +161,7 @@ class Loop:
         if self.progress.text_tokens is not None:
             self.progress.text_tokens += sum(tokens)
         self.unsaved_digest = self.unsaved_lost = self.unsaved_tokens = 0
-        self.progress.losses = list(self.watch.losses)
+        self.progress.losses = list(self.pipeline.steps.losses)
         return {**self.engine.state(), "progress": asdict(self.progress), "identity": self.identity}
 
     def save(self) -> None:
@@ -176,75 +177,97 @@ class Loop:
         """Train to the end, to a signal, or to divergence."""
         begun = last_saved = time.monotonic()
         seconds_before = self.progress.seconds
+        self.is_save_asked = self.is_leave_asked = False
         self._protect()
         for callback in self.callbacks:
             callback.before_run(self)
         while self.progress.step < self.stop:
-            step = self._make_step(last_saved)
-            action = self._react(step) if step.wrong is not None else "move"
+            while self._may_issue():
+                self._issue(last_saved)
+            issued, result = self.pipeline.read()
+            action = self._react(result) if result.wrong is not None else "move"
             if action == "stop":
                 return Outcome("diverged", self.progress)
             if action == "rollback":
                 continue
-            self._end_step(step, seconds_before + time.monotonic() - begun)
-            is_due = self._is_protected() or step.is_due
-            if step.is_signalled:
+            self._end_step(issued, result, seconds_before + time.monotonic() - begun)
+            if self.pipeline.flying:
+                continue
+            is_due = self._is_protected() or self.is_save_asked
+            if self.is_leave_asked:
                 self.save()
                 return Outcome("saved", self.progress)
             if is_due and self.progress.step < self.stop:
                 self.save()
-                last_saved = time.monotonic()
+                last_saved, self.is_save_asked = time.monotonic(), False
         return Outcome("trained", self.progress)
 
-    def _make_step(self, last_saved: float) -> Step:
-        """Gradients of the next batch, judged; the weights have not moved yet."""
-        now, recipe, ranks = self.progress, self.recipe, self.ranks
-        rate = self.schedule(now.step)
-        asked = time.monotonic()
-        self._positions = rank_positions(now.step + now.shift, recipe.global_batch_size, ranks.rank, ranks.size)
-        self._batch = self.data.batch(self._positions)
-        waited = time.monotonic() - asked
-        loss, norm = self.engine.gradients(self._batch, now.step + now.shift)
-        is_due = ranks.is_main and time.monotonic() - last_saved >= self.checkpoint_seconds
-        loss_sum, signalled, due = ranks.sum(loss, received() is not None, is_due)
-        loss = loss_sum / ranks.size
-        wrong = self.watch.judge(loss, norm, ignore_gradient=recipe.precision == "amp")
-        if wrong is None:
-            self.engine.move(rate)
-        return Step(loss, norm, rate, waited, wrong, bool(signalled), bool(due))
+    def _may_issue(self) -> bool:
+        """Whether another step is issued before a result is read.
 
-    def _react(self, step: Step) -> str:
+        What looks at the model or saves it waits until all that is in flight is read.
+        """
+        flying = self.pipeline.flying
+        step = self.progress.step + len(flying)
+        if step >= self.stop or self.pipeline.is_full:
+            return False
+        is_asked = self.is_save_asked or self.is_leave_asked
+        return not flying or not (
+            is_asked or self._is_window_end(step) or any(each.needs_model_after(step) for each in self.callbacks)
+        )
+
+    def _issue(self, last_saved: float) -> None:
+        """Issue the next step; a step that is not sound moves no weights."""
+        now, recipe, ranks, rules = self.progress, self.recipe, self.ranks, self.recipe.instability
+        step = now.step + len(self.pipeline.flying)
+        batch = step + now.shift
+
+        def flags() -> tuple[bool, bool]:
+            is_due = ranks.is_main and time.monotonic() - last_saved >= self.checkpoint_seconds
+            return received() is not None, is_due
+
+        positions = rank_positions(batch, recipe.global_batch_size, ranks.rank, ranks.size)
+        will_skip = rules.policy == "skip" and len(now.events) < rules.max_events
+        self.pipeline.issue(positions, batch, self.schedule(step), will_skip, flags)
+
+    def _react(self, result: Result) -> str:
         """Do what the recipe says of an unsound step: stop, skip it, or go back; which of them."""
         now, rules = self.progress, self.recipe.instability
         action = "stop" if len(now.events) >= rules.max_events else rules.policy
-        event = Event(now.step + 1, str(step.wrong), finite(step.loss), finite(step.gradient_norm), action)
+        event = Event(now.step + 1, str(result.wrong), finite(result.loss), finite(result.gradient_norm), action)
         events = [*now.events, event.as_dict()]
         if self.ranks.is_main:
-            about = f"loss={step.loss:.4g} norm={step.gradient_norm:.4g}"
-            log.warning(f"instability at step {event.step}: {step.wrong}, {about}: {action}")
+            about = f"loss={result.loss:.4g} norm={result.gradient_norm:.4g}"
+            log.warning(f"instability at step {event.step}: {result.wrong}, {about}: {action}")
         if action == "rollback":
             bad = now.step + now.shift
             now = self._roll_back()
             now.shift = bad + 1 - now.step
         elif action == "skip":
-            self.engine.skip()
+            self.pipeline.skip()
         now.events = events
         return action
 
-    def _end_step(self, step: Step, seconds: float) -> None:
+    def _end_step(self, issued: Issued, result: Result, seconds: float) -> None:
         """Count a step that was made or skipped, and let the callbacks see it."""
         now = self.progress
-        self.unsaved_digest = add_digests(self.unsaved_digest, order_digest(self._positions, self._batch.indices))
-        self.unsaved_lost += self._batch.lost
-        self.unsaved_tokens += int(self.engine.lengths(self._batch).sum())
+        self.unsaved_digest = add_digests(self.unsaved_digest, order_digest(issued.positions, issued.indices))
+        self.unsaved_lost += issued.lost
+        self.unsaved_tokens += issued.text_tokens
         now.step += 1
         now.seconds = seconds
-        if self.steps is not None and step.wrong is None and now.step > self.steps - max(1, self.steps // 10):
-            now.tail_sum, now.tail_steps = now.tail_sum + step.loss, now.tail_steps + 1
+        self.is_save_asked |= result.is_due
+        # A single rank need not ask the others: it sees a signal before the steps in flight tell of it.
+        self.is_leave_asked |= result.is_signalled or (bool(self.pipeline.flying) and self._is_signalled_alone())
+        if self.steps is not None and result.wrong is None and now.step > self.steps - max(1, self.steps // 10):
+            now.tail_sum, now.tail_steps = now.tail_sum + result.loss, now.tail_steps + 1
         if self.is_at_point:
             self._check_lost()
         for callback in self.callbacks:
-            callback.after_step(self, step)
+            callback.after_step(self, Step(issued.rate, issued.waited, result))
+
+    def _is_signalled_alone(self) -> bool:
+        return self.ranks.size == 1 and received() is not None
 
     @property
     def is_at_point(self) -> bool:
@@ -261,11 +284,14 @@ class Loop:
 
     def _is_protected(self) -> bool:
         """Whether a window of the rollback ends with this step, so that its state is written and kept."""
+        is_end = self._is_window_end(self.progress.step)
+        if is_end:
+            self.folder.protected = self.progress.step
+        return is_end
+
+    def _is_window_end(self, step: int) -> bool:
         rules = self.recipe.instability
-        if rules.policy != "rollback" or self.progress.step % rules.window:
-            return False
-        self.folder.protected = self.progress.step
-        return True
+        return rules.policy == "rollback" and step % rules.window == 0
 
     def _roll_back(self) -> Progress:
         """Back to the state of the last whole window: the same place whenever the run was interrupted."""

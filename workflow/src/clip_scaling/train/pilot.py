@@ -21,6 +21,7 @@ from .job import OpenJob, TrainJob, open_job
 from .loop import Loop, Stretch
 from .schedule import schedule_of
 from .state import StateFolder
+from .steps import lag_on
 
 WARM_UP_STEPS = 3
 FEWEST_STEPS = 8
@@ -78,7 +79,8 @@ class Timed:
 def _time_steps(job: OpenJob, folder: Path, wanted: float, waited: Callable[[], float]) -> Timed:
     """Warm up, then make steps for the wanted seconds."""
     steps = steps_for(job.asked.cell.samples_seen, job.recipe.global_batch_size)
-    stretch = Stretch(min(WARM_UP_STEPS, steps - 1), None, job.identity, checkpoint_seconds=1e9)
+    lag = lag_on(job.ranks.device)
+    stretch = Stretch(min(WARM_UP_STEPS, steps - 1), None, job.identity, checkpoint_seconds=1e9, lag=lag)
     loop = Loop(job.engine, job.data, schedule_of(job.recipe, steps), StateFolder(folder), stretch)
     waited_before = waited()
     loop.run()
