@@ -135,6 +135,10 @@ def write_tables(results: Path) -> None:
     mine = runs("own", "imagenet", "acc1")[["cell", "dataset", "metric"]]
     mine = mine.assign(train_flops=accuracies[0]["compute_gmacs"] * 6e9, top1_error=1 - accuracies[0]["value"])
     mine.to_csv(results.parent / "runs.csv", index=False)
+    sizes, flop = (axis.ravel() for axis in np.meshgrid(np.geomspace(6e7, 1.6e10, 6), np.geomspace(1e18, 1e21, 4)))
+    loss = 1.82 + 482 * sizes**-0.348 + 2085 * (flop / 6 / sizes) ** -0.366
+    chinchilla = pd.DataFrame({"Model Size": sizes, "Training FLOP": flop, "loss": loss})
+    chinchilla.to_csv(results.parent / "chinchilla.csv", index=False)
 
 
 def run(project: Path, block: Block, **environment: str) -> None:

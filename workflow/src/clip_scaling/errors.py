@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import errno
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -86,8 +87,13 @@ def run_script(main: Callable[[], None]) -> None:
     gc.set_threshold(100_000, 20, 100)
     try:
         main()
+        sys.stdout.flush()
     except ClipScalingError as error:
         sys.exit(told(error))
+    except BrokenPipeError:
+        # Whoever read the output has enough: the interpreter must not try to flush the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -1,8 +1,11 @@
-"""The commands on a table of one's own: `clip-scaling fit | compare | allocate | next`."""
+"""The commands on a user's own table: `clip-scaling fit | compare | allocate | next`."""
 
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +13,33 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LawError
+from ..laws.choice import best_by_holdout
 from ..laws.compare import compare as compare_laws
 from ..laws.fits import Fit, fit_runs
 from ..laws.holdout import interval_held, mean_absolute_error, rolling_holdout
 from ..laws.law_file import fit_record
 from ..laws.methods import METHODS, find_method
-from ..laws.own_table import COLUMNS, PASSES, UNITS, tidy_table
-from ..laws.planning import allocation, ranked_cells
+from ..laws.own_table import loss_name
+from ..laws.planning import allocation_of_table, ranked_cells
+from ..laws.points import BINS
 from ..laws.table import Runs, select_runs
+from ..laws.units import PASSES, UNITS
+from ..laws.verdicts import after_holdout
 from ..records.files import atomic_path, write_json
 from ..records.laws import Comparison, LawFile
 from ..records.metrics import is_loss
 from ..study.counts import parse_count
+from .table_options import add_table_options, compute_unit, own_candidates, own_table, pair
 
 Parsers = Any  # argparse keeps the type of its subparsers to itself.
+DEFAULT = "binned-min-5"
+FACTORS = ("compute", "gmacs", "samples", "unique")
 
 
 def add_commands(commands: Parsers) -> None:
     """Add the four commands to a parser's subcommands."""
     parser = _command(commands, fit, "fit a scaling law to a CSV or Parquet table")
-    _add_method(parser, "binned-min-5")
+    _add_method(parser, "")
     parser.add_argument("--source", help="value of the column `source`, where the table has several")
     parser.add_argument("--output", type=Path, help="also write the law as JSON")
 
@@ -63,17 +73,24 @@ def add_commands(commands: Parsers) -> None:
 
 def fit(args: argparse.Namespace) -> None:
     """Fit a law E = beta C^alpha (or another form) and say how far to trust it."""
-    runs, method = _runs(args, args.source), find_method(args.method)
+    _check_output(args.output)
+    runs, method = _runs(args, args.source), find_method(args.method or DEFAULT)
     law = fit_runs(runs, method)
     holdout = rolling_holdout(runs, method)
+    law = replace(law, verdict=after_holdout(law.verdict, interval_held(holdout), len(holdout)))
     print("\n".join(_lines(law, len(runs), holdout)))
+    if args.parameters and law.is_law and {"beta_gmacs", "beta_samples"} <= law.parameters.keys():
+        print(_in_parameters(law))
+    if not args.method:
+        print("\n".join(_choice_lines(runs, law, holdout)))
     if args.output:
         LawFile(target=law.target, metric=law.metric, fits=[fit_record(law, holdout)]).write(args.output)
 
 
 def compare(args: argparse.Namespace) -> None:
     """Compare two sources on the same target: exponents, which is better at a compute, where they cross."""
-    table, method = _table(args), find_method(args.method)
+    _check_output(args.output)
+    table, method = own_table(args, args.sources), find_method(args.method)
     first, second = (fit_runs(_select(table, args, source), method) for source in args.sources)
     found = compare_laws(first, second, args.at, recipes=table)
     print("\n".join(_comparison_lines(found)))
@@ -84,85 +101,98 @@ def compare(args: argparse.Namespace) -> None:
 def allocate(args: argparse.Namespace) -> None:
     """The model size and samples seen of least error at a compute budget, by a parametric form and by isoFLOP
     parabolas, with 95 % intervals."""
-    unit = UNITS[args.compute_unit] * PASSES[args.compute_passes]
-    budgets = [unit * value for value in args.budget] if args.budget else None
+    _check_output(args.output)
+    unit, passes = compute_unit(args)
+    for budget in args.budget or ():
+        if not (np.isfinite(budget) and budget > 0):
+            raise LawError(f"--budget {budget:g}: a budget must be positive.")
+    budgets = [UNITS[unit] * PASSES[passes] * value for value in args.budget] if args.budget else None
     method = find_method(args.method) if args.method else None
-    rows = allocation(_runs(args, args.source), budgets, method, args.unique)
+    rows, notes = allocation_of_table(_runs(args, args.source), budgets, method, args.unique)
     for row in rows.to_dict("records"):
         print(f"{row['method']} at {row['compute_gmacs']:.3g} GMAC: {row['verdict']}")
         if np.isfinite(row["gmacs"]):
-            print(f"  {_with_ends(row, 'gmacs')} GMAC a sample x {_with_ends(row, 'samples')} samples seen, "
-                  f"error {row['error']:.3g}")  # fmt: skip
+            print(f"  {_optimum(row, bool(args.parameters))}, error {row['error']:.3g}")
+    for note in notes:
+        print(note)
     _write(rows, args.output)
 
 
 def rank_next(args: argparse.Namespace) -> None:
     """Rank candidate cells by how much each narrows the interval of an exponent, or of a prediction, per compute."""
+    _check_output(args.output)
+    if args.rows < 1:
+        raise LawError(f"--rows {args.rows}: at least one row is needed.")
     runs = _runs(args, args.source)
-    candidates = _read(args.candidates) if args.candidates else None
+    candidates = own_candidates(args)
     method = find_method(args.method) if args.method else None
-    at = {name: float(value) for name, value in map(_pair, args.prediction)} if args.prediction else None
+    at = _place(args.prediction) if args.prediction else None
     rows = ranked_cells(runs, candidates, method, None if at else args.parameter, at)
     what = "the prediction, ln E" if at else args.parameter
     now, by = rows["half_width_now"].iloc[0], rows["method"].iloc[0]
     print(f"half-width of the 95 % interval of {what}: {now:.3g} now ({by})")
     for row in rows.head(args.rows).to_dict("records"):
+        pairs = row.get("unique_pairs", np.nan)
         print(
-            f"  {row.get('model') or 'model'} of {row['gmacs_per_sample']:.4g} GMAC, {row['samples_seen']:.3g} samples "
-            f"of {row.get('unique_pairs', np.nan):.3g} pairs: {row['half_width_then']:.3g}, "
+            f"  {row.get('model') or 'model'} of {row['gmacs_per_sample']:.4g} GMAC, {row['samples_seen']:.3g} samples"
+            f"{f' of {pairs:.3g} pairs' if np.isfinite(pairs) else ''}: {row['half_width_then']:.3g}, "
             f"{row['shrinkage']:.1%} less for {row['compute_gmacs']:.3g} GMAC"
         )
     _write(rows, args.output)
 
 
+def _place(texts: list[str]) -> dict[str, float]:
+    """The factors of a prediction; compute is model size x samples where these are given alone."""
+    at = {}
+    for name, text in map(pair, texts):
+        if name not in FACTORS:
+            raise LawError(f"--prediction {name}={text}: {name!r} is none of {', '.join(FACTORS)}.")
+        try:
+            at[name] = float(text)
+        except ValueError:
+            try:
+                at[name] = float(parse_count(text))
+            except ValueError as error:
+                raise LawError(f"--prediction {name}={text}: {error}.") from None
+        if not (np.isfinite(at[name]) and at[name] > 0):
+            raise LawError(f"--prediction {name}={text}: a positive number is needed.")
+    if {"gmacs", "samples"} <= at.keys():
+        at.setdefault("compute", at["gmacs"] * at["samples"])
+    return at
+
+
 def _command(commands: Parsers, run: Any, text: str, name: str = "") -> argparse.ArgumentParser:
     parser = commands.add_parser(name or run.__name__, help=text, description=run.__doc__)
-    parser.add_argument("table", type=Path, help="CSV or Parquet, one row a run and target")
-    parser.add_argument("--target", required=True, help="value of the column `dataset`; a name, where there is none")
-    parser.add_argument(
-        "--metric", default="acc1", help="value of `metric` (default acc1); a name that ends in loss is itself an error"
-    )
-    parser.add_argument(
-        "--column",
-        action="append",
-        default=[],
-        metavar="OURS=YOURS",
-        help=f"a column's name; ours: {', '.join(COLUMNS)}",
-    )
-    parser.add_argument("--compute-unit", choices=UNITS, default="GMAC", help="of compute (default GMAC)")
-    parser.add_argument("--compute-passes", choices=PASSES, default="forward", help="counted (default forward)")
-    parser.add_argument(
-        "--drop-saturated",
-        action="store_true",
-        help="leave out runs with an error of exactly 0 or 1, which are refused",
-    )
+    add_table_options(parser)
     parser.set_defaults(run=run)
     return parser
 
 
 def _add_method(parser: argparse.ArgumentParser, default: str) -> None:
     names = f"{', '.join(METHODS)}; or points/form/scale/estimator"
-    parser.add_argument("--method", default=default, help=f"{names} (default {default})")
-
-
-def _table(args: argparse.Namespace) -> pd.DataFrame:
-    columns = dict(_pair(text, "--column ") for text in args.column)
-    unit, passes = args.compute_unit, args.compute_passes
-    return tidy_table(_read(args.table), columns, args.target, args.metric, unit=unit, passes=passes)
+    parser.add_argument("--method", default=default or None, help=f"{names} (default {default or DEFAULT})")
 
 
 def _runs(args: argparse.Namespace, source: str | None) -> Runs:
-    return _select(_table(args), args, source)
+    return _select(own_table(args, [source or ""]), args, source)
 
 
 def _select(table: pd.DataFrame, args: argparse.Namespace, source: str | None) -> Runs:
-    return select_runs(table, args.target, args.metric, source, drop_saturated=args.drop_saturated)
+    metric = loss_name(args.metric, args.loss)
+    return select_runs(
+        table, args.target, metric, source, drop_saturated=args.drop_saturated, chance=args.chance or 0.0
+    )
 
 
 def _lines(law: Fit, runs: int, holdout: pd.DataFrame) -> list[str]:
     lines = [f"{law.target} {law.metric}: {law.method.name} on {law.n_points} of {runs} points: {law.verdict}"]
     left_out = {"saturated": law.n_saturated, "diverged": law.n_diverged}
     lines += [f"  {count} {kind} runs are left out" for kind, count in left_out.items() if count]
+    if law.method.points.startswith("binned") and law.n_points < BINS:
+        lines.append(
+            f"  {BINS - law.n_points} of {BINS} bins of compute are empty, for the runs cluster: {law.n_points} points "
+            "are left; ols-all uses every run"
+        )
     for name, value in law.parameters.items() if law.is_law else ():
         ends = law.intervals.get(name)
         lines.append(
@@ -200,29 +230,58 @@ def _comparison_lines(found: Comparison) -> list[str]:
     return lines
 
 
+def _choice_lines(runs: Runs, law: Fit, holdout: pd.DataFrame) -> list[str]:
+    """What the hold-out says of the default method."""
+    name, scores = best_by_holdout(runs, law.method, holdout)
+    if name is None:
+        return [f"  default method {law.method.name}: too few runs for a hold-out to choose another"]
+    unit, by = ("nats", 1.0) if is_loss(law.metric) else ("pp", 100.0)
+    if name == law.method.name:
+        return [f"  the hold-out chooses it too, among {', '.join(scores)}"]
+    return [
+        f"  the hold-out chooses {name}: {by * scores[name]:.3g} {unit} off where {law.method.name}, the default, is "
+        f"{by * scores[law.method.name]:.3g} (--method {name})"
+    ]
+
+
+def _in_parameters(law: Fit) -> str:
+    """The law in parameters N and tokens D, as Hoffmann et al. (2022) write it."""
+    size, tokens = law.parameters["alpha_gmacs"], law.parameters["alpha_samples"]
+    floor = f" + {law.parameters['floor']:.4g}" if "floor" in law.parameters else ""
+    by = law.parameters["beta_gmacs"] * 1e9**-size
+    terms = f"{by:.4g} N^{size:.4g} + {law.parameters['beta_samples']:.4g} D^{tokens:.4g}"
+    return f"  in parameters N and tokens D: {terms}{floor}"
+
+
+def _optimum(row: dict[Any, Any], parameters: bool) -> str:
+    if not parameters:
+        return f"{_with_ends(row, 'gmacs')} GMAC a sample x {_with_ends(row, 'samples')} samples seen"
+    sizes = row | {name: 1e9 * row[name] for name in ("gmacs", "gmacs_low", "gmacs_high")}
+    return f"{_with_ends(sizes, 'gmacs')} parameters x {_with_ends(row, 'samples')} tokens"
+
+
 def _with_ends(row: dict[Any, Any], name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return f"{row[name]:.3g} ({low:.3g} to {high:.3g})" if np.isfinite(low) else f"{row[name]:.3g} (no interval)"
+
+
+def _check_output(path: Path | None) -> None:
+    """LawError where nothing can be written there, before anything is computed."""
+    if path is None:
+        return
+    if path.is_dir() or not path.name:
+        raise LawError(f"--output {path}: it is a folder", remedy="Name a file in it.")
+    above = path.absolute().parent
+    try:
+        above.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "a file is in its way" if error.errno in (errno.EEXIST, errno.ENOTDIR) else error.strerror
+        raise LawError(f"--output {path}: {above} cannot be made ({why})", remedy="Name another place.") from None
+    if not os.access(above, os.W_OK):
+        raise LawError(f"--output {path}: {above} cannot be written to", remedy="Name another place.")
 
 
 def _write(rows: pd.DataFrame, path: Path | None) -> None:
     if path:
         with atomic_path(path) as temporary:
             rows.to_csv(temporary, index=False)
-
-
-def _pair(text: str, option: str = "") -> tuple[str, str]:
-    ours, equals, theirs = text.partition("=")
-    if not equals:
-        wanted = "OURS=YOURS, for example compute_gmacs=flops" if option else "FACTOR=VALUE, for example compute=1e12"
-        raise LawError(f"{option}{text}: write {wanted}.")
-    return ours, theirs
-
-
-def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise LawError(f"{path}: no such file.")
-    try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise LawError(f"{path}: cannot be read as {path.suffix or 'CSV'} ({error}).") from None

@@ -40,6 +40,9 @@ def next_cells(
         "samples": "samples_seen",
         "unique": "unique_pairs",
     }
+    absent = [names[factor] for factor in form.factors if names[factor] not in rows]
+    if absent:
+        raise LawError(f"candidates: {fit.method.name} reads {', '.join(absent)}, which they lack")
     columns = fit.reference.columns(**{factor: rows[names[factor]].to_numpy(float) for factor in form.factors})
     log_error, jacobian = form.with_jacobian(fit.theta, columns)
     gradient = axis.slope(log_error)[:, None] * jacobian
@@ -89,6 +92,12 @@ def _direction(fit: Fit, parameter: str | None, at: Mapping[str, float] | None) 
     if (parameter is None) == (at is None):
         raise LawError("name either a parameter or the place of a prediction.")
     if at is not None:
+        missing = [factor for factor in form.factors if factor not in at]
+        if missing:
+            raise LawError(
+                f"{fit.method.name} predicts by {', '.join(form.factors)}, and {', '.join(missing)} is not given",
+                remedy=f"Add {' '.join(f'{factor}=VALUE' for factor in missing)}, or choose another --method.",
+            )
         columns = fit.reference.columns(**{factor: np.array([float(at[factor])]) for factor in form.factors})
         return form.with_jacobian(fit.theta, columns)[1][0]
     total = form.total_exponent if isinstance(form, LogLinear) else None

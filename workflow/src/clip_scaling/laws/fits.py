@@ -92,7 +92,7 @@ class Fit:
         log_error, jacobian = form.with_jacobian(self.theta, columns)
         gradient = scale.slope(log_error)[:, None] * jacobian
         variance = np.einsum("np,pq,nq->n", gradient, self.covariance, gradient) + new_run * self.scatter**2
-        reach = t_reach(level, self.degrees) * np.sqrt(variance)
+        reach = t_reach(level, self.degrees) * np.sqrt(np.maximum(variance, 0.0))
         middle = scale.value(log_error)
         return np.exp(log_error), scale.error(middle - reach), scale.error(middle + reach)
 
@@ -229,8 +229,8 @@ def choose_points(runs: Runs, variance: np.ndarray, method: Method) -> tuple[Run
     need = len(method.law.parameters) + 1
     if len(used) < need:
         raise UnfitPoints(
-            f"{place}: {method.name} finds {len(used)} points among {len(runs)} runs and its form needs {need}. "
-            "Add cells to the grid, or fit ols-all."
+            f"{place}: {method.name} finds {len(used)} points among {len(runs)} runs and its form needs {need}.",
+            remedy="Add cells to the grid." if method.name == "ols-all" else "Add cells to the grid, or fit ols-all.",
         )
     if isinstance(method.law, LogLinear):
         design = method.law.design(Reference.of(used, method.law.factors).columns_of(used))

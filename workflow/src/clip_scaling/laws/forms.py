@@ -25,6 +25,10 @@ COLUMN_NAMES = {
     "samples": "samples_seen",
     "unique": "unique_pairs",
 }
+_DERIVED = {
+    "gmacs": " (--derive gmacs_per_sample: compute / samples)",
+    "samples": " (--derive samples_seen: compute / model size)",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Reference:
             if not (np.isfinite(values) & (values > 0)).all():
                 raise UnfitPoints(
                     f"{runs.target} {runs.metric}: this form needs a positive {COLUMN_NAMES[factor]} for "
-                    "every run. Add the column, or choose a method on compute alone."
+                    f"every run. Add the column{_DERIVED.get(factor, '')}, or choose a method on compute alone."
                 )
             logs[factor] = float(np.log(values).mean())
         if "unique" in logs and "samples" in logs:

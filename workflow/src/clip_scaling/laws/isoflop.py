@@ -34,18 +34,48 @@ def isoflop_optima(
     values = np.log(runs.error)[None]
     if len(runs) >= FEWEST_FOR_BOOTSTRAP:
         values = np.concatenate([values, _redrawn(runs, draws, np.random.default_rng(seed))])
-    rows = []
-    for budget in budgets:
-        sizes, shares = _slice(runs, budget)
-        if len(sizes) < 3:
-            continue
-        place, least = _parabola(np.log(sizes), values @ shares.T)
-        low, high = _ends(place[1:], level)
-        size, error = float(np.exp(place[0])), float(np.exp(least[0]))
-        low, high = (low, high) if np.isfinite(size) else (np.nan, np.nan)
-        ends = (budget / size, budget / high, budget / low)
-        rows.append(dict(zip(COLUMNS, (budget, len(sizes), size, low, high, *ends, error), strict=True)))
+    between = ((budget, *_slice(runs, budget)) for budget in budgets)
+    rows = [_optimum(budget, sizes, values @ shares.T, level) for budget, sizes, shares in between if len(sizes) > 2]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def slice_optima(runs: Runs, *, draws: int = 500, seed: int = 0, level: float = 0.95) -> pd.DataFrame:
+    """The same at the computes where at least three models were trained, from the best run of each there (COLUMNS).
+
+    Runs are at one compute where they lie within SAME_COMPUTE of its middle.
+    """
+    values = np.log(runs.error)[None]
+    if len(runs) >= FEWEST_FOR_BOOTSTRAP:
+        values = np.concatenate([values, _redrawn(runs, draws, np.random.default_rng(seed))])
+    rows = []
+    for members in slices(runs):
+        sizes = np.unique(runs.gmacs[members])
+        best = [min(members[runs.gmacs[members] == size], key=lambda run: runs.error[run]) for size in sizes]
+        compute = float(np.exp(np.log(runs.compute[best]).mean()))
+        rows.append(_optimum(compute, sizes, values[:, best], level))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def slices(runs: Runs) -> list[np.ndarray]:
+    """Indices of the runs at each compute with at least three models."""
+    order = np.argsort(runs.compute)
+    groups: list[list[int]] = []
+    for run in order[np.isfinite(runs.gmacs[order])]:
+        if groups and runs.compute[run] <= SAME_COMPUTE**2 * runs.compute[groups[-1][0]]:
+            groups[-1].append(int(run))
+        else:
+            groups.append([int(run)])
+    return [np.array(group) for group in groups if len(np.unique(runs.gmacs[group])) > 2]
+
+
+def _optimum(budget: float, sizes: np.ndarray, values: np.ndarray, level: float) -> dict[str, float]:
+    """A row (COLUMNS) of ln E (b, m) of models of these sizes at a budget; the first of b is measured."""
+    place, least = _parabola(np.log(sizes), values)
+    low, high = _ends(place[1:], level)
+    size, error = float(np.exp(place[0])), float(np.exp(least[0]))
+    low, high = (low, high) if np.isfinite(size) else (np.nan, np.nan)
+    ends = (budget / size, budget / high, budget / low)
+    return dict(zip(COLUMNS, (budget, len(sizes), size, low, high, *ends, error), strict=True))
 
 
 def _redrawn(runs: Runs, draws: int, generator: np.random.Generator) -> np.ndarray:

@@ -12,13 +12,12 @@ from ..records.laws import NextCell, Optimum
 from .allocate import budgets_of, compute_optimal, open_terms
 from .design import candidate_cells, next_cells
 from .fits import FEWEST_FOR_BOOTSTRAP, fit_runs
-from .isoflop import isoflop_optima
-from .methods import Method, find_method
+from .isoflop import SAME_COMPUTE, isoflop_exponent, isoflop_optima, slice_optima
+from .methods import CHINCHILLA_OLS, Method, find_method
 from .table import Runs, UnfitPoints
 
 DRAWS = 200
 LISTED = 10  # Next cells that a law file keeps.
-CHINCHILLA = Method("chinchilla-ols", form="chinchilla")  # Least squares: Huber's loss takes a search a draw.
 ALLOCATION_COLUMNS = (
     "method", "unique_pairs", "compute_gmacs", "models", "gmacs", "gmacs_low", "gmacs_high", "samples", "samples_low",
     "samples_high", "error", "verdict",
@@ -30,7 +29,7 @@ def allocation_method(runs: Runs) -> Method:
     known = np.isfinite(runs.unique).all() and len(np.unique(runs.unique)) > 1
     additive = find_method("additive")
     # Where unique pairs follow from the samples, as in single passes over the data, they have no term of their own.
-    return additive if known and not open_terms(runs, additive) else CHINCHILLA
+    return additive if known and not open_terms(runs, additive) else CHINCHILLA_OLS
 
 
 def allocation(
@@ -58,6 +57,51 @@ def allocation(
     rows = pd.concat(parts, ignore_index=True).assign(unique_pairs=unique)
     rows["verdict"] = [_verdict(row, runs) for row in rows.to_dict("records")]
     return rows.reindex(columns=list(ALLOCATION_COLUMNS))
+
+
+def allocation_of_table(
+    runs: Runs, budgets: Sequence[float] | None = None, method: Method | None = None, unique: float | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """`allocation`, with parabolas also at the computes where three models were trained, and what else there is to say.
+
+    Where the form cannot be fitted, or leaves model and samples open, the parabolas are left. UnfitPoints where there
+    are none either.
+    """
+    notes: list[str] = []
+    try:
+        rows = allocation(runs, budgets, method, unique)
+    except UnfitPoints as reason:
+        rows, why = pd.DataFrame(columns=list(ALLOCATION_COLUMNS)), reason
+        notes.append(str(reason))
+    minima = slice_optima(runs, draws=DRAWS).assign(method="isoflop", unique_pairs=unique)
+    minima["verdict"] = [_verdict(row, runs) for row in minima.to_dict("records")]
+    there = rows.loc[rows["method"] == "isoflop", "compute_gmacs"]
+    asked = [row for row in minima.to_dict("records") if _near(row["compute_gmacs"], budgets) and not (
+        len(there) and _near(row["compute_gmacs"], there.tolist()))]  # fmt: skip
+    if not len(rows) and not asked:
+        raise UnfitPoints(why.thing, place=why.place, remedy=why.remedy.replace(", or fit ols-all", ""))
+    if asked:
+        rows = pd.DataFrame([*rows.to_dict("records"), *asked], columns=list(ALLOCATION_COLUMNS))
+    if not (rows["method"] == "isoflop").any():
+        notes.append(_no_parabola(minima))
+    inside = minima[minima["gmacs"].notna()]
+    if len(inside) > 2:
+        slope, low, high = isoflop_exponent(inside)
+        ends = f"95 %: {low:.3f} to {high:.3f}, {len(inside)} computes"
+        notes.append(f"isoflop: the best size grows as C^{slope:.3f} ({ends})")
+    return rows, notes
+
+
+def _near(compute: float, budgets: Sequence[float] | None) -> bool:
+    return budgets is None or any(1 / SAME_COMPUTE <= compute / budget <= SAME_COMPUTE for budget in budgets)
+
+
+def _no_parabola(minima: pd.DataFrame) -> str:
+    if len(minima):
+        low, high = minima["compute_gmacs"].min(), minima["compute_gmacs"].max()
+        places = f"{len(minima)} computes from {low:.3g} to {high:.3g} GMAC"
+        return f"isoflop: no parabola at these budgets; three models were trained at {places}"
+    return "isoflop: no parabola, for no three models were trained at one compute (within 10 %) or around a budget"
 
 
 def _verdict(row: Mapping[str, Any], runs: Runs) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BINS = 5
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -31,7 +33,7 @@ def all_points(log_compute: np.ndarray, log_error: np.ndarray) -> Selection:
 
 
 def binned_minimum(
-    log_compute: np.ndarray, log_error: np.ndarray, *, bins: int = 5, at_centre: bool = True, margin: float = 0.1
+    log_compute: np.ndarray, log_error: np.ndarray, *, bins: int = BINS, at_centre: bool = True, margin: float = 0.1
 ) -> Selection:
     """The best run in each of `bins` equal bins of log10 compute over [min, max + margin].
 

@@ -85,14 +85,21 @@ def sources(table: pd.DataFrame, target: str, metric: str) -> list[str]:
 
 
 def select_runs(
-    table: pd.DataFrame, target: str, metric: str, source: str | None = None, *, drop_saturated: bool = False
+    table: pd.DataFrame,
+    target: str,
+    metric: str,
+    source: str | None = None,
+    *,
+    drop_saturated: bool = False,
+    chance: float = 0.0,
 ) -> Runs:
     """The runs of one target in a tidy table (columns of docs/design.md).
 
     source: a value of the column `source`; None where the target has one source only.
     A row without a value is left out, and so is one whose column `state` says "diverged": no law is one of failures.
     drop_saturated: leave out runs whose error is exactly 0 or 1 (none wrong, none right), instead of refusing them: a
-    test that is all solved or not begun measures no law. Both are counted.
+    test that is all solved or not begun measures no law. Both are counted. chance: the accuracy of guessing; a run that
+    is not above it (with column `n`: not significantly, at 95 %) has not begun either.
     Raises LawError for a table that is not sound (missing columns, unknown target, duplicate runs, compute that is not
     positive) and UnfitPoints for errors outside (0, 1).
     """
@@ -106,14 +113,17 @@ def select_runs(
         if len(found) > 1:
             raise LawError(f"{target} {metric}: runs of {len(found)} sources ({', '.join(found)}). Choose one of them.")
         source = found[0] if found else ""
-    elif "source" in table:
+    elif source:
+        _need_columns(table, ["source"])
         _need_value(f"source of {target} {metric}", source, rows["source"])
     if "source" in table:
         rows = rows[rows["source"].astype(str) == source]
     place = place_of(target, metric, source)
     diverged = rows["state"].astype(str) == "diverged" if "state" in rows else pd.Series(False, index=rows.index)
     rows = rows[~diverged]
-    saturated = _saturated(rows, metric) if drop_saturated else np.zeros(len(rows), dtype=bool)
+    saturated = _saturated(rows, metric, chance)
+    if not drop_saturated:
+        _check(rows, metric, place, chance)
     rows = rows[~saturated]
     _check(rows, metric, place)
     rows = rows.sort_values(["compute_gmacs", "cell"], kind="stable")
@@ -124,7 +134,7 @@ def select_runs(
         cell=rows["cell"].astype(str).to_numpy(object),
         model=_texts(rows, "model"),
         data=_texts(rows, "data"),
-        seed=_numbers(rows, "seed"),
+        seed=_seeds(rows),
         compute=rows["compute_gmacs"].to_numpy(float),
         error=to_error(metric, rows["value"].to_numpy(float)),
         gmacs=_numbers(rows, "gmacs_per_sample"),
@@ -136,33 +146,46 @@ def select_runs(
     )
 
 
-def _saturated(rows: pd.DataFrame, metric: str) -> np.ndarray:
-    """Mask of the rows whose error is exactly 0 or 1; none for a loss, which has no such ends."""
-    error = to_error(metric, rows["value"].to_numpy(float))
-    return np.zeros(len(rows), dtype=bool) if is_loss(metric) else (error == 0) | (error == 1)
+def _saturated(rows: pd.DataFrame, metric: str, chance: float) -> np.ndarray:
+    """Mask of the rows whose error is exactly 0 or 1, or that of guessing; none for a loss, which has no such ends."""
+    error = to_error(metric, _numbers(rows, "value"))
+    if is_loss(metric):
+        return np.zeros(len(rows), dtype=bool)
+    return (error == 0) | (error == 1) | _guesses(rows, error, chance)
 
 
-def _check(rows: pd.DataFrame, metric: str, place: str) -> None:
+def _guesses(rows: pd.DataFrame, error: np.ndarray, chance: float) -> np.ndarray:
+    """Mask of the rows that are not above chance, within the noise of their test set where its size is given."""
+    if not chance:
+        return np.zeros(len(rows), dtype=bool)
+    noise = 1.645 * np.sqrt(chance * (1 - chance) / _numbers(rows, "n"))
+    return 1 - error <= chance + np.nan_to_num(noise)
+
+
+def _check(rows: pd.DataFrame, metric: str, place: str, chance: float = 0.0) -> None:
     repeated = rows["cell"][rows["cell"].duplicated()]
     if len(repeated):
         raise LawError(
             f"{place}: {repeated.iloc[0]} is in the table {(rows['cell'] == repeated.iloc[0]).sum()} times. "
             "Keep one row a run."
         )
-    compute = rows["compute_gmacs"].to_numpy(float)
+    compute = _numbers(rows, "compute_gmacs")
     bad = ~(np.isfinite(compute) & (compute > 0))
     if bad.any():
         raise LawError(
             f"{place}: compute of {rows['cell'].iloc[bad.argmax()]} is {compute[bad.argmax()]:g} GMAC. "
             "It must be positive; drop or correct the row."
         )
-    error = to_error(metric, rows["value"].to_numpy(float))
+    error = to_error(metric, _numbers(rows, "value"))
     top = np.inf if is_loss(metric) else 1.0
     bad = ~((error > 0) & (error < top))
     if bad.any():
         value, wrong = rows["value"].iloc[bad.argmax()], error[bad.argmax()]
         if not is_loss(metric) and value > 1:
-            advice = "It looks like a percentage; divide by 100."
+            advice = (
+                "It looks like a percentage; divide by 100 (--unit value=%). A loss is fitted as it is: its metric's "
+                "name ends in loss (--loss)."
+            )
         elif not is_loss(metric) and wrong in (0, 1):
             advice = "Such a run is saturated: drop it (--drop-saturated, or drop_saturated=True)."
         else:
@@ -170,6 +193,13 @@ def _check(rows: pd.DataFrame, metric: str, place: str) -> None:
         raise UnfitPoints(
             f"{place}: error {wrong:g} (value {value:g}) of {rows['cell'].iloc[bad.argmax()]} is outside "
             f"(0, {'inf' if is_loss(metric) else '1'}) and has no place on a log axis. {advice}"
+        )
+    guesses = _guesses(rows, error, 0.0 if is_loss(metric) else chance)
+    if guesses.any():
+        row = rows.iloc[guesses.argmax()]
+        raise UnfitPoints(
+            f"{place}: value {row['value']:g} of {row['cell']} is not above chance ({chance:g})",
+            remedy="Such a run has not begun to learn: drop it (--drop-saturated, or drop_saturated=True).",
         )
 
 
@@ -183,6 +213,8 @@ def _need_columns(table: pd.DataFrame, names: Iterable[str]) -> None:
 
 def _need_value(what: str, value: str, column: pd.Series) -> None:
     known = list(dict.fromkeys(column.astype(str)))
+    if not known:
+        raise LawError(f"{what}: the table has no rows")
     if value not in known:
         close = difflib.get_close_matches(value, known, n=3) or known[:8]
         raise LawError(f"{what}: {value!r} is not in the table. Did you mean {', '.join(close)}?")
@@ -193,4 +225,15 @@ def _texts(rows: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def _numbers(rows: pd.DataFrame, name: str) -> np.ndarray:
-    return rows[name].to_numpy(float) if name in rows else np.full(len(rows), np.nan)
+    if name not in rows:
+        return np.full(len(rows), np.nan)
+    try:
+        return rows[name].to_numpy(float)
+    except (ValueError, TypeError) as error:
+        raise LawError(f"column {name!r}: {error}", remedy="It must hold numbers.") from None
+
+
+def _seeds(rows: pd.DataFrame) -> np.ndarray:
+    """Seeds, numbered in order where they are texts: they only tell runs apart."""
+    seeds = rows["seed"] if "seed" in rows else pd.Series(np.nan, index=rows.index)
+    return seeds.to_numpy(float) if pd.api.types.is_numeric_dtype(seeds) else pd.factorize(seeds)[0].astype(float)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..records.laws import Verdict
 from .identify import NOTHING_OPEN, Unidentified
 from .student import slope_and_error, t_reach
 from .table import Runs
 
+FEWEST_HELD_OUT = 3
 FLAT_EXPONENT = -0.01  # Of all runs: above it a task is flat or rises, and no method's slope is a law.
 
 
@@ -59,3 +61,18 @@ def judge(
     if low <= 0 <= high:
         return f"law, not significant: {n_points} points, and the 95 % interval of the exponent includes 0", []
     return "law", []
+
+
+def after_holdout(verdict: str, held: float, predictions: int) -> str:
+    """The verdict of a law whose hold-out contradicts it: of three or more predictions less than half lay inside their
+    90 % intervals. A floor that a power law cannot follow shows so.
+
+    held: share that lay inside.
+    """
+    found = Verdict.parse(verdict)
+    if not found.is_law or predictions < FEWEST_HELD_OUT or not held < 0.5:
+        return verdict
+    reason = f"{round(held * predictions)} of {predictions} hold-out predictions lie inside their 90 % intervals"
+    return str(
+        Verdict("law", found.reservation or "not confirmed", f"{found.reason}; {reason}" if found.reason else reason)
+    )
