@@ -150,7 +150,7 @@ def planted(n: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def speed(sizes: list[int], distance: int, generator: np.random.Generator) -> Iterator[dict[str, Any]]:
-    """Seconds of a search among so many hashes."""
+    """Seconds of a search among each number of hashes."""
     for n in sizes:
         hashes = planted(n, generator)
         began, used = time.perf_counter(), time.process_time()
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--icons", type=Path, help="manifest.json of a prepared subset, results/data/Icons-20K/...")
     parser.add_argument("--sizes", type=int, nargs="+", default=[125_000, 250_000, 500_000, 1_000_000, 2_000_000])
     parser.add_argument("--distances", type=int, nargs="+", default=[6, 8], help="that are timed")
-    parser.add_argument("--bands", type=int, help="so many, instead of the number that is cheapest at each size")
+    parser.add_argument("--bands", type=int, help="this number, instead of the number that is cheapest at each size")
     parser.add_argument("--also", type=int, help="a size that no line is drawn through, at the first distance")
     args = parser.parse_args()
     generator = np.random.default_rng(0)

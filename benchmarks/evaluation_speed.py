@@ -74,7 +74,7 @@ class Spent:
         return Spent(self.wall + other.wall, self.cpu + other.cpu, max(self.peak_mb, other.peak_mb))
 
     def times(self, factor: int) -> Spent:
-        """The same, so many times."""
+        """The same, several times."""
         return Spent(self.wall * factor, self.cpu * factor, self.peak_mb)
 
     def __str__(self) -> str:

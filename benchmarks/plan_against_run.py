@@ -53,16 +53,16 @@ def main() -> None:
     training = sum(row["cpu_hours"] for row in planned.values())
     rest = sum(row["evaluation_hours"] for row in planned.values())
     used_rest = sum(hours for stage, hours in used.items() if stage != "train")
-    tell("training, core-hours: planned", training, used["train"])
-    tell("evaluation and fine-tuning: planned", rest, used_rest)
-    tell("all: planned", training + rest, used["train"] + used_rest)
+    report("training, core-hours: planned", training, used["train"])
+    report("evaluation and fine-tuning: planned", rest, used_rest)
+    report("all: planned", training + rest, used["train"] + used_rest)
     clock = max(ends) - min(starts)
     for what, its in (("the jobs' durations", jobs), ("the pilot's estimates", guessed)):
         found = simulate(its, Machines(devices=args.cores)).finish_hours  # in seconds, as the durations
         print(f"{what}: simulated {found:.1f} s, by the clock {clock:.1f} s ({found / clock - 1:+.1%})")
 
 
-def tell(what: str, planned: float, used: float) -> None:
+def report(what: str, planned: float, used: float) -> None:
     """One line with the error of an estimate."""
     print(f"{what} {planned:.4f}, used {used:.4f} ({planned / used - 1:+.1%})")
 

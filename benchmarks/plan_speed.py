@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def write_study(root: Path, count: int, is_wsd: bool) -> Path:
-    """A study of exactly so many cells: 3 models x 3 data x 11 budgets (1.28M to 3B) x seeds, and a rest by hand."""
+    """A study of exactly `count` cells: 3 models x 3 data x 11 budgets (1.28M to 3B) x seeds, and a rest by hand."""
     study: dict[str, Any] = yaml.safe_load((ROOT / "config" / "laion.yaml").read_text())
     models, data = ["ViT-B-32", "ViT-B-16", "ViT-L-14"], list(study["data"])
     budgets = ["1.28M", "3M", "6.4M", "12.8M", "30M", "64M", "128M", "300M", "640M", "1.28B", "3B"]

@@ -1,4 +1,4 @@
-"""Runs that are killed or told to stop, and continued, against one that nothing disturbs; and the order on ranks.
+"""Runs that are killed or asked to stop, and continued, against one that nothing disturbs; and the order on ranks.
 
 python benchmarks/training_exactness.py [--kills 50] [--stops 20] [--json FILE]
 

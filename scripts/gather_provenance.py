@@ -1,4 +1,4 @@
-"""Gather what every result of a study was made by and from into one file, provenance.json."""
+"""Gather the code, data, config and machine behind every result of a study into one file, provenance.json."""
 
 import argparse
 import json

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clip_scaling import errors
-from clip_scaling.errors import ConfigError, ManifestError, run_script, told
+from clip_scaling.errors import ConfigError, ManifestError, full_message, run_script
 
 LIBRARY, PLUGIN = "clip_scaling", "snakemake_executor_plugin_submitit"
 
@@ -63,10 +63,10 @@ def test_the_catalogue_quotes_messages_that_the_code_gives(repository: Path) -> 
 
 def test_an_error_is_told_with_its_kind_its_place_and_its_entry() -> None:
     assert (
-        told(ConfigError("grid: no cell is left."))
+        full_message(ConfigError("grid: no cell is left."))
         == "ConfigError: grid: no cell is left.\nMore: docs/errors.md#configerror"
     )
-    assert told(ConfigError("bad"), place="a.yaml").startswith("ConfigError in a.yaml: bad\n")
+    assert full_message(ConfigError("bad"), place="a.yaml").startswith("ConfigError in a.yaml: bad\n")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

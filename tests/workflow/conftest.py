@@ -95,7 +95,7 @@ def finished(make_project: Any) -> Project:
 
 @pytest.fixture
 def copied(finished: Project, make_project: Any) -> Project:
-    """A copy of the finished project, for tests that run something: every run writes a plan anew."""
+    """A copy of the finished project, for tests that run something: every run writes a new plan."""
     project = make_project()
     for name in ("results", ".snakemake"):
         shutil.copytree(finished.root / name, project.root / name, symlinks=True)

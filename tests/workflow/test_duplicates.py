@@ -29,7 +29,7 @@ def test_a_subset_without_repeats_is_made_counted_and_told_on_its_card(make_proj
     assert set(sets) == {"scenes-captions", "scenes-colour-shape", "digits"}
     assert all(counted["near_by_bits"]["2"] == 0 for counted in sets.values())
     assert np.load(home / "Clean-300/places.npy")[-1] == 300 + sum(counts["dropped"].values()) - 1
-    # Another distance chooses anew; the fingerprints stay.
+    # Another distance chooses again; the fingerprints stay.
     study["data"]["Clean-300"]["drop_duplicates"] = {"within": None, "evaluation": 0}
     jobs = project.planned(project.write(study), target)
     assert jobs == {"prepare_subset": 1, "count_duplicates": 1, "data_card": 1}

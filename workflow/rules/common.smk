@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 try:
     from clip_scaling.study.file import PublishedStudy
-    from clip_scaling.errors import ClipScalingError, close_matches, entry, told
+    from clip_scaling.errors import ClipScalingError, close_matches, entry, full_message
     from clip_scaling.records.files import canonical_json
     from clip_scaling.study.resolve import load_any_study
     from clip_scaling.study.resolved import ResolvedStudy
@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
 try:
     RESOLVED = load_any_study(config, root=Path(workflow.basedir))
 except ClipScalingError as error:
-    raise WorkflowError(told(error, place=", ".join(map(str, workflow.configfiles))))
+    raise WorkflowError(full_message(error, place=", ".join(map(str, workflow.configfiles))))
 
 
 def refusal(text):

@@ -1,4 +1,4 @@
-"""The plan: what every cell will do and why, what it costs, when it ends (`snakemake plan`), and the pilots it learns from.
+"""The plan: what each cell will do and why, what it costs, when it ends (`snakemake plan`), and the pilots it learns from.
 
 No rule takes it for input: Snakemake plans what follows a rerun job without looking at changed params or new cells.
 """

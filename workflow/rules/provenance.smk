@@ -44,7 +44,7 @@ rule gather_provenance:
     params:
         config=locked_config,
     message:
-        "Gather what every result was made by and from into {output.locks}"
+        "Gather the code, data and machine behind every result into {output.locks}"
     shell:
         f"python scripts/gather_provenance.py --study {STUDY.study} --config {{params.config:q}} --cells {{input.cells}}"
         " --evaluations {input.evaluations} --states {input.states} --laws {input.laws:q} --pages {input.page}"

@@ -14,7 +14,7 @@ def asked(question, *arguments):
     try:
         return question(*arguments)
     except ClipScalingError as error:
-        raise WorkflowError(told(error))
+        raise WorkflowError(full_message(error))
 
 
 def source_files(wildcards):

@@ -33,7 +33,7 @@ def test_the_optimum_s_interval_brackets_it_with_noise():
 
 def test_a_form_without_model_and_samples_has_no_allocation():
     runs = draw_runs(TRUTHS["power"], 0.02, np.random.default_rng(0))
-    with pytest.raises(LawError, match="does not tell model from samples"):
+    with pytest.raises(LawError, match="does not separate model from samples"):
         compute_optimal(runs, find_method("ols-all"), [1e12])
     with pytest.raises(LawError, match="Say how many"):
         compute_optimal(runs, find_method("additive"), [1e12])

@@ -81,8 +81,8 @@ def test_what_the_data_do_not_support_is_said_in_words(
 def test_comparisons_tell_the_headline_method_of_the_first_source(law: LawFile) -> None:
     row = {"first": "study", "second": "other", "difference": -0.1, "difference_low": -0.2, "difference_high": 0.0}
     rows = [filled(Comparison, method=method, **row) for method in ("ols-all", "binned-min-5")]
-    (told,) = comparison_rows([law_file(fits=law.fits, comparisons=rows)], {})
-    assert (told["pair"], told["method"], told["difference"]) == ("study and other", "ols-all", "−0.10 [−0.20, 0.00]")
+    (row,) = comparison_rows([law_file(fits=law.fits, comparisons=rows)], {})
+    assert (row["pair"], row["method"], row["difference"]) == ("study and other", "ols-all", "−0.10 [−0.20, 0.00]")
 
 
 def test_models_left_out_are_held_against_their_interval() -> None:

@@ -130,7 +130,7 @@ def test_jobs_that_ended_while_no_driver_ran_are_not_run_again(tmp_path: Path) -
     assert starts(tmp_path) == ["0", "1"]
 
 
-def test_a_running_job_of_an_older_recipe_is_ended_and_submitted_anew(tmp_path: Path) -> None:
+def test_a_running_job_of_an_older_recipe_is_ended_and_submitted_again(tmp_path: Path) -> None:
     killed_driver(tmp_path)
     second = start(tmp_path, recipe="2")
     wait_until_started(tmp_path, 4)

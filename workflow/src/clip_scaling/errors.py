@@ -69,7 +69,7 @@ def entry(kind: str) -> str:
     return f"More: docs/errors.md#{kind.lower()}"
 
 
-def told(error: ClipScalingError, place: str = "") -> str:
+def full_message(error: ClipScalingError, place: str = "") -> str:
     """What a user sees of an error: `Kind: what, where, next step`, and a line that leads to the catalogue.
 
     place: where it was found, such as the study file, if the error does not say so itself.
@@ -79,7 +79,7 @@ def told(error: ClipScalingError, place: str = "") -> str:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main; print a user's error as `told`, exit code 1.
+    """Run a script's main; print a user's error as `full_message`, exit code 1.
 
     Errors of the code itself keep their traceback. Garbage is looked for less often than Python's default: importing
     torch allocates so much that the search is a sixth of a short job's start-up.
@@ -89,7 +89,7 @@ def run_script(main: Callable[[], None]) -> None:
         main()
         sys.stdout.flush()
     except ClipScalingError as error:
-        sys.exit(told(error))
+        sys.exit(full_message(error))
     except BrokenPipeError:
         # Whoever read the output has enough: the interpreter must not try to flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,7 +101,7 @@ def run_script(main: Callable[[], None]) -> None:
             f"no space left while writing {error.filename or 'the results folder'}. Nothing half-written was kept; "
             "free some space (or point results/ at a larger disk) and run the same command again."
         )
-        sys.exit(told(full))
+        sys.exit(full_message(full))
 
 
 def close_matches(name: str, known: Iterable[str]) -> str:

@@ -202,8 +202,8 @@ class Executor(RemoteExecutor):
                 waiting.append(tracked)
                 yield info
             elif tracked.cluster_id.startswith("refused: "):
-                told = f"{tracked.name}: sbatch {tracked.cluster_id}\n{entry(SubmissionError.__name__)}\n"
-                self.report_job_error(info, msg=told)
+                message = f"{tracked.name}: sbatch {tracked.cluster_id}\n{entry(SubmissionError.__name__)}\n"
+                self.report_job_error(info, msg=message)
             else:
                 self._follow_events(tracked)
                 end, decision = self._judge(tracked, outcomes.get(tracked.cluster_id))

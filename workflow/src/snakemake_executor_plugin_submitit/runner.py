@@ -148,7 +148,7 @@ class Runner:
     def _requeue(self) -> bool:
         done = subprocess.run(["scontrol", "requeue", _submitit_id()], capture_output=True, text=True)
         if done.returncode:
-            print(f"submitit: scontrol requeue: {done.stderr.strip()}; the driver submits the job anew", flush=True)
+            print(f"submitit: scontrol requeue: {done.stderr.strip()}; the driver submits the job again", flush=True)
         return done.returncode == 0
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

@@ -49,8 +49,8 @@ class ExecutorSettings(ExecutorSettingsBase):
     max_continuations: int = _option(
         20, "how often a job may continue from what it saved (preemption, time limit, exit code 75)"
     )
-    max_resubmissions: int = _option(3, "how often a job is submitted anew after its node failed")
-    max_memory_retries: int = _option(2, "how often a job that ran out of memory is submitted anew with more")
+    max_resubmissions: int = _option(3, "how often a job is submitted again after its node failed")
+    max_memory_retries: int = _option(2, "how often a job that ran out of memory is submitted again with more")
     memory_factor: float = _option(1.5, "memory of such a new submission, times the last")
     memory_overhead_mb: int = _option(
         300, "memory that every job gets beside its rule's mem_mb, for Snakemake in the job, MB"

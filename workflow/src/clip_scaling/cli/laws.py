@@ -59,7 +59,7 @@ def add_commands(commands: Parsers) -> None:
     parser.add_argument("--output", type=Path, help="also write the rows as CSV")
 
     parser = _command(commands, rank_next, "what one more cell would buy", name="next")
-    parser.add_argument("--method", help="law of all points; default: loglinear, or ols-all where that cannot be told")
+    parser.add_argument("--method", help="law of all points; default: loglinear, else ols-all")
     parser.add_argument("--source", help="value of the column `source`, where the table has several")
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument("--parameter", default="alpha", help="exponent whose interval is to shrink (default alpha)")

@@ -46,7 +46,7 @@ class AfterTraining:
                 self._by_model.setdefault((cell.model, name in self.tuned_cells), []).append(seconds)
 
     def hours(self, cell: Cell, training: Estimate, devices: int) -> tuple[float, str]:
-        """Hours on one device for a cell that trains at this speed on so many; and their basis in words."""
+        """Hours on one device for a cell that trains at this speed on `devices`; and their basis in words."""
         is_tuned = cell.name in self.tuned_cells
         if cell.name in self._seconds:
             return self._seconds[cell.name] / 3600, "measured: this very cell"

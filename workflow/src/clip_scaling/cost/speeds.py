@@ -1,4 +1,4 @@
-"""Samples per second of a cell: measured, piloted, told in a table, or from a roofline; each with its uncertainty.
+"""Samples per second of a cell: measured, piloted, read from a table, or from a roofline; each with its uncertainty.
 
 The roofline adds up what a step needs: matrix products at a share of the device's peak, activations through its memory,
 gradients and features over its link. What was measured of other models on the same kind of device corrects its level.
@@ -88,7 +88,7 @@ class Estimate:
     start_seconds: float = START_SECONDS
 
     def hours(self, samples: float) -> tuple[float, float, float]:
-        """Wall hours for so many samples: the estimate, and its 90 % interval."""
+        """Wall hours for a number of samples: the estimate, and its 90 % interval."""
         steps, rest = samples / self.samples_per_second / 3600, self.overhead_seconds / 3600
         reach = math.exp(Z90 * self.sd)
         return steps + rest, steps / reach + rest, steps * reach + rest

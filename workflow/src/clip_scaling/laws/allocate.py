@@ -37,7 +37,9 @@ def compute_optimal(
     """
     form = method.law
     if not {"gmacs", "samples"} <= set(form.factors):
-        raise LawError(f"{method.name} does not tell model from samples. Use additive, data-constrained or chinchilla.")
+        raise LawError(
+            f"{method.name} does not separate model from samples. Use additive, data-constrained or chinchilla."
+        )
     if "unique" in form.factors and unique is None:
         raise LawError(f"{method.name} reads unique pairs. Say how many there are.")
     law = fit_runs(runs, method, draws=0, intervals=False)

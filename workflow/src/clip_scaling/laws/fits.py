@@ -236,7 +236,7 @@ def choose_points(runs: Runs, variance: np.ndarray, method: Method) -> tuple[Run
         design = method.law.design(Reference.of(used, method.law.factors).columns_of(used))
         if np.linalg.matrix_rank(design) < design.shape[-1]:
             raise UnfitPoints(
-                f"{place}: {len(used)} points do not tell {', '.join(method.law.factors)} apart. "
+                f"{place}: {len(used)} points do not separate {', '.join(method.law.factors)}. "
                 "Add runs that vary each of them on its own, or choose a method on compute alone."
             )
     return used, variance[rows]

@@ -1,4 +1,4 @@
-"""What a design can identify: the parameters of a form that its runs cannot tell apart, whatever they measured."""
+"""What a design can identify: the parameters of a form that its runs cannot separate, whatever they measured."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def unidentified(runs: Runs, form: Form) -> Unidentified:
     size), and directions in which the Jacobian of the form is zero at every run (two model sizes give no exponent).
     """
     logs = {name: np.log(getattr(runs, name)) for name in form.factors}
-    # Repeats are told by samples and unique pairs together: in no term are the latter alone.
+    # Repeats follow from samples and unique pairs together: in no term are the latter alone.
     related, reasons = fixed_relations({name: logs[name] for name in logs if f"alpha_{name}" in form.parameters})
     names = {name for name in form.parameters for factor in related if name.endswith(f"_{factor}")}
     flat = {name: _stepped(values) for name, values in Reference.of(runs, form.factors).columns_of(runs).items()}
     null = _null_parameters(form, flat, np.log(runs.error))
     reasons += _few_steps(flat, null - names)
     if null and not reasons:
-        reasons = [f"{len(runs)} runs at these places do not tell them apart"]
+        reasons = [f"{len(runs)} runs at these places do not separate them"]
     found = tuple(name for name in form.parameters if name in names | null)
     return Unidentified(found, " and ".join(dict.fromkeys(reasons))) if found else NOTHING_OPEN
 

@@ -103,7 +103,7 @@ def redraw(
     draws: int,
     generator: np.random.Generator,
 ) -> Redraws:
-    """The grid measured anew: about its smooth surface where a method chooses points, else about its own law."""
+    """The grid measured again: about its smooth surface where a method chooses points, else about its own law."""
     values = method.axis.value(np.log(runs.error))
     if method.points != "all":
         return redraw_about_surface(runs, values, weights, draws, generator)

@@ -118,7 +118,7 @@ def _verdict(row: Mapping[str, Any], runs: Runs) -> str:
 
 
 def design_law_method(runs: Runs) -> Method:
-    """The law of all points that candidates are ranked by: log-linear where the grid tells its factors apart."""
+    """The law of all points that candidates are ranked by: log-linear where the grid separates its factors."""
     method = find_method("loglinear")
     try:
         fit_runs(runs, method, draws=0, intervals=False)

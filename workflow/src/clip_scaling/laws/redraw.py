@@ -1,4 +1,4 @@
-"""Redraw what a grid might have measured: every run stays at its place in the grid, its residual is drawn anew.
+"""Redraw what a grid might have measured: every run stays at its place in the grid, its residual is redrawn.
 
 A grid is designed, not sampled: a bootstrap that repeats some runs and forgets others changes which corner of it holds
 the frontier. Here each draw has all runs, and only their scatter about a smooth surface differs.
@@ -92,7 +92,7 @@ def _redraw(
     draws: int,
     generator: np.random.Generator,
 ) -> Redraws:
-    """Residuals, scaled up to a run's variance (of which the fit kept a share), dealt anew, scaled to the weights."""
+    """Residuals, scaled up to a run's variance (of which the fit kept a share), redrawn, and scaled to the weights."""
     root = np.sqrt(weights)
     # A run of leverage 1 has no residual: 0 over a little, not 0 over 0.
     residuals = root * (values - centre) / np.sqrt(np.maximum(kept, 1e-3))

@@ -38,7 +38,7 @@ def fit_target(
 
     fits and predictions of each source by each method, with their rolling hold-out; comparisons of sources;
     the sensitivity of the exponent; the allocation of compute and what one more cell would buy; and for the models of
-    `leave_out`, what every known method fitted without them predicts for them. Points that carry no law of
+    `leave_out`, the predictions of every known method that was fitted without them. Points that carry no law of
     a method's form give a fit without numbers, whose verdict says why; a table that is not sound raises LawError.
     """
     chosen = [find_method(name) for name in methods]

@@ -9,7 +9,7 @@ from .table import Plan
 
 
 def gpu_problems(plan: Plan, study: ResolvedStudy, gpus: int) -> list[str]:
-    """What the cells to do cannot have on one machine with so many GPUs; a line a problem."""
+    """List the cells to do that one machine with this number of GPUs cannot run; a line a problem."""
     wanting: dict[str, list[str]] = {}
     for row in plan.to_do:
         cell = study.cells[row.cell]

@@ -45,7 +45,7 @@ def what_it_teaches(
         method = design_law_method(runs)
         law = fit_runs(runs, method, draws=0, intervals=False)
         cells = _candidates(plan)
-        ranked, told = _ranked(law, runs, cells, goal)
+        ranked, name = _ranked(law, runs, cells, goal)
     except LawError as reason:
         # No plan may fail for a law that nobody asked for: a new set has no numbers, each distribution its own law.
         if isinstance(reason, UnfitPoints) or not any(goal.values()):
@@ -66,7 +66,7 @@ def what_it_teaches(
         }
         for rank, row in enumerate(ranked.to_dict("records"), start=1)
     ]
-    return {"target": target, "metric": metric, "method": method.name, "goal": told, "cells": rows}, ""
+    return {"target": target, "metric": metric, "method": method.name, "goal": name, "cells": rows}, ""
 
 
 def _candidates(plan: Plan) -> pd.DataFrame:
@@ -88,19 +88,19 @@ def _candidates(plan: Plan) -> pd.DataFrame:
 def _ranked(law: Fit, runs: Runs, cells: pd.DataFrame, goal: dict[str, Any]) -> tuple[pd.DataFrame, str]:
     """Candidates, the most worth an hour first, and the goal in words."""
     if goal.get("crossover"):
-        ranked, told = _for_crossover(runs, cells, goal["crossover"]), "crossover of " + " and ".join(goal["crossover"])
+        ranked, name = _for_crossover(runs, cells, goal["crossover"]), "crossover of " + " and ".join(goal["crossover"])
     elif goal.get("at"):
         at = {name: float(value) for name, value in goal["at"].items()}
         missing = [name for name in law.method.law.factors if name not in at]
         if missing:
             raise ConfigError(f"goal: a prediction by {law.method.name} needs {', '.join(missing)}.")
-        told = "prediction at " + ", ".join(f"{name} {value:.3g}" for name, value in at.items())
+        name = "prediction at " + ", ".join(f"{name} {value:.3g}" for name, value in at.items())
         ranked = next_cells(law, cells, at=at)
     else:
         parameter = goal.get("parameter") or "alpha"
-        ranked, told = next_cells(law, cells, parameter=parameter), parameter
+        ranked, name = next_cells(law, cells, parameter=parameter), parameter
     ranked["shrinkage_per_hour"] = ranked["shrinkage"] / ranked["hours"]
-    return ranked.sort_values("shrinkage_per_hour", ascending=False, ignore_index=True), told
+    return ranked.sort_values("shrinkage_per_hour", ascending=False, ignore_index=True), name
 
 
 def _for_crossover(runs: Runs, cells: pd.DataFrame, models: list[str]) -> pd.DataFrame:

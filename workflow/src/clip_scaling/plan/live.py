@@ -133,7 +133,7 @@ def _trunk_beat(results: Results, cell: Cell, study: ResolvedStudy) -> float:
 
 
 def _lost_hours(attempts: list[dict[str, Any]], devices: int) -> float:
-    """Device-hours of steps that were made again, as the attempts tell them."""
+    """Device-hours of steps that were made again, by the attempts."""
     return sum(attempt.get("lost_seconds", 0.0) for attempt in attempts) / 3600 * devices
 
 
@@ -154,7 +154,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _last_error(log: Path) -> str:
-    """The last line of a job's log that tells of an error; empty without one."""
+    """The last line of a job's log with an error; empty without one."""
     try:
         with open(log, "rb") as file:
             file.seek(max(0, log.stat().st_size - 4096))

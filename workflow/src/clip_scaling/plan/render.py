@@ -37,7 +37,7 @@ def grid_tsv(plan: Plan) -> str:
 
 
 def text_plan(plan: Plan, width: int = UNBOUNDED) -> str:
-    """The plan as a terminal of so many columns shows it."""
+    """The plan for a terminal. width: its columns."""
     sums = totals(plan)
     rows = sorted(plan.rows, key=lambda row: ("blocked", "resume", "run", "skip").index(row.state))[:LISTED]
     is_cpu = not any(row.gpus for row in plan.rows)
@@ -136,8 +136,8 @@ def _schedule(schedule: dict[str, Any] | None) -> list[str]:
     ]
     for variant in schedule["variants"]:
         change = variant["change_hours"]
-        told = "no change" if not change else f"{duration(abs(change))} {'sooner' if change < 0 else 'later'}"
-        lines.append(f"  with {variant['what']}: {told}, {variant['utilisation']:.0%} busy")
+        effect = "no change" if not change else f"{duration(abs(change))} {'sooner' if change < 0 else 'later'}"
+        lines.append(f"  with {variant['what']}: {effect}, {variant['utilisation']:.0%} busy")
     return lines
 
 

@@ -14,7 +14,7 @@ from ..errors import ConfigError
 
 @dataclass(frozen=True)
 class Job:
-    """hours: of work on so many devices. after: jobs that must have ended. priority: the greater goes first."""
+    """hours: of work on `devices`. after: jobs that must have ended. priority: the greater goes first."""
 
     name: str
     hours: float

@@ -32,7 +32,7 @@ def retrieve(files: Sequence[dict[str, str]], destination: Path, folder: Path | 
             if found != file["sha256"]:
                 raise DataError(
                     f"{place}: sha256 is {found}, the study expects {file['sha256']}. This is not the released "
-                    "file; get it again, or correct the study file if the tables were released anew."
+                    "file; get it again, or correct the study file if the tables were released again."
                 )
     manifest = {"files": sorted((describe_file(destination / f["path"], destination) for f in files), key=_path)}
     write_json(destination / MANIFEST, manifest)

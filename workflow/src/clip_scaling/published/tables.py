@@ -47,7 +47,7 @@ def read_zeroshot(folder: Path) -> pd.DataFrame:
     openai = rows["name"] == "openai"
     common = pd.DataFrame(
         {
-            # The three OpenAI runs share a name; what tells them apart is the architecture.
+            # The three OpenAI runs share a name; only the architecture differs.
             "cell": rows["name"].str.removesuffix(".pt").where(~openai, "openai_" + rows["arch"]),
             "model": rows["arch"],
             "data": rows["upstream_dataset"],

@@ -88,7 +88,7 @@ def sensitivity_rows(laws: Sequence[LawFile], methods: Mapping[str, str]) -> lis
 def comparison_rows(laws: Sequence[LawFile], methods: Mapping[str, str]) -> list[dict[str, Any]]:
     """Pairs of sources (or of training distributions) by target: difference of exponents, crossover, verdict in words.
 
-    Of several methods that compare a pair, the headline method of the first is told.
+    Where several methods compare a pair, the row is by the headline method of the first source.
     """
     rows = []
     for law in laws:

@@ -35,7 +35,7 @@ def _law() -> dict[str, Any]:
     interval = points.mark_rule(strokeWidth=1, opacity=0.55, clip=True).encode(
         x, low, alt.Y2("high:Q"), color=alt.Color("colour:N", scale=None)
     )
-    told = [alt.Tooltip(f"{field}:N", title=title) for field, title in _TOLD]
+    tooltip = [alt.Tooltip(f"{field}:N", title=title) for field, title in _FIELDS]
     mark = points.mark_point(filled=True, opacity=1, strokeWidth=0.8, cursor="pointer").encode(
         x, y,
         fill=alt.Fill("fill:N", scale=None),
@@ -43,14 +43,14 @@ def _law() -> dict[str, Any]:
         strokeWidth=alt.StrokeWidth("width:Q", scale=None),
         shape=alt.Shape("shape:N", scale=None),
         size=alt.Size("area:Q", scale=None),
-        tooltip=told,
+        tooltip=tooltip,
     )  # fmt: skip
     predicted = alt.Chart(alt.NamedData("predicted"))
     prediction_interval = predicted.mark_rule(strokeWidth=1, opacity=0.5, clip=True).encode(
         x, low, alt.Y2("high:Q"), color=line_colour
     )
     prediction = predicted.mark_tick(thickness=2, size=14, orient="horizontal", clip=True).encode(
-        x, y, color=line_colour, tooltip=told
+        x, y, color=line_colour, tooltip=tooltip
     )
     return _spec(alt.layer(band, line, interval, prediction_interval, prediction, mark))
 
@@ -60,15 +60,15 @@ def _curves() -> dict[str, Any]:
     x = alt.X("x:Q", scale=alt.Scale(type="log", nice=False))
     y = alt.Y("y:Q", scale=alt.Scale(zero=False, nice=False))
     colour = alt.Color("colour:N", scale=None)
-    told = [alt.Tooltip(f"{field}:N", title=title) for field, title in _CURVE_TOLD]
+    tooltip = [alt.Tooltip(f"{field}:N", title=title) for field, title in _CURVE_FIELDS]
     lines = alt.Chart(alt.NamedData("curves")).mark_line(strokeWidth=1.4, cursor="pointer", clip=True)
     ends = alt.Chart(alt.NamedData("ends")).mark_point(filled=True, opacity=1, cursor="pointer")
     shape = alt.Shape("shape:N", scale=None)
     return _spec(
         alt.layer(
             lines.encode(x, y, color=colour, detail="cell:N", opacity=alt.Opacity("opacity:Q", scale=None),
-                         strokeWidth=alt.StrokeWidth("width:Q", scale=None), tooltip=told),
-            ends.encode(x, y, color=colour, shape=shape, size=alt.value(50), tooltip=told),
+                         strokeWidth=alt.StrokeWidth("width:Q", scale=None), tooltip=tooltip),
+            ends.encode(x, y, color=colour, shape=shape, size=alt.value(50), tooltip=tooltip),
         ),
     )  # fmt: skip
 
@@ -77,7 +77,7 @@ def _sensitivity() -> dict[str, Any]:
     """The exponent by every defensible choice. Data: choices, headline (the law's own, with its interval)."""
     y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, grid=True, ticks=False, domain=False))
     x = alt.X("alpha:Q")
-    told = [
+    tooltip = [
         alt.Tooltip(f"{field}:N", title=field) for field in ("points", "scale", "estimator", "left out", "runs", "α")
     ]
     choices = alt.Chart(alt.NamedData("choices")).mark_point(filled=True, size=46, opacity=0.75)
@@ -89,17 +89,17 @@ def _sensitivity() -> dict[str, Any]:
             ),
             headline.mark_rule(strokeWidth=1.5).encode(x, color=alt.Color("ink:N", scale=None)),
             choices.encode(x, y, color=alt.Color("colour:N", scale=None), shape=alt.Shape("shape:N", scale=None),
-                           tooltip=told),
+                           tooltip=tooltip),
         ),
     )  # fmt: skip
 
 
-_TOLD = (
+_FIELDS = (
     ("what", "point"), ("model", "model"), ("data", "data"), ("samples", "samples seen"), ("epochs", "epochs"),
     ("compute", "compute (GMAC)"), ("error", "error"), ("interval", "95 % interval"), ("said", "law predicts"),
     ("rate", "learning rate"), ("code", "code"), ("cell", "cell"),
 )  # fmt: skip
-_CURVE_TOLD = (("model", "model"), ("data", "data"), ("samples", "at samples"), ("value", "value"),
+_CURVE_FIELDS = (("model", "model"), ("data", "data"), ("samples", "at samples"), ("value", "value"),
                ("rate", "learning rate"), ("cell", "cell"))  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from .tables import cells_of, headline_fits, points_of
 EVALUATED = "evaluated:"
 """Begins the names of curves that are made of evaluations in full."""
 CURVE_POINTS = 60
-"""At most so many points of a learning curve, evenly spaced on its logarithmic axis."""
+"""Most points of a learning curve, evenly spaced on its logarithmic axis."""
 
 _SHAPES = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "P": "cross", "v": "triangle-down",
@@ -40,7 +40,7 @@ def explorer_data(
 ) -> dict[str, Any]:
     """One JSON value: {sources, lines, data, models, cells, targets, curves, quantities}.
 
-    sources, data, models: [{name, ...its mark}], in order of size. cells: what hover and click say, a cell a row.
+    sources, data, models: [{name, ...its mark}], in order of size. cells: what hover and click show, a cell a row.
     targets: [{dataset, metric, title, axis, file, headline, points}] in the study's order; a point is
     [cell, error, low, high], cell a row number of `cells`. curves: [{cell, quantity, samples, value}].
     """

@@ -92,7 +92,7 @@ FIGURE_LABELS = {
     "allocation": "Model size and samples seen of least error against the compute budget, with what was trained.",
     "linear-probes": "Error of linear probes against total compute, one panel a target, with each source's power law.",
 }
-"""Kinds of figures that a page shows, with what a reader who does not see them is told."""
+"""Kinds of figures on a page, with their text for readers who cannot see them."""
 
 
 def render_report(study: StudyResults) -> str:

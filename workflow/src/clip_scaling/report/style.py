@@ -26,7 +26,7 @@ INK = "#1c2126"
 MUTED = "#5d6670"
 RULE = "#d9dde2"
 
-# Okabe & Ito (2008), told apart under every common colour blindness; yellow is left out, too pale on white.
+# Okabe & Ito (2008), distinct under every common colour blindness; yellow is left out, too pale on white.
 PALETTE = ("#e69f00", "#009e73", "#0072b2", "#cc79a7", "#56b4e9", "#d55e00")
 LINE_COLOURS = (INK, "#d55e00", "#cc79a7", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "P", "v", "X", "p")

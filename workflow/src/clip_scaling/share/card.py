@@ -35,7 +35,7 @@ Without: `open_clip.SimpleTokenizer("{folder}/merges.txt.gz", context_length={co
 
 @dataclass(frozen=True)
 class Exported:
-    """What a card tells.
+    """The contents of a card.
 
     record: of its training. subset: the data's entry in the study file. evaluation: None before it was made.
     laws: law files of the study's targets that there are. source: manifest of the data's source. distribution: the

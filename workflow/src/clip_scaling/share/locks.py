@@ -90,7 +90,7 @@ def _locked(kind: str, paths: Iterable[Path], root: Path, codes: dict[str, Any])
         beside = lock_path(root / path)
         about = read_json(beside) if beside.is_file() else None
         described, lock = describe_file(root / path, root), None
-        # A file that was made anew by an older version has the lock of the one before.
+        # An older version could make a file again and leave the lock of the one before.
         if about and about["sha256"] == described["sha256"]:
             lock = _made(about, root / path, codes) | {key: about[key] for key in ("command", "inputs")}
         yield {"kind": kind, "name": _name(path), "files": [described], "lock": lock}

@@ -17,7 +17,7 @@ from .config.training import Grid, Recipes, Sweep
 class Laws(Strict):
     methods: list[str] = Field(["binned-min-5", "ols-all"], min_length=1, description="how to fit; see docs/laws.md")
     headline: dict[str, str] = Field(
-        {}, description="method drawn and told first, by source; default: the first of methods"
+        {}, description="method drawn and printed first, by source; default: the first of methods"
     )
 
 

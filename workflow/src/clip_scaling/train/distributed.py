@@ -1,4 +1,4 @@
-"""The ranks of a training job: who they are, and what they tell each other."""
+"""The ranks of a training job: their places, and the values that they share."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class Loop:
         state = read_state(found.path)
         if state["identity"] != self.identity:
             if self.ranks.is_main:
-                log.warning(f"{self.folder.root}: states of another recipe or other data are deleted; starting anew")
+                log.warning(f"{self.folder.root}: states of another recipe or other data are deleted; starting over")
                 self.folder.delete()
             return False
         self.start_from(state)

@@ -103,7 +103,7 @@ class Objective:
                 out = self._forward(model, batch, forward)
                 tensors = [out[name].float() for name in features] + [out[name] for name in scalars]
                 gradients: list[Tensor | None] = [_gradient(tensor)[part] for tensor in features.values()]
-                # Every pass makes the scalars anew from the same parameters: each takes its share of their gradient.
+                # Every pass computes the scalars from the same parameters: each takes its share of their gradient.
                 gradients += [_gradient(tensor) / len(batches) for tensor in scalars.values()]
                 if self.name == "coca":
                     caption = self.caption(out, words)

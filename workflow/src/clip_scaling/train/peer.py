@@ -51,7 +51,7 @@ _POINT = re.compile(
 
 @dataclass(frozen=True)
 class PeerRun:
-    """What a call of open_clip_train is told. steps: of the whole budget; workers: of its loader."""
+    """Arguments of a call of open_clip_train. steps: of the whole budget; workers: of its loader."""
 
     recipe: Recipe
     resources: TrainResources
@@ -123,7 +123,7 @@ def check_recipe(recipe: Recipe, resources: TrainResources, ranks: int, device: 
     """TrainingError names what of a recipe open_clip_train cannot do; what it has no use for is logged."""
     refused = []
     if recipe.schedule != "cosine":
-        refused.append(f"recipe.schedule {recipe.schedule!r} (it would train each budget anew: use cosine)")
+        refused.append(f"recipe.schedule {recipe.schedule!r} (it would train each budget from the start: use cosine)")
     if recipe.objective == "coca":
         refused.append("recipe.objective 'coca' (its CoCa starts from uninitialised weights in open_clip 3.3.0)")
     if resources.parallel != "ddp":
@@ -243,7 +243,7 @@ def _call(command: list[str], threads: int, device: str) -> None:
             process.terminate()
             process.wait()
             raise TrainingError(
-                f"stopped by {received()}; open_clip_train saves nothing inside a run, and the same command begins anew"
+                f"stopped by {received()}; open_clip_train saves nothing inside a run, and the same command starts over"
             )
         time.sleep(0.2)
     if process.returncode != 0:

@@ -105,7 +105,7 @@ def _time_steps(job: OpenJob, folder: Path, wanted: float, waited: Callable[[], 
 
 
 def waited_seconds() -> float:
-    """Seconds in which this thread was ready while other programs held the cores: Linux tells; 0 elsewhere."""
+    """Seconds in which this thread was ready while other programs held the cores; 0 where the system is not Linux."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except (FileNotFoundError, IndexError):

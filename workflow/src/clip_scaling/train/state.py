@@ -73,7 +73,7 @@ class StateFolder:
         return SavedState(step, sha256, path)
 
     def newest_whole(self) -> SavedState | None:
-        """The newest state whose bytes have the hash of its name; newer ones that have not are deleted, and told."""
+        """The newest state whose bytes have the hash of its name; newer ones are deleted with a warning."""
         for state in self.saved():
             if sha256_file(state.path) == state.sha256:
                 return state

@@ -23,7 +23,7 @@ Places = NDArray[np.int64]
 
 MAX_DISTANCE = 16
 MAX_PAIRS = 50_000_000
-"""More pairs than these take gigabytes, and say that the hashes tell their images too little apart."""
+"""More pairs than these take gigabytes, and show that the hashes separate their images too little."""
 _CACHED = 1 << 19
 """Hashes that are searched in one piece: 4 MB."""
 MAX_COMPARED = 20_000_000_000
@@ -67,8 +67,8 @@ def near_pairs(hashes: Hashes, distance: int) -> NearPairs:
 
 def _too_alike(hashes: Hashes, distance: int) -> DataError:
     return DataError(
-        f"too many pairs of {len(hashes):,} perceptual hashes are within {distance} bits, or nearly: they tell these "
-        "images too little apart",
+        f"too many pairs of {len(hashes):,} perceptual hashes are within {distance} bits, or nearly: they "
+        "separate these images too little",
         remedy="Choose a smaller distance.",
     )
 

@@ -49,7 +49,7 @@ def _prompts(folder: Path) -> tuple[list[str], list[str]]:
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:
         raise DataError(
-            f"{', '.join(twice)} is there twice; no prompt can tell them apart",
+            f"{', '.join(twice)} is there twice; no prompt can separate them",
             place=str(folder / CLASSES),
             remedy="Give each class a name of its own.",
         )

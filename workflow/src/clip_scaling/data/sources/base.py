@@ -116,7 +116,7 @@ class SourceBase(Strict):
         return []
 
     def estimate(self, pairs: int) -> Estimate:
-        """What so many pairs take."""
+        """The time and space that this number of pairs takes."""
         # PNGs of flat artwork: about a byte a pixel at most; three tar members of 512-byte blocks and headers.
         each = 3 * 1024 + 0.75 * self.image_size**2
         return Estimate(pairs * each, -(-pairs // self.shard_size) + 3, each, 3000, 60)

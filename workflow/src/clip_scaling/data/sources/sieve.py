@@ -12,7 +12,7 @@ from .filters import evaluate
 
 
 class Sieve:
-    """table: what is left. dropped: by reason. on_loss: told the reason and the rows that left for it."""
+    """table: what is left. dropped: by reason. on_loss: called with the reason and the rows that left for it."""
 
     def __init__(self, table: pa.Table, on_loss: Callable[[str, pa.Table], None] | None = None) -> None:
         self.table, self.dropped = table, Counter[str]()

@@ -187,4 +187,4 @@ class Sweep(Strict):
 
 
 RECIPE_VERSION = 3
-"""Moves only when the meaning of training changes: every cell is then trained anew."""
+"""Moves only when the meaning of training changes: every cell is then trained again."""

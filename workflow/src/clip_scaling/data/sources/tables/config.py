@@ -13,7 +13,7 @@ SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 
 class TableForm(Strict):
-    """Choices that a table leaves open; the defaults read what can be told from the table itself."""
+    """Choices that a table leaves open; the defaults follow from the table itself."""
 
     separator: TrackedLater[str | None] = Field(
         None,

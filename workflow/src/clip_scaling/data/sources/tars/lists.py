@@ -21,7 +21,7 @@ _WORD = re.compile(r"[^\s'\"|;&<>()`$]+")
 
 @dataclass(frozen=True)
 class Tar:
-    """name: as short as tells it from the others, such as `00000.tar`. location: a path, a URL or a command."""
+    """name: the shortest that differs from the others, such as `00000.tar`. location: a path, a URL or a command."""
 
     name: str
     location: str
@@ -76,7 +76,7 @@ def tars_of(name: str, patterns: Sequence[str]) -> list[Tar]:
 
 
 def _names(locations: Sequence[str]) -> list[str]:
-    """As many of the last parts of all paths as tell them apart; of equal paths, with a hash of the whole place."""
+    """As many of the last parts of all paths as make them differ; of equal paths, with a hash of the whole place."""
     paths = [_path(location) for location in locations]
     count = Counter(paths)
     for place, (path, location) in enumerate(zip(paths, locations, strict=True)):
@@ -91,7 +91,7 @@ def _names(locations: Sequence[str]) -> list[str]:
 
 
 def part_of(tars: Sequence[Tar], part: int, parts: int) -> Sequence[Tar]:
-    """What job `part` (from 0) of `parts` indexes: every so many, since tars of one folder may be alike in size."""
+    """What job `part` (from 0) of `parts` indexes: every `parts`-th, since tars of one folder may be alike in size."""
     return tars[part::parts]
 
 

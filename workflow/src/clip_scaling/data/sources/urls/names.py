@@ -50,7 +50,7 @@ def parts_of(name: str, lists: Sequence[str], published_at: str) -> list[Part]:
         stem, suffix = _stem(location)
         if not suffix:
             raise ConfigError(f"sources.{name}.lists: {location}: none of {', '.join(SUFFIXES)}")
-        # Lists of two folders may share a name: their places tell them apart.
+        # Lists of two folders may share a name: their places differ.
         short = hashlib.sha256(location.encode()).hexdigest()[:8]
         part = stem if stems.count(stem) == 1 else f"{stem}-{short}"
         if part in parts:

@@ -26,7 +26,7 @@ from .removal import RemovalList
 log = logging.getLogger(__name__)
 
 SAME_PICTURE_BITS = 6
-"""Of 64 bits of difference hash: an image that was encoded anew or resized differs in fewer."""
+"""Of 64 bits of difference hash: an image that was encoded again or resized differs in fewer."""
 _KEPT = ["identity", "url", "caption", "metadata", "tar", *RESULT]
 
 
