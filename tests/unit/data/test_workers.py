@@ -52,3 +52,26 @@ def test_workers_end_where_sigterm_is_ignored_as_in_a_job_on_a_cluster(repositor
     command = f"trap '' TERM; {sys.executable} {script}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=50, check=True)
     assert done.stdout == "4950\n"
+
+
+@pytest.mark.timeout(60)
+def test_a_killed_worker_is_reported_where_sigterm_is_ignored(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal, time\n"
+        "from clip_scaling.data.workers import ordered_map\n"
+        "from clip_scaling.errors import run_script\n"
+        "def one(number):\n"
+        "    if number == 0:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    time.sleep(1000)\n"
+        "def main():\n"
+        "    with ordered_map(2) as mapped:\n"
+        "        list(mapped(one, range(2)))\n"
+        "if __name__ == '__main__':\n"
+        "    run_script(main)\n"
+    )
+    command = f"trap '' TERM; {sys.executable} {script}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "DataError: a worker process was killed" in done.stderr and "Traceback" not in done.stderr

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_submitit.runner import Outcome, Runner, started_path, stop_reason
+from snakemake_executor_plugin_submitit.runner import (
+    Outcome,
+    Runner,
+    events_path,
+    read_events,
+    started_path,
+    stop_reason,
+)
 from snakemake_executor_plugin_submitit.slurm import JobTimes
 
 
@@ -146,3 +153,8 @@ def test_a_task_of_an_array_requeues_itself_and_not_the_array(tmp_path: Path) ->
     code = "import pickle; pickle.load(open('runner.pkl', 'rb'))()"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env).returncode == 0
     assert commands.read_text() == "requeue 7_3\n"
+
+
+def test_half_an_event_is_passed_over(tmp_path: Path) -> None:
+    events_path(tmp_path, "7_0").write_text('{"what": "saved", "reason": "x", "time": 1.0}\n{"what": "sa')
+    assert [event.what for event in read_events(tmp_path, "7_0")] == ["saved"]

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 SUBMITTING, SUBMITTED, DONE, FAILED, CANCELLED, REFUSED = (
     "submitting",
@@ -146,7 +146,6 @@ class Ledger:
 
 def _parse(line: bytes) -> Record | None:
     try:
-        fields: dict[str, Any] = json.loads(line)
-    except ValueError:
+        return Record(**json.loads(line))
+    except (ValueError, TypeError):
         return None  # half a line of a driver that was killed: its `submitting` is found through the token
-    return Record(**fields)

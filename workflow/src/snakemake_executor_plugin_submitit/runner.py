@@ -164,7 +164,8 @@ class Runner:
 
     def _log_event(self, what: str, reason: str) -> None:
         with open(events_path(Path(self.folder), _submitit_id()), "a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(Event(what, reason or "of its own accord", time.time()))) + "\n")
+            # The line break before: a full disk may have left half a line.
+            file.write("\n" + json.dumps(asdict(Event(what, reason or "of its own accord", time.time()))) + "\n")
 
 
 def stop_reason(times: JobTimes | None, now: float, delay_seconds: float, number: int) -> str:
@@ -196,11 +197,14 @@ def events_path(folder: Path, cluster_id: str) -> Path:
 
 
 def read_events(folder: Path, cluster_id: str) -> list[Event]:
-    """What the job has logged so far."""
-    path = events_path(folder, cluster_id)
-    if not path.exists():
-        return []
-    return [Event(**json.loads(line)) for line in path.read_text().splitlines()]
+    """What the job has logged so far; half lines are passed over."""
+    path, found = events_path(folder, cluster_id), []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            found.append(Event(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return found
 
 
 def _ignore_stopping() -> None:

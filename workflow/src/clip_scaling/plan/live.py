@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 from ..cost.results import Results, last_plan, read_record, saved_step, used_seconds
 from ..records.filenames import ATTEMPTS, CHECKPOINT, CURVE, STATE
+from ..records.lines import lines_so_far
 from ..records.training import Heartbeat
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
@@ -70,7 +70,7 @@ def _standing(
             "", job or _slurm_id(attempts), None,
         )  # fmt: skip
     resume = home / "resume"
-    attempts = _lines(resume / ATTEMPTS)
+    attempts = lines_so_far(resume / ATTEMPTS)
     beat = Heartbeat.last(resume)
     error = _last_error(results.paths.log(f"train/{cell.name}"))
     job = job or _slurm_id(attempts)
@@ -139,18 +139,7 @@ def _lost_hours(attempts: list[dict[str, Any]], devices: int) -> float:
 
 def _seconds(curve: Path) -> float:
     """Training seconds at the last point of a curve, all attempts together."""
-    return next((line["seconds"] for line in reversed(_lines(curve)) if "seconds" in line), 0.0)
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON lines file; one that a kill cut short is left out."""
-    found = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            found.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return found
+    return next((line["seconds"] for line in reversed(lines_so_far(curve)) if "seconds" in line), 0.0)
 
 
 def _last_error(log: Path) -> str:
@@ -172,7 +161,7 @@ def _slurm_id(attempts: list[dict[str, Any]]) -> str:
 def _job_ids(ledger: Path) -> dict[str, str]:
     """Cluster id of the last job that was submitted for each cell, from the executor's ledger."""
     found = {}
-    for line in _lines(ledger):
+    for line in lines_so_far(ledger):
         name = line.get("name", "")
         if line.get("cluster_id") and "Model-" in name:
             found[name[name.index("Model-") :]] = str(line["cluster_id"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..records.filenames import CONTACT_SHEET
 from ..records.files import read_json
 from ..records.law_tables import LEAVE_OUT
 from ..records.laws import LawFile
+from ..records.lines import read_lines
 from ..records.training import TrainRecord
 from ..study.paths import StudyPaths
 from .explorer import EVALUATED
@@ -119,7 +119,7 @@ def training_curves(inputs: Inputs, cells: Sequence[str]) -> dict[str, pd.DataFr
     points = pd.read_csv(inputs.points) if inputs.points else pd.DataFrame({"run": []})
     for cell in cells:
         path = inputs.folder / "train" / cell / "curve.jsonl"
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        lines = read_lines(path) if path.is_file() else []
         rows = [
             {"samples": line["samples"], **({"loss": line["loss"]} if "loss" in line else line["validation"])}
             for line in lines

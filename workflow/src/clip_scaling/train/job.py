@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ from ..models.checkpoint import read_state, save_checkpoint, weights_sha256
 from ..models.compute import gmacs_per_sample
 from ..records.data import PackedManifest, SubsetManifest
 from ..records.filenames import ATTEMPTS, CURVE
-from ..records.files import canonical_json, remake, sha256_file, write_text
+from ..records.files import canonical_json, remake, sha256_file
+from ..records.lines import lines_so_far, write_lines
 from ..records.provenance import keep_diff, provenance, write_lock
 from ..records.training import TrainRecord
 from ..study.config.resources import Resources, TrainResources
@@ -99,10 +99,14 @@ class OpenJob:
         about = {"recipe": self.asked.recipe, "order_digest": self.manifest.order_digest, "seed": self.engine.seed}
         return hashlib.sha256(canonical_json(about).encode()).hexdigest()
 
-    def close(self) -> None:
-        """End workers and leave the process group."""
+    def __enter__(self) -> OpenJob:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """End the workers, and leave the process group of a run that ended well."""
         self.data.close()
-        self.ranks.close()
+        if error is None:
+            self.ranks.close()
 
 
 def open_job(asked: TrainJob) -> OpenJob:
@@ -197,18 +201,17 @@ def run_loop(job: OpenJob, name: str, stop: int, steps: int | None) -> Outcome:
 
 def train_cell(asked: TrainJob, files: CellFiles) -> Outcome:
     """Train a cell and write its checkpoint, record and curve; nothing of them where it was saved on a signal."""
-    job = open_job(asked)
-    steps = steps_for(asked.cell.samples_seen, job.recipe.global_batch_size)
-    outcome = run_loop(job, asked.cell.name, steps, steps)
-    if outcome.state != "saved":
-        weights = job.engine.model.weights()
-        if job.ranks.is_main:
-            curve = asked.resume / CURVE
-            write_text(files.curve, curve.read_text(encoding="utf-8"))
-            write_cell(files, _record(job, outcome, steps), weights)
-            StateFolder(asked.resume).delete()
-            curve.unlink()
-    job.close()
+    with open_job(asked) as job:
+        steps = steps_for(asked.cell.samples_seen, job.recipe.global_batch_size)
+        outcome = run_loop(job, asked.cell.name, steps, steps)
+        if outcome.state != "saved":
+            weights = job.engine.model.weights()
+            if job.ranks.is_main:
+                curve = asked.resume / CURVE
+                write_lines(files.curve, lines_so_far(curve))
+                write_cell(files, _record(job, outcome, steps), weights)
+                StateFolder(asked.resume).delete()
+                curve.unlink()
     return outcome
 
 
@@ -227,7 +230,6 @@ def _record(job: OpenJob, outcome: Outcome, steps: int) -> dict[str, Any]:
     batch, now = job.recipe.global_batch_size, outcome.progress
     seen = now.step * batch
     first = cooldown_start(steps, job.recipe.cooldown_fraction) if job.recipe.schedule == "wsd" else 0
-    attempts = (asked.resume / ATTEMPTS).read_text(encoding="utf-8").splitlines()
     return about_cell(asked, job.manifest, seen) | {
         "state": outcome.state,
         "model_config": job.engine.model_config,
@@ -243,7 +245,7 @@ def _record(job: OpenJob, outcome: Outcome, steps: int) -> dict[str, Any]:
         "seconds": now.seconds,
         "samples_per_second": (now.step - first) * batch / max(now.seconds, 1e-9),
         "events": now.events,
-        "attempts": [json.loads(line) for line in attempts],
+        "attempts": lines_so_far(asked.resume / ATTEMPTS),
         "device": str(job.ranks.device),
         "ranks": job.ranks.size,
         "threads": job.resources.threads,
@@ -278,22 +280,21 @@ def train_part(asked: TrainJob, run: str, stop: int, steps: int | None, output: 
     A cell's parts share the folder of its saved states: none is deleted before the cell is done, and a part that
     diverged is written too, since that is how the cell ends. TrainingError where a trunk diverged.
     """
-    job = open_job(asked)
-    is_trunk = steps is None
-    outcome = run_loop(job, f"{run} to step {stop}", stop, steps)
-    if outcome.state == "diverged" and is_trunk:
-        events = ", ".join(f"{event['kind']} at step {event['step']}" for event in outcome.progress.events)
-        job.close()
-        raise TrainingError(
-            f"{run} diverged ({events}), and every budget follows from it. Lower recipe.learning_rate for "
-            "it, lengthen its warm-up, or choose recipe.instability.policy skip or rollback."
-        )
-    if outcome.state != "saved":
-        state = {**job.engine.state(), "progress": vars(outcome.progress), "identity": job.identity}
-        if job.ranks.is_main:
-            write_state(output, state | {"is_diverged": outcome.state == "diverged"})
-            write_lock(output, [asked.data, asked.tokenizer], "torch", "open_clip_torch", "numpy")
-            if is_trunk:
-                StateFolder(asked.resume).delete()
-    job.close()
+    with open_job(asked) as job:
+        is_trunk = steps is None
+        outcome = run_loop(job, f"{run} to step {stop}", stop, steps)
+        if outcome.state == "diverged" and is_trunk:
+            events = ", ".join(f"{event['kind']} at step {event['step']}" for event in outcome.progress.events)
+            job.ranks.close()
+            raise TrainingError(
+                f"{run} diverged ({events}), and every budget follows from it. Lower recipe.learning_rate for "
+                "it, lengthen its warm-up, or choose recipe.instability.policy skip or rollback."
+            )
+        if outcome.state != "saved":
+            state = {**job.engine.state(), "progress": vars(outcome.progress), "identity": job.identity}
+            if job.ranks.is_main:
+                write_state(output, state | {"is_diverged": outcome.state == "diverged"})
+                write_lock(output, [asked.data, asked.tokenizer], "torch", "open_clip_torch", "numpy")
+                if is_trunk:
+                    StateFolder(asked.resume).delete()
     return outcome

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import resource
@@ -17,6 +16,7 @@ import torch
 
 from ..errors import TrainingError
 from ..records.filenames import ATTEMPTS, CURVE, HEARTBEAT
+from ..records.lines import append_line, lines_so_far, write_lines
 from ..records.provenance import code, job
 from ..records.training import Heartbeat
 
@@ -74,8 +74,7 @@ class Monitor:
         attempt = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time(), "from_step": step}
         attempt |= job() | {"commit": code().commit, "diff_sha256": code().diff_sha256}
         attempt |= self._lost(step)
-        with open(folder / ATTEMPTS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(attempt) + "\n")
+        append_line(folder / ATTEMPTS, attempt)
 
     def _lost(self, step: int) -> dict[str, float]:
         """What the attempt before had done beyond the state that this one goes on from, by its last heartbeat."""
@@ -90,18 +89,11 @@ class Monitor:
     def _forget_after(self, step: int) -> None:
         """Drop the lines of steps that will be made again."""
         if self.curve.exists():
-            kept = [line for line in self.lines() if line["step"] <= step]
-            self.curve.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            write_lines(self.curve, (line for line in self.lines() if line.get("step", step + 1) <= step))
 
     def lines(self) -> list[dict[str, Any]]:
-        """The curve so far. A last line that a kill cut short is left out."""
-        lines = []
-        for text in self.curve.read_text(encoding="utf-8").splitlines() if self.curve.exists() else []:
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
-        return lines
+        """The curve so far. A line that a kill cut short is left out."""
+        return lines_so_far(self.curve)
 
     def rewind(self, step: int) -> None:
         """Forget the points after a step, to which the run has gone back."""
@@ -145,8 +137,7 @@ class Monitor:
         log.info(f"{self.name} step={step} " + " ".join(f"{name}={value:.4f}" for name, value in metrics.items()))
 
     def _append(self, line: dict[str, Any]) -> None:
-        with open(self.curve, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.curve, line)
         values = line.get("validation") or {k: v for k, v in line.items() if k not in ("step", "samples")}
         for name, value in values.items():
             if value is not None:

@@ -42,6 +42,8 @@ from .signals import received
 log = logging.getLogger(__name__)
 PYTHON = "CLIP_SCALING_PEER_PYTHON"
 """Environment variable: interpreter of an environment with envs/peers.txt; default: .venv-peers/bin/python."""
+_SECONDS_TO_END = 30
+"""Seconds that a peer gets to end after a signal."""
 _POINT = re.compile(
     r"(?P<time>[-0-9]{10},[:0-9]{8}) \| INFO \| Train Epoch: 0 \[\s*(?P<samples>\d+)/(?P<total>\d+) .*?"
     r"Data \(t\): (?P<data>[.\d]+) Batch \(t\): (?P<batch>[.\d]+), (?P<speed>[-+.e\d]+)/s.*?"
@@ -241,7 +243,11 @@ def _call(command: list[str], threads: int, device: str) -> None:
     while process.poll() is None:
         if received() is not None:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(timeout=_SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
             raise TrainingError(
                 f"stopped by {received()}; open_clip_train saves nothing inside a run, and the same command starts over"
             )

@@ -35,16 +35,14 @@ def run_pilot(asked: TrainJob, seconds: float) -> Pilot:
     core is not counted.
     """
     begun = psutil.Process().create_time()
-    job = open_job(asked)
-    recipe, resources = job.recipe, job.resources
-    is_gpu = job.ranks.device.type == "cuda"
-    waited = (lambda: 0.0) if is_gpu else waited_seconds
-    with tempfile.TemporaryDirectory() as folder:
+    with open_job(asked) as job, tempfile.TemporaryDirectory() as folder:
+        recipe, resources = job.recipe, job.resources
+        is_gpu = job.ranks.device.type == "cuda"
+        waited = (lambda: 0.0) if is_gpu else waited_seconds
         opened = time.time() - begun - waited()
         timed = _time_steps(job, Path(folder), seconds, waited)
         beside = opened + timed.before + _validation(job, waited) + _finish(job, Path(folder), waited)
-    devices = job.ranks.size * (1 if is_gpu else resources.threads)
-    job.close()
+        devices = job.ranks.size * (1 if is_gpu else resources.threads)
     return Pilot(
         cell=asked.cell.name,
         model=asked.cell.model,

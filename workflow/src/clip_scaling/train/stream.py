@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from ..data.shards.opening import is_url
 from ..data.shards.packed import squared
 from ..data.shards.read import PairReader, UnreadablePair, decode_caption, decode_image
+from ..data.workers import KillableForks, worker_was_killed
 from ..errors import DataError
 from ..models.tokenizer import load_tokenizer
 from .augment import crop_boxes, fit
@@ -146,7 +147,8 @@ class StreamInput:
         if order.readers is None and any(is_url(entry.path) for entry in reader.shards):
             log.warning(f"{reader.home}: shards at URLs, and a full shuffle reads all of them: set recipe.readers")
         self.decoder = Decoder(self.reader, merges, order, form)
-        self._parts: Iterator[Batch | DataError] | None = None
+        self._forks = KillableForks()
+        self._parts: Any = None
         self._next: Indices | None = None
 
     def batch(self, positions: Indices) -> Batch:
@@ -160,11 +162,7 @@ class StreamInput:
         whose = worker_of(positions, self.ranks, self.workers)
         parts: list[Batch] = []
         for _ in range(self.workers):  # the loader gives the workers' parts in turn
-            part = next(self._parts)
-            if isinstance(part, DataError):
-                self.close()
-                raise part
-            parts.append(part)
+            parts.append(self._next_part())
         pixels = torch.empty((len(positions), *parts[0].pixels.shape[1:]), dtype=torch.uint8)
         tokens = torch.empty((len(positions), parts[0].tokens.shape[1]), dtype=torch.int64)
         indices = np.empty(len(positions), dtype=np.int64)
@@ -173,20 +171,47 @@ class StreamInput:
             pixels[rows], tokens[rows], indices[rows] = part.pixels, part.tokens, part.indices
         return Batch(pixels, tokens, indices, sum(part.lost for part in parts))
 
+    def _next_part(self) -> Batch:
+        try:
+            part = next(self._parts)
+        except Exception:
+            if not self._forks.has_lost_one(seconds=1.0):
+                raise
+            self.close()
+            raise worker_was_killed("Give the cell more `mem_mb`, or set fewer resources.train.workers") from None
+        if isinstance(part, DataError):
+            self.close()
+            raise part
+        return part
+
     def _start(self, positions: Indices) -> Iterator[Batch | DataError]:
+        self._forks = KillableForks()
         loader = DataLoader(
             _Parts(self.decoder, positions, self.batch_size, self.ranks),
             batch_size=None,
             num_workers=self.workers,
             collate_fn=_same,
             worker_init_fn=_leave_signals_to_the_rank,
-            multiprocessing_context="fork",
+            multiprocessing_context=self._forks,
             generator=torch.Generator(),  # its own: the loader draws a seed, and the run's must not move
         )
-        return iter(loader)
+        before = signal.getsignal(signal.SIGCHLD)
+        parts = iter(loader)
+        if signal.getsignal(signal.SIGCHLD) is not before:
+            # torch's handler raises an error wherever the run then is; the loader itself looks every five seconds.
+            signal.signal(signal.SIGCHLD, before)
+        return parts
 
     def close(self) -> None:
         """End the workers and close the shards."""
+        if self._parts is not None:
+            if self._forks.has_lost_one():
+                # The loader's own way out could wait for a lock that the killed worker held.
+                self._forks.end()
+                self._parts._shutdown = True
+            else:
+                # Not left to the garbage collector: the frames of an error keep the loader, and Python waits for it.
+                self._parts._shutdown_workers()
         self._parts = self._next = None
         self.reader.close()
 

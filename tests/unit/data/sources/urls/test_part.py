@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -141,6 +144,31 @@ def test_a_killed_download_keeps_its_shards_and_ends_as_one_that_was_not(
     assert all(path.with_name(f"{path.name[:5]}.tar").read_bytes() == tar for path, tar in kept.items())
     assert not {url for url in fetched if server.asked[url.removeprefix(server.address)]}
     assert (root / "round-0.json").read_bytes() == downloaded.first
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_worker_ends_the_download_with_an_error(
+    downloaded: Downloaded, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def kill_one() -> None:
+        workers: list[psutil.Process] = []
+        while not workers:
+            time.sleep(0.02)
+            with contextlib.suppress(psutil.Error):  # one that has just ended
+                below = psutil.Process().children(recursive=True)
+                workers = [one for one in below if "spawn_main" in " ".join(one.cmdline())]
+        workers[0].kill()
+
+    server, thread = downloaded.server, threading.Thread(target=kill_one)
+    server.is_healed = False  # hosts that answer late: the workers are busy
+    thread.start()
+    try:
+        with pytest.raises(DataError, match="img2dataset ended with code 1"):
+            download_part(tmp_path, "list-0", (downloaded.list, ".parquet"), recipe(processes=2), NOTHING, 0)
+    finally:
+        server.is_healed = True
+        thread.join()
+    assert "DataError: a worker process was killed" in capfd.readouterr().err
 
 
 @pytest.mark.timeout(300)

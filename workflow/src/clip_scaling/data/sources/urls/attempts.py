@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ....errors import DataError
+from ....records.files import write_text
 from .failures import failure_class
 from .removal import RemovalList
 
@@ -102,8 +103,8 @@ def blank_removed(root: Path, attempts: pd.DataFrame, removal: RemovalList) -> i
     if gone.empty:
         return 0
     # Noted first: an image that was overwritten and not noted would be taken for a damaged one.
-    with open(root / _REMOVED, "a", encoding="utf-8") as notes:
-        notes.writelines(f"{tar}\t{int(offset)}\n" for tar, offset in zip(gone["tar"], gone["offset"], strict=True))
+    places = {(str(tar), float(offset)) for tar, offset in zip(gone["tar"], gone["offset"], strict=True)}
+    write_text(root / _REMOVED, "".join(f"{tar}\t{int(offset)}\n" for tar, offset in sorted(_removed(root) | places)))
     for tar, rows in gone.groupby("tar"):
         with open(root / str(tar), "r+b") as file, mmap.mmap(file.fileno(), 0) as content:
             for offset, size in zip(rows["offset"].astype(int), rows["size"].astype(int), strict=True):

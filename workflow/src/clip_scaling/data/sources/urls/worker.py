@@ -20,20 +20,27 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Any
+from multiprocessing.pool import Pool
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
 import pyarrow as pa
-from img2dataset.distributor import multiprocessing_distributor
 from img2dataset.downloader import Downloader
 from img2dataset.reader import Reader
 from img2dataset.resizer import Resizer
 from img2dataset.writer import WebDatasetSampleWriter
+from tqdm import tqdm
+
+from ....errors import told
+from ...workers import KillableSpawns, worker_was_killed
 
 _PR_SET_PDEATHSIG = 1
 _TAR_BLOCK = 512
+_SHARDS_A_WORKER = 5
+"""Shards after which a worker is replaced, as img2dataset does for what its libraries leak."""
 _FORMATS = (
     # (how the file begins, what its end must hold); a JPEG's end mark must follow its last scan.
     (b"\xff\xd8\xff", b"\xff\xd9"),
@@ -217,4 +224,42 @@ def main() -> None:
         user_agent_token=options["user_agent"],
         disallowed_header_directives=options["disallowed_header_directives"],
     )
-    multiprocessing_distributor(options["processes"], downloader, reader, None, 1)
+    download(options["processes"], downloader, reader)
+
+
+Shard = tuple[int, str]
+
+
+def download(processes: int, downloader: Downloader, shards: Iterable[Shard]) -> None:
+    """Download all shards, and those that failed once more, by worker processes. One that was killed ends this one.
+
+    As img2dataset's own distributor, which waits for ever for a worker that was killed.
+    """
+    context = KillableSpawns()
+    pool = context.Pool(processes, maxtasksperchild=_SHARDS_A_WORKER)
+    for _ in range(2):
+        shards = [shard for is_whole, shard in tqdm(_results(context, pool, downloader, shards)) if not is_whole]
+    pool.terminate()
+    pool.join()
+
+
+def _results(
+    context: KillableSpawns, pool: Pool, downloader: Downloader, shards: Iterable[Shard]
+) -> Iterator[tuple[bool, Shard]]:
+    results = pool.imap_unordered(downloader, shards)
+    while True:
+        try:
+            yield results.next(timeout=1)
+        except StopIteration:
+            return
+        except multiprocessing.TimeoutError:
+            if context.has_lost_one():
+                _leave(context)
+
+
+def _leave(context: KillableSpawns) -> NoReturn:
+    """End at once: the pool's own way out would wait for the locks that the killed worker held."""
+    context.end()
+    print(told(worker_was_killed("Give the rule more `mem_mb`, or set fewer download.processes")), file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)
