@@ -57,15 +57,20 @@ def slice_optima(runs: Runs, *, draws: int = 500, seed: int = 0, level: float = 
 
 
 def slices(runs: Runs) -> list[np.ndarray]:
-    """Indices of the runs at each compute with at least three models."""
-    order = np.argsort(runs.compute)
-    groups: list[list[int]] = []
-    for run in order[np.isfinite(runs.gmacs[order])]:
-        if groups and runs.compute[run] <= SAME_COMPUTE**2 * runs.compute[groups[-1][0]]:
-            groups[-1].append(int(run))
-        else:
-            groups.append([int(run)])
-    return [np.array(group) for group in groups if len(np.unique(runs.gmacs[group])) > 2]
+    """Indices of the runs at each compute with at least three models, by compute; those with the most models first."""
+    left = np.flatnonzero(np.isfinite(runs.gmacs))
+    left = left[np.argsort(runs.compute[left])]
+    found = []
+    while len(left):
+        compute = runs.compute[left]
+        ends = np.searchsorted(compute, SAME_COMPUTE**2 * compute, side="right")
+        models = [len(np.unique(runs.gmacs[left[start:end]])) for start, end in enumerate(ends)]
+        start = int(np.argmax(models))
+        if models[start] < 3:
+            break
+        found.append(left[start : ends[start]])
+        left = np.delete(left, np.s_[start : ends[start]])
+    return sorted(found, key=lambda group: float(runs.compute[group].mean()))
 
 
 def _optimum(budget: float, sizes: np.ndarray, values: np.ndarray, level: float) -> dict[str, float]:
