@@ -4,6 +4,8 @@ import ast
 import errno
 import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,12 @@ def test_an_error_keeps_thing_place_and_remedy_through_a_process_pool() -> None:
     error = pickle.loads(pickle.dumps(ManifestError("3 bytes", place="a.tar", remedy="Delete it.")))
     assert (type(error), error.thing, error.place, error.remedy) == (ManifestError, "3 bytes", "a.tar", "Delete it.")
     assert str(error) == "a.tar: 3 bytes. Delete it."
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    code = "from clip_scaling.errors import run_script; run_script(lambda: [print('x' * 80) for _ in range(100_000)])"
+    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert writer.stdout is not None and writer.stderr is not None
+    writer.stdout.readline()
+    writer.stdout.close()
+    assert writer.stderr.read() == b"" and writer.wait() == 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from functools import partial
 
 from ..errors import LawError
+from ..records.law_methods import FOR_ALLOCATION, method_problem
 from .forms import FORMS, Form, LogLinear
 from .points import Choose, all_points, binned_minimum, frontier, hull
 from .scales import SCALES, Scale
@@ -79,7 +79,7 @@ METHODS = {
 
 
 # Least squares, for allocation: Huber's loss takes a search a draw. No part of the comparison of METHODS.
-CHINCHILLA_OLS = Method("chinchilla-ols", form="chinchilla")
+CHINCHILLA_OLS = Method(FOR_ALLOCATION, form="chinchilla")
 
 
 def find_method(name: str) -> Method:
@@ -88,15 +88,6 @@ def find_method(name: str) -> Method:
         return METHODS[name]
     if name == CHINCHILLA_OLS.name:
         return CHINCHILLA_OLS
-    parts = name.split("/")
-    known = (list(POINTS), list(FORMS), list(SCALES), list(ESTIMATORS))
-    if len(parts) != len(known):
-        close = difflib.get_close_matches(name, METHODS, n=3) or list(METHODS)
-        raise LawError(
-            f"method: {name!r} is not known. Close matches: {', '.join(close)}. "
-            "Or compose one as points/form/scale/estimator, for example frontier/power/log/ols."
-        )
-    for part, valid in zip(parts, known, strict=True):
-        if part not in valid:
-            raise LawError(f"method {name!r}: {part!r} is none of {', '.join(valid)}.")
-    return Method(name, *parts)
+    if problem := method_problem(name):
+        raise LawError(problem)
+    return Method(name, *name.split("/"))

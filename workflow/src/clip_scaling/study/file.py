@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from ..data.sources.registry import Source
+from ..records.law_methods import is_of_compute, method_problem
 from .config.base import Name, Strict
 from .config.data import Data
 from .config.evaluation import Evaluation
@@ -19,6 +20,23 @@ class Laws(Strict):
     headline: dict[str, str] = Field(
         {}, description="method drawn and printed first, by source; default: the first of methods"
     )
+
+    @model_validator(mode="after")
+    def _know_the_methods(self) -> Laws:
+        problems = [problem for name in self.methods if (problem := method_problem(name))]
+        problems += [
+            f"headline: {name!r} of {source} is not among methods ({', '.join(self.methods)})"
+            for source, name in self.headline.items()
+            if name not in self.methods
+        ]
+        problems += [
+            f"headline: {name} of {source} is no law of compute alone, and figures draw error against compute"
+            for source, name in self.headline.items()
+            if name in self.methods and not is_of_compute(name)
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class Target(Strict):

@@ -44,6 +44,11 @@ def load_yaml(path: Path) -> Any:
     except FileNotFoundError:
         there = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
         raise ConfigError(f"{path}: no such file. There are: {there}.") from None
+    except UnicodeDecodeError as error:
+        why = f"{path}: not UTF-8 ({error.reason} at byte {error.start})"
+        raise ConfigError(why, remedy="Save the file as UTF-8.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML. {error}") from None
 
