@@ -9,6 +9,7 @@ import tarfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -142,23 +143,35 @@ def decode_image(content: bytes) -> Image.Image:
 
 
 def caption_in_json(metadata: bytes, key: str) -> bytes | None:
-    """Find the caption in a sample's JSON member, UTF-8; None where there is none."""
-    try:
-        found = json.loads(metadata)
-    except ValueError:
-        return None
-    caption = found.get(key) if isinstance(found, dict) else None
+    """Find the caption in a sample's JSON member, UTF-8; None where there is none. key: as of `captions_in_json`."""
+    caption = _at(metadata, key)
     return caption.encode("utf-8", "replace") if isinstance(caption, str) else None
 
 
 def captions_in_json(metadata: bytes, key: str) -> list[str]:
-    """Find the captions in a JSON object under a key: a text, or a list of texts. Empty where there is none."""
+    """Find the captions in a JSON object under a key: a text, or a list of texts. Empty where there is none.
+
+    key: a key of the object, or the way to it: `meta.caption`, and `captions.0` for the first of a list.
+    """
+    caption = _at(metadata, key)
+    return [text for text in (caption if isinstance(caption, list) else [caption]) if isinstance(text, str)]
+
+
+def _at(metadata: bytes, key: str) -> Any:
     try:
         found = json.loads(metadata)
     except ValueError:
-        return []
-    caption = found.get(key) if isinstance(found, dict) else None
-    return [text for text in (caption if isinstance(caption, list) else [caption]) if isinstance(text, str)]
+        return None
+    if isinstance(found, dict) and key in found:
+        return found[key]
+    for step in key.split("."):
+        if isinstance(found, dict):
+            found = found.get(step)
+        elif isinstance(found, list) and step.isdecimal() and int(step) < len(found):
+            found = found[int(step)]
+        else:
+            return None
+    return found
 
 
 def decode_caption(content: bytes) -> str:

@@ -97,7 +97,8 @@ class FolderSource(FileSource):
     )
     caption_key: TrackedLater[str | None] = Field(
         None,
-        description="of the caption in that file, which is then JSON; a list there gives a pair for each caption. "
+        description="of the caption in that file, which is then JSON; a list there gives a pair for each caption, "
+        "`captions.0` the first alone. "
         "null: the file is the caption",
     )
 

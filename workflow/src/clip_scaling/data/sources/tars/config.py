@@ -24,7 +24,9 @@ class WebdatasetSource(ExistingSource):
         description="paths, globs, URLs (http, s3, gs, hf, ...) or pipe: commands; {00000..00127} stands for a range",
     )
     caption_key: Tracked[str | None] = Field(
-        None, description="of the .json member; null: the caption is the .txt member"
+        None,
+        description="of the .json member, or the way to it: `meta.caption`, `captions.0` for the first of a list; "
+        "null: the caption is the .txt member",
     )
     index_jobs: int = Field(
         1, ge=1, description="jobs that the indexing is spread over, each with an equal part of the tars"

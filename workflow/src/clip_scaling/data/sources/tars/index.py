@@ -140,7 +140,7 @@ def _groups(walk: TarWalk, caption: str, has_images_hashed: bool) -> Iterator[_G
             is_by_damage, is_after_damage = is_after_damage, False
             if group is not None and name.startswith(prefix) and b"/" not in (rest := name[len(prefix) :]):
                 key, extension = group.key, _extension(rest)
-            elif (split := _split(name)) is not None:
+            elif (split := split_name(name)) is not None:
                 key, extension = split
             else:
                 if group is not None and is_by_damage:
@@ -175,7 +175,7 @@ def _groups(walk: TarWalk, caption: str, has_images_hashed: bool) -> Iterator[_G
         yield group
 
 
-def _split(name: bytes) -> tuple[bytes, str] | None:
+def split_name(name: bytes) -> tuple[bytes, str] | None:
     """(key, extension) in webdataset's sense; None for what it skips."""
     while name.startswith(b"./"):
         name = name[2:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ....errors import DataError
-from ....records.files import atomic_path, canonical_json, read_json, write_json
+from ....records.files import atomic_path, canonical_json, write_json
 from ...progress import Progress
 from ...shards.opening import open_url
 from ...workers import ordered_map
 from .index import SAMPLE_DTYPE, TarContent, index_tar
 from .lists import Tar
 
+log = logging.getLogger(__name__)
 RECORD_FORMAT = 1
 
 
@@ -129,7 +131,10 @@ def load_record(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def recorded_samples(tars: Sequence[Tar]) -> Iterator[int | None]:
-    """Samples that the tars' writers say they wrote: img2dataset's `00000_stats.json`, or `sizes.json`, beside them."""
+    """Samples that the tars' writers say they wrote: img2dataset's `00000_stats.json`, or `sizes.json`, beside them.
+
+    None where there is no such file, or only a part of one, as a killed download leaves it.
+    """
     sizes: dict[Path, dict[str, Any]] = {}
     for tar in tars:
         if tar.is_remote:
@@ -138,10 +143,21 @@ def recorded_samples(tars: Sequence[Tar]) -> Iterator[int | None]:
         path = Path(tar.location)
         statistics = path.with_name(f"{path.stem}_stats.json")
         if path.parent not in sizes:
-            listed = path.parent / "sizes.json"
-            sizes[path.parent] = read_json(listed) if listed.is_file() else {}
-        found = read_json(statistics).get("successes") if statistics.is_file() else sizes[path.parent].get(path.name)
-        yield int(found) if isinstance(found, int) else None
+            sizes[path.parent] = _sidecar(path.parent / "sizes.json")
+        found = _sidecar(statistics).get("successes") if statistics.is_file() else sizes[path.parent].get(path.name)
+        yield found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    """A JSON object beside tars; empty where it cannot be read."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        log.warning(f"{path}: cannot be read ({error}): the numbers of samples in it are not known")
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def index_part(output: Path, tars: Sequence[Tar], settings: IndexSettings, workers: int) -> None:

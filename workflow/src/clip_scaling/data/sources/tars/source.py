@@ -25,11 +25,13 @@ from .config import WebdatasetSource
 from .index import DEEP_GREY, TarContent, losses
 from .join import JoinedTars, join_records, retrieval_pairs, write_ordered
 from .lists import Tar
+from .losses import explain_tar
 from .records import IndexSettings, index_tars, read_about, recorded_samples
 
 log = logging.getLogger(__name__)
 _NAMED = 5
 """Damaged tars that an error names; quarantine.json has them all."""
+QUARANTINE = "quarantine.json"
 
 
 def write_tar_source(root: Path, name: str, recipe: WebdatasetSource, tars: Sequence[Tar], workers: int) -> None:
@@ -46,8 +48,8 @@ def write_tar_source(root: Path, name: str, recipe: WebdatasetSource, tars: Sequ
     abouts = [read_about(path) for path in records]
     reports = _reports(tars, abouts)
     quarantine = [report for report in reports if report["lost"] or report["problems"]]
-    write_json(root / "quarantine.json", quarantine)
-    _hold_threshold(root, name, recipe.max_lost_fraction, reports)
+    write_json(root / QUARANTINE, quarantine)
+    _hold_threshold(root, name, recipe, tars, reports)
     used = [number for number, about in enumerate(abouts) if about["pairs"]]
     pairs = sum(abouts[number]["pairs"] for number in used)
     with tempfile.TemporaryDirectory(prefix=".lines-", dir=root / "records") as folder:
@@ -105,26 +107,32 @@ def _reports(tars: Sequence[Tar], abouts: list[dict[str, Any]]) -> list[dict[str
     return found
 
 
-def _hold_threshold(root: Path, name: str, limit: float, reports: list[dict[str, Any]]) -> None:
+def _hold_threshold(
+    root: Path, name: str, recipe: WebdatasetSource, tars: Sequence[Tar], reports: list[dict[str, Any]]
+) -> None:
     """DataError where too much is lost. A tar that may hide samples counts as if it had been as full as the fullest."""
+    limit = recipe.max_lost_fraction
     fullest = max((report["kept"] for report in reports), default=0)
     kept = sum(report["kept"] for report in reports)
-    assumed = {
-        report["tar"]: max(sum(report["lost"].values()), 0 if report["is_exact"] else fullest - report["kept"])
-        for report in reports
-    }
-    lost = sum(assumed.values())
+    assumed = [
+        max(sum(report["lost"].values()), 0 if report["is_exact"] else fullest - report["kept"]) for report in reports
+    ]
+    lost = sum(assumed)
     if kept and lost <= limit * (kept + lost):
         return
-    worst = sorted((report for report in reports if assumed[report["tar"]]), key=lambda r: -assumed[r["tar"]])[:_NAMED]
-    named = "; ".join(
-        f"{report['tar']}: {', '.join(report['problems'])} {report['lost']}{'' if report['is_exact'] else ' or more'}"
-        for report in worst
-    )
+    is_bad = [bool(count or report["problems"]) for count, report in zip(assumed, reports, strict=True)]
+    order = sorted((number for number, bad in enumerate(is_bad) if bad), key=lambda number: -assumed[number])
+    named = " ".join(explain_tar(tars[number], reports[number], name, recipe.caption_key) for number in order[:_NAMED])
+    if len(order) > _NAMED:
+        named += f" So are {len(order) - _NAMED:,} more tars."
+    if not kept:
+        found = f"no sample of {len(tars)} tars can be used" + (f", {lost} are lost" if lost else "")
+        raise DataError(found, place=f"source {name}", remedy=f"{named} {root / QUARANTINE} lists every tar.")
     raise DataError(
-        f"source {name}: {lost} of {kept + lost} samples are lost, max_lost_fraction allows {limit:g}. {named}. "
-        f"{root / 'quarantine.json'} lists every tar: get those again, take them out of sources.{name}.tars, or raise "
-        f"sources.{name}.max_lost_fraction."
+        f"{lost} of {kept + lost} samples are lost, max_lost_fraction allows {limit:g}",
+        place=f"source {name}",
+        remedy=f"{named} {root / QUARANTINE} lists every tar: get those again, take them out of sources.{name}.tars, "
+        f"or raise sources.{name}.max_lost_fraction.",
     )
 
 

@@ -63,6 +63,10 @@ class TarWalk:
         """Read what follows the end; (bytes, sha256) of the whole stream."""
         return self._blocks.finish()
 
+    def close(self) -> None:
+        """End the thread of the hash, where the stream is not read to its end."""
+        self._blocks.close()
+
     def __iter__(self) -> Iterator[tuple[list[Member], bool]]:
         blocks, is_after_damage = self._blocks, False
         at = 0
@@ -142,6 +146,10 @@ class HashedBlocks:
             self._hashed.result()
         self._hashing.shutdown()
         return self.end, self._digest.hexdigest()
+
+    def close(self) -> None:
+        """End the thread of the hash."""
+        self._hashing.shutdown()
 
     def _read(self) -> bytes:
         block = self._file.read(_READ_BYTES)
