@@ -77,6 +77,8 @@ rule evaluate:
     resources:
         mem_mb=2000,
         runtime=30,
+        gpu_slots=evaluation_gpu_slots,
+        launcher=evaluation_launcher,
     params:
         batch_size=STUDY.evaluation.batch_size,
         loss_batch_size=STUDY.evaluation.loss_batch_size,
@@ -85,7 +87,7 @@ rule evaluate:
     message:
         "Evaluate {wildcards.cell}"
     shell:
-        "python scripts/evaluate.py --checkpoint {input.checkpoint} --sets {input.sets}"
+        "{resources.launcher}python scripts/evaluate.py --checkpoint {input.checkpoint} --sets {input.sets}"
         " --tokenizer {input.tokenizer} --batch-size {params.batch_size} --loss-batch-size {params.loss_batch_size}"
         " --suite {params.suite:q} --store {params.store} --output {output.metrics} --threads {threads} 2>&1 | tee {log}"
 
@@ -107,6 +109,8 @@ rule evaluate_state:
     resources:
         mem_mb=2000,
         runtime=30,
+        gpu_slots=evaluation_gpu_slots,
+        launcher=evaluation_launcher,
     params:
         recipe=state_recipe,
         name=state_name,
@@ -116,7 +120,7 @@ rule evaluate_state:
     message:
         "Evaluate {wildcards.run}"
     shell:
-        "python scripts/evaluate.py --checkpoint {input.state} --sets {input.sets} --tokenizer {input.tokenizer}"
+        "{resources.launcher}python scripts/evaluate.py --checkpoint {input.state} --sets {input.sets} --tokenizer {input.tokenizer}"
         " --recipe {params.recipe:q} --cell {params.name} --batch-size {params.batch_size}"
         " --loss-batch-size {params.loss_batch_size} --suite {params.suite:q} --output {output.metrics}"
         " --threads {threads} 2>&1 | tee {log}"
@@ -194,6 +198,8 @@ if RESOLVED.fine_tuned_sets():
         resources:
             mem_mb=3000,
             runtime=120,
+            gpu_slots=evaluation_gpu_slots,
+            launcher=evaluation_launcher,
         params:
             settings=fine_tune_settings,
             model=fine_tune_model,
@@ -201,7 +207,7 @@ if RESOLVED.fine_tuned_sets():
         message:
             "Fine-tune {wildcards.cell} on {wildcards.dataset}"
         shell:
-            "trap : INT TERM USR1 USR2; python scripts/fine_tune.py --checkpoint {input.checkpoint}"
+            "trap : INT TERM USR1 USR2; {resources.launcher}python scripts/fine_tune.py --checkpoint {input.checkpoint}"
             " --tokenizer {input.tokenizer} --model {params.model} --set {input.set} --control {input.control}"
             " --settings {params.settings:q} --resume {params.resume} --output {output.metrics} --threads {threads}"
             " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"

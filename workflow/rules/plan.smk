@@ -75,6 +75,7 @@ use rule train as pilot_cell with:
         runtime=30,
         nodes=train_nodes,
         gpus=train_gpus,
+        gpu_slots=train_gpu_slots,
         tasks_per_node=train_tasks_per_node,
         launcher=train_launcher,
     params:

@@ -26,6 +26,7 @@ rule train:
         runtime=train_runtime,
         nodes=train_nodes,
         gpus=train_gpus,
+        gpu_slots=train_gpu_slots,
         tasks_per_node=train_tasks_per_node,
         launcher=train_launcher,
     params:

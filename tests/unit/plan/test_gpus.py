@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from clip_scaling.errors import ConfigError
 from clip_scaling.plan.gpus import check_gpus, gpu_problems
+from clip_scaling.plan.schedule import jobs_of, machines_of
 from clip_scaling.plan.table import make_plan
 from clip_scaling.study.resolve import load_study
 
@@ -41,3 +43,21 @@ def test_the_refusal_names_the_next_step(raw: dict[str, Any], repository: Path, 
     study = load_study(raw | {"resources": {"train": {"gpus": 2}}}, repository)
     with pytest.raises(ConfigError, match=r"Nothing was started. Lower resources.train.gpus .*--profile cluster"):
         check_gpus(make_plan(study, tmp_path), study, 1)
+
+
+def test_the_plan_counts_a_cells_share_of_a_gpu(
+    raw: dict[str, Any], repository: Path, tmp_path: Path, fake_gpus: Callable[..., None]
+) -> None:
+    fake_gpus("NVIDIA H100 80GB HBM3")
+    whole, shared = (
+        make_plan(load_study(raw | {"resources": {"train": {"cells_per_gpu": sharing}}}, repository), tmp_path)
+        for sharing in (1, 4)
+    )
+    assert {row.cells_per_gpu for row in shared.rows} == {4}
+    for one, four in zip(whole.rows, shared.rows, strict=True):
+        assert (one.gpus, four.gpus, one.cores) == (1, 1, 0)
+        assert four.gpu_hours == pytest.approx(one.gpu_hours / 4)
+        assert four.wall_hours == one.wall_hours
+    study = load_study(raw | {"resources": {"train": {"cells_per_gpu": 4}}}, repository)
+    assert {job.devices for job in jobs_of(shared, study)} == {0.25}
+    assert machines_of(study, is_cpu=False).devices == 1

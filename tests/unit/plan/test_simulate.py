@@ -96,3 +96,13 @@ def test_a_study_for_a_cluster_is_planned_on_a_small_machine(raw: dict, reposito
     assert machines_of(study, is_cpu=True, widest=100_000).devices == 100_000
     raw["resources"] = {"cluster": {"cores": 4}}
     assert machines_of(load_study(raw, repository), is_cpu=True, widest=100_000).devices == 4
+
+
+@pytest.mark.parametrize(("sharing", "finish"), [(1, 12.0), (2, 6.0), (3, 4.0), (4, 3.0), (6, 2.0), (12, 1.0)])
+def test_cells_that_share_a_gpu_run_beside_each_other(sharing: int, finish: float) -> None:
+    """Twelve cells of an hour: thirds, sixths and twelfths of a GPU add up to a whole one."""
+    jobs = [Job(f"cell {n}", 1.0, 1 / sharing) for n in range(12)]
+    outcome = simulate(jobs, Machines(devices=1))
+    assert outcome.finish_hours == pytest.approx(finish)
+    assert outcome.busy_device_hours == pytest.approx(12 / sharing)
+    assert outcome.peak_devices == pytest.approx(1.0)

@@ -38,7 +38,7 @@ def checkout(tmp_path: Path) -> Path:
         "machine/gpus.py",
         "machine/__init__.py",
     )
-    for name in (*files, "errors.py", "__init__.py"):
+    for name in (*files, "errors.py", "records/__init__.py", "__init__.py"):
         (package / name).parent.mkdir(exist_ok=True)
         (package / name).write_text((library / name).read_text())
     (tmp_path / "notes.md").write_text("notes\n")

@@ -25,8 +25,10 @@ NAMES = {
     "slurm_constraint": "node features, instead of --submitit-constraint",
     "slurm_exclude": "nodes to keep away from, instead of --submitit-exclude",
 }
-# Snakemake's own, without meaning for a submission.
-_IGNORED = {"_cores", "_nodes", "_job", "mem", "mem_mib", "disk", "disk_mb", "disk_mib", "tmpdir", "launcher"}
+# Snakemake's own, and a limit of one machine, without meaning for a submission.
+_IGNORED = {
+    "_cores", "_nodes", "_job", "mem", "mem_mib", "disk", "disk_mb", "disk_mib", "tmpdir", "launcher", "gpu_slots"
+}  # fmt: skip
 # Names of other executors and of sbatch -> what serves here.
 _ELSEWHERE = {
     "gres": "`gpus` or `gpus_per_node` for GPUs, --submitit-sbatch 'gres=...' for anything else",

@@ -39,8 +39,16 @@ def installed_gpus() -> tuple[Gpu, ...]:
 
 
 def visible_gpus(environment: Mapping[str, str] | None = None) -> tuple[Gpu, ...]:
-    """The GPUs that CUDA_VISIBLE_DEVICES leaves of them, in its order. environment: default os.environ."""
-    return chosen_gpus(installed_gpus(), (os.environ if environment is None else environment).get(VISIBLE))
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves of them, in its order; without it, those of the Slurm job.
+
+    environment: default os.environ.
+    """
+    variables = os.environ if environment is None else environment
+    if VISIBLE in variables or "SLURM_JOB_ID" not in variables:
+        return chosen_gpus(installed_gpus(), variables.get(VISIBLE))
+    given = variables.get("SLURM_STEP_GPUS", variables.get("SLURM_JOB_GPUS"))
+    # Where Slurm hides the others from a job, its numbers are those of the node and name nothing.
+    return chosen_gpus(installed_gpus(), given) or installed_gpus()
 
 
 def chosen_gpus(installed: Iterable[Gpu], choice: str | None) -> tuple[Gpu, ...]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cost.needs import cells_per_gpu
 from ..cost.results import Results, last_plan, read_record, saved_step, used_seconds
 from ..records.filenames import ATTEMPTS, CHECKPOINT, CURVE, STATE
 from ..records.lines import lines_so_far
@@ -53,7 +54,8 @@ def _standing(
     study: ResolvedStudy, results: Results, cell: Cell, jobs: dict[str, str], stale_seconds: float
 ) -> Standing:
     resources = study.config.resources.train_of(cell)
-    devices = resources.ranks if resources.gpus_per_node else resources.ranks * resources.threads
+    sharing = cells_per_gpu(study.models[cell.model], study.recipe(cell), resources)
+    devices = resources.ranks / sharing if resources.gpus_per_node else resources.ranks * resources.threads
     home = results.paths.train(cell.name)
     record = read_record(results, cell)
     job = jobs.get(cell.name, "")
@@ -132,7 +134,7 @@ def _trunk_beat(results: Results, cell: Cell, study: ResolvedStudy) -> float:
     return (beat.step if beat else study.branch_step(cell)) / study.steps(cell)
 
 
-def _lost_hours(attempts: list[dict[str, Any]], devices: int) -> float:
+def _lost_hours(attempts: list[dict[str, Any]], devices: float) -> float:
     """Device-hours of steps that were made again, by the attempts."""
     return sum(attempt.get("lost_seconds", 0.0) for attempt in attempts) / 3600 * devices
 

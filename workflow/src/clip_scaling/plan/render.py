@@ -16,9 +16,9 @@ LISTED = 60
 """Rows that the terminal shows; the file has all."""
 COLUMNS = (
     "cell", "model", "data", "unique_pairs", "samples_seen", "samples_trained", "seed", "state", "reason", "steps",
-    "epochs", "learning_rate", "global_batch_size", "gmacs_per_sample", "compute_gmacs", "gpus", "gpu_hours",
-    "gpu_hours_low", "gpu_hours_high", "cores", "cpu_hours", "cpu_hours_low", "cpu_hours_high", "wall_hours",
-    "energy_mwh", "storage_gb", "basis", "planned_hours", "used_hours",
+    "epochs", "learning_rate", "global_batch_size", "gmacs_per_sample", "compute_gmacs", "gpus", "cells_per_gpu",
+    "gpu_hours", "gpu_hours_low", "gpu_hours_high", "cores", "cpu_hours", "cpu_hours_low", "cpu_hours_high",
+    "wall_hours", "energy_mwh", "storage_gb", "basis", "planned_hours", "used_hours",
     "evaluation_hours",
 )  # fmt: skip
 
@@ -91,8 +91,14 @@ def _row(row: PlannedCell, is_cpu: bool) -> list[str]:
     why = row.reason if row.state == "skip" else f"{row.reason} ({row.basis})"
     return [
         row.cell, row.state, f"{row.steps:,}", _number(row.epochs), f"{row.gmacs_per_sample:.4g}",
-        str(row.cores if is_cpu else row.gpus), _number(value), ends, duration(row.wall_hours), why,
+        _devices(row, is_cpu), _number(value), ends, duration(row.wall_hours), why,
     ]  # fmt: skip
+
+
+def _devices(row: PlannedCell, is_cpu: bool) -> str:
+    """The cores or GPUs of a cell; `1/4` where four share a GPU."""
+    shared = f"/{row.cells_per_gpu}" if row.cells_per_gpu > 1 else ""
+    return f"{row.cores}" if is_cpu else f"{row.gpus}{shared}"
 
 
 def _number(value: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..machine.gpus import visible_gpus
 from ..study.grid import trunk_name
 from ..study.resolved import ResolvedStudy
 from .simulate import Job, Machines, Outcome, simulate
@@ -28,7 +29,7 @@ def jobs_of(plan: Plan, study: ResolvedStudy) -> list[Job]:
     to_do = sorted(plan.to_do, key=lambda row: row.samples_seen)
     for row in to_do:
         cell = study.cells[row.cell]
-        devices = row.gpus or row.cores
+        devices = row.gpus / row.cells_per_gpu or row.cores
         branch = study.branch_step(cell)
         if not branch:
             jobs.append(Job(row.cell, row.wall_hours, devices, (), row.compute_gmacs))
@@ -43,15 +44,16 @@ def jobs_of(plan: Plan, study: ResolvedStudy) -> list[Job]:
     return jobs
 
 
-def machines_of(study: ResolvedStudy, is_cpu: bool, widest: int = 1) -> Machines:
+def machines_of(study: ResolvedStudy, is_cpu: bool, widest: float = 1) -> Machines:
     """The study's cluster as the simulation sees it; without GPUs its cores.
 
     widest: devices of the largest job. Cores are by default this machine's, or as many as the largest job asks for:
-    a study for a cluster is planned on a small machine.
+    a study for a cluster is planned on a small machine. GPUs are this machine's where the study takes what is there.
     """
     cluster = study.config.resources.cluster
+    here = max(len(visible_gpus()), widest) if study.config.resources.train.gpus == "auto" else None
     return Machines(
-        devices=(cluster.cores or max(os.cpu_count() or 1, widest)) if is_cpu else cluster.gpus,
+        devices=(cluster.cores or max(os.cpu_count() or 1, widest)) if is_cpu else cluster.gpus or here,
         concurrent_jobs=cluster.concurrent_jobs,
         time_limit_hours=cluster.time_limit_hours,
         queue_wait_hours=cluster.queue_wait_hours,
@@ -106,7 +108,7 @@ def _variants(jobs: list[Job], machines: Machines, now: Outcome) -> list[dict[st
     """What other limits would change; half the devices a job takes twice its time (perfect scaling is assumed)."""
     halves = []
     for job in jobs:
-        half = max(1, job.devices // 2)
+        half = max(1, job.devices // 2) if job.devices > 1 else job.devices
         halves.append(replace(job, devices=half, hours=job.hours * job.devices / half))
     asked: list[tuple[str, list[Job], Machines]] = [("half the devices a job", halves, machines)]
     if machines.time_limit_hours:

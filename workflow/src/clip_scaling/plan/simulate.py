@@ -11,14 +11,20 @@ import numpy as np
 
 from ..errors import ConfigError
 
+ROUNDING = 1e-9
+"""Of devices: thirds of one add up to a whole."""
+
 
 @dataclass(frozen=True)
 class Job:
-    """hours: of work on `devices`. after: jobs that must have ended. priority: the greater goes first."""
+    """hours: of work on `devices`; a job that shares a device takes a part of one.
+
+    after: jobs that must have ended. priority: the greater goes first.
+    """
 
     name: str
     hours: float
-    devices: int
+    devices: float
     after: tuple[str, ...] = ()
     priority: float = 0.0
 
@@ -31,7 +37,7 @@ class Machines:
     A failure (failures_per_device_hour) ends a slice, and what was done since the last saved state is done again.
     """
 
-    devices: int | None = None
+    devices: float | None = None
     concurrent_jobs: int | None = None
     time_limit_hours: float | None = None
     queue_wait_hours: float = 0.0
@@ -49,10 +55,10 @@ class Outcome:
     lost_device_hours: float = 0.0
     slices: int = 0
     failures: int = 0
-    peak_devices: int = 0
+    peak_devices: float = 0
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def utilisation(self, devices: int | None) -> float:
+    def utilisation(self, devices: float | None) -> float:
         """Share of the devices (by default the most that were held at a time) that was held until the finish."""
         whole = (devices or self.peak_devices) * self.finish_hours
         return self.busy_device_hours / whole if whole else 0.0
@@ -62,7 +68,7 @@ class _Ready:
     """Jobs that may start, by priority among those of each size: sizes are few, jobs may be many."""
 
     def __init__(self) -> None:
-        self.heaps: dict[int, list[tuple[float, int, int]]] = {}
+        self.heaps: dict[float, list[tuple[float, int, int]]] = {}
         self.order = itertools.count()
 
     def push(self, job: Job, index: int) -> None:
@@ -70,7 +76,7 @@ class _Ready:
 
     def pop(self, free: float) -> int | None:
         """The job of highest priority that fits; None where none does."""
-        fitting = [heap for size, heap in self.heaps.items() if heap and size <= free]
+        fitting = [heap for size, heap in self.heaps.items() if heap and size <= free + ROUNDING]
         return heapq.heappop(min(fitting, key=lambda heap: heap[0][:2]))[2] if fitting else None
 
 
@@ -99,7 +105,7 @@ class _Simulation:
         self.free, self.room = float(machines.devices or np.inf), float(machines.concurrent_jobs or np.inf)
         self.events: list[tuple[float, int, bool, int, float]] = []
         self.order = itertools.count()
-        self.ready, self.out, self.held = _Ready(), Outcome(), 0
+        self.ready, self.out, self.held = _Ready(), Outcome(), 0.0
 
     def run(self) -> Outcome:
         """From the first job to the last."""
@@ -175,7 +181,7 @@ def _check(jobs: Sequence[Job], machines: Machines) -> None:
     for job in jobs:
         if machines.devices is not None and job.devices > machines.devices:
             raise ConfigError(
-                f"{job.name} needs {job.devices} devices at a time, but resources.cluster has {machines.devices}. "
+                f"{job.name} needs {job.devices:g} devices at a time, but resources.cluster has {machines.devices:g}. "
                 "Give it fewer nodes, or raise the cluster's."
             )
         missing = [name for name in job.after if name not in names]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cost.after_training import AfterTraining
+from ..cost.needs import cells_per_gpu
 from ..cost.results import Results, last_plan, measured_speed, read_pilots, read_record, saved_step, used_seconds
 from ..cost.speeds import Speed, SpeedModel, demand, read_speed_table
 from ..cost.storage import cell_storage_gb, storage
@@ -110,12 +111,13 @@ class _Rows:
     def _cost(self, cell: Cell, state: State) -> dict[str, Any]:
         """The fields of a row that say what the cell costs, or has cost."""
         study = self.study
-        asked = demand(cell, study.recipe(cell), study.config.resources.train_of(cell))
+        recipe, resources = study.recipe(cell), study.config.resources.train_of(cell)
+        asked, sharing = demand(cell, recipe, resources), cells_per_gpu(study.models[cell.model], recipe, resources)
         estimate = self.speeds.estimate(asked)
         own = self._samples_left(cell, state)
         used = self._used_hours(cell, asked.devices) if state == "skip" else None
         hours = estimate.hours(own) if used is None else (used / asked.devices,) * 3
-        device_hours, low, high = (asked.devices * value for value in hours)
+        device_hours, low, high = (asked.devices / sharing * value for value in hours)
         is_cpu = asked.kind == CPU
         kind, other = ("cpu", "gpu") if is_cpu else ("gpu", "cpu")
         watts = study.config.costs.watts_per_core if is_cpu else _watts(study, asked.kind)
@@ -123,6 +125,7 @@ class _Rows:
         return {
             "samples_trained": own,
             "gpus": 0 if is_cpu else asked.devices,
+            "cells_per_gpu": sharing,
             "cores": asked.devices if is_cpu else 0,
             **{f"{kind}_hours": device_hours, f"{kind}_hours_low": low, f"{kind}_hours_high": high},
             **{f"{other}_hours": 0.0, f"{other}_hours_low": 0.0, f"{other}_hours_high": 0.0},
@@ -132,7 +135,7 @@ class _Rows:
             "basis": estimate.basis,
             "sd": estimate.sd if used is None else 0.0,
             "planned_hours": _planned(self._planned.get(cell.name), state, device_hours),
-            "used_hours": used,
+            "used_hours": None if used is None else used / sharing,
             "evaluation_hours": evaluation_hours,
             "evaluation_basis": evaluation_basis,
         }

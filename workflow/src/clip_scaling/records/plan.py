@@ -33,6 +33,7 @@ class PlannedCell(BaseModel):
     gmacs_per_sample: float = Field(description="forward compute of both towers, GMAC")
     compute_gmacs: float
     gpus: int
+    cells_per_gpu: int = Field(1, description="that train on the same GPU at a time; each costs its share of the hours")
     gpu_hours: float
     gpu_hours_low: float
     gpu_hours_high: float

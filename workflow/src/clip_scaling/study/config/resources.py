@@ -16,12 +16,17 @@ class TrainResources(Strict):
     """Where a training job runs, and how its work is cut up. Never part of a name or of what is tracked."""
 
     threads: int = Field(1, ge=1, description="CPU threads a rank")
-    mem_mb: int = Field(2000, ge=100, description="memory a node, MB")
+    mem_mb: int | None = Field(
+        None, ge=100, description="memory a node, MB; default: by the model, the batch, the workers and the GPUs"
+    )
     runtime_minutes: int = Field(60, ge=1, description="time limit; a run that meets it is saved and continued")
     nodes: int = Field(1, ge=1)
     gpus: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
         description="GPUs a node, one rank each; auto: one where the machine has one, else the CPU; 0: the CPU",
+    )
+    cells_per_gpu: Literal["auto", 1, 2, 3, 4, 6, 12] = Field(
+        "auto", description="cells of one GPU that train on the same GPU at a time; auto: by the model's size"
     )
     gpu_kind: str | None = Field(
         None, description="such as A100-40GB: for the plan's estimates of time and memory; default: this machine's"
