@@ -37,6 +37,7 @@ from .inputs import Input, PackedInput
 from .loop import Loop, Outcome, Stretch
 from .monitor import Monitor
 from .order import Order
+from .prefetch import Prefetch
 from .schedule import schedule_of
 from .state import StateFolder, write_state
 from .steps import lag_on
@@ -119,6 +120,8 @@ def open_job(asked: TrainJob) -> OpenJob:
     engine = Engine(asked.recipe["model_config"], recipe, resources, ranks, asked.cell.seed)
     open_input = _open_packed if resources.input == "packed" else _open_stream
     manifest, data = open_input(asked, engine, resources)
+    if ranks.device.type == "cuda":
+        data = Prefetch(data, recipe.global_batch_size, ranks.device)
     return OpenJob(asked, ranks, recipe, resources, manifest, data, engine)
 
 
@@ -149,7 +152,8 @@ def _open_packed(asked: TrainJob, engine: Engine, resources: TrainResources) -> 
             place=str(asked.data),
             remedy="Run `snakemake --cores all` to pack the pairs for it.",
         )
-    return manifest, PackedInput(pairs, _order(engine.recipe, manifest.shard_pairs, engine.seed), form.crop_scale)
+    order = _order(engine.recipe, manifest.shard_pairs, engine.seed)
+    return manifest, PackedInput(pairs, order, form.crop_scale, engine.ranks.device)
 
 
 def _open_stream(asked: TrainJob, engine: Engine, resources: TrainResources) -> tuple[SubsetManifest, Input]:
