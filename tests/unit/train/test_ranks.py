@@ -29,6 +29,9 @@ CASES: dict[str, dict[str, Any]] = {
     "siglip-ddp": {"objective": "siglip"},
     "coca-ddp": {"objective": "coca"},
     "clip-ddp-accumulated": {"resources": {"accumulate": 2}},
+    "clip-ddp-tiled": {"tile": 3},
+    "siglip-ddp-tiled": {"objective": "siglip", "tile": 3},
+    "clip-fsdp2-accumulated-tiled": {"resources": {"parallel": "fsdp2", "accumulate": 2}, "tile": 5},
     "clip-fsdp2": {"resources": {"parallel": "fsdp2"}},
     "clip-fsdp2-accumulated": {"resources": {"parallel": "fsdp2", "accumulate": 2}},
 }
@@ -36,9 +39,11 @@ CASES: dict[str, dict[str, Any]] = {
 
 def gradients(case: dict[str, Any], ranks: Ranks) -> dict[str, torch.Tensor]:
     """The whole gradient of one global batch, before any clipping."""
-    recipe = Recipe(**FIELDS | {"gradient_clip": None} | {k: v for k, v in case.items() if k != "resources"})
+    changes = {key: value for key, value in case.items() if key not in ("resources", "tile")}
+    recipe = Recipe(**FIELDS | {"gradient_clip": None} | changes)
     model = COCA if recipe.objective == "coca" else MODEL
     engine = Engine(model, recipe, TrainResources(**case.get("resources", {})), ranks, seed=0)
+    engine.objective.tile = case.get("tile", engine.objective.tile)
     data = PackedInput(some_pairs(), Order([32], 0))
     engine.gradients(data.batch(rank_positions(0, 16, ranks.rank, ranks.size)), 0)
     found = {}
@@ -90,7 +95,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_make_the_gradient_of_one_process(two_ranks: Path, case: str) -> None:
     found = torch.load(two_ranks / "results.pt", weights_only=False)[case]
-    alone = gradients(CASES[case] | {"resources": {}}, ALONE)
+    alone = gradients(CASES[case] | {"resources": {}, "tile": 16}, ALONE)  # the whole batch is one tile
     assert found.keys() == alone.keys()
     for name in alone:
         # CoCa sums over words as well: its rounding is a little larger.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from ..models.build import build_model, model_config_of
+from ..models.image_tower import take_class_token
 from ..models.precision import Precision
 from ..models.text_tower import Captions, attention_on, pack, take_packed
 from ..study.config.resources import TrainResources
@@ -20,6 +21,7 @@ from .micro_batches import MicroBatches
 from .objective import Objective
 from .optimizer import build_optimizer
 from .parallel import ParallelModel
+from .tiles import tf32_product
 
 MAX_LOG_SCALE = math.log(100)
 """Bound of the log of the logit scale (Radford et al. 2021)."""
@@ -43,9 +45,11 @@ class Engine:
         self.accumulate = resources.accumulate
         self.model_config = model_config_of(model_config, recipe)
         self.precision = Precision(recipe.precision, ranks.device)
-        self.objective = Objective(recipe.objective, ranks)
+        has_tf32 = ranks.device.type == "cuda" and recipe.precision != "fp32"
+        self.objective = Objective(recipe.objective, ranks, tf32_product if has_tf32 else torch.matmul)
         torch.manual_seed(seed)
         model = build_model(self.model_config)
+        take_class_token(model)
         self.ends = take_packed(model, attention_on(ranks.device))
         self.is_compiled = resources.compile
         self.model = ParallelModel(model, resources, ranks)

@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss, SigLipLoss
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
 
 from ..models.text_tower import Captions
 from .distributed import Ranks
+from .tiles import TILE, InfoNCE, Product, Sigmoid
 
 CAPTION_WEIGHT = 2.0
 """Weight of CoCa's caption loss beside the contrastive one: open_clip_train's default, Yu et al. 2022, table 8."""
@@ -36,10 +38,13 @@ class MicroBatch:
 
 
 class Objective:
-    """An objective over the global batch of all ranks."""
+    """An objective over the global batch of all ranks.
 
-    def __init__(self, name: str, ranks: Ranks) -> None:
-        self.name, self.ranks = name, ranks
+    A matrix of logits that has more entries than tile^2 is made in tiles. product: multiplies the matrices of tiles.
+    """
+
+    def __init__(self, name: str, ranks: Ranks, product: Product = torch.matmul, tile: int = TILE) -> None:
+        self.name, self.ranks, self.product, self.tile = name, ranks, product, tile
         self.loss: nn.Module = (
             SigLipLoss(rank=ranks.rank, world_size=ranks.size, dist_impl="gather")
             if name == "siglip"
@@ -49,9 +54,27 @@ class Objective:
     def contrastive(self, out: dict[str, Tensor]) -> Tensor:
         """This rank's contrastive loss, (), fp32; its mean over ranks is the global batch's."""
         image, text = out["image_features"].float(), out["text_features"].float()
+        if len(image) ** 2 * self.ranks.size > self.tile**2:
+            return self._in_tiles(image, text, out)
         if self.name == "siglip":
             return self.loss(image, text, out["logit_scale"], out["logit_bias"])
         return self.loss(image, text, out["logit_scale"])
+
+    def _in_tiles(self, image: Tensor, text: Tensor, out: dict[str, Tensor]) -> Tensor:
+        """The same without the whole matrix of logits."""
+        scale, how = out["logit_scale"], (self.tile, self.product)
+        first = self.ranks.rank * len(image)
+        if self.name == "siglip":
+            return Sigmoid.apply(image, self._of_all_ranks(text), scale, out["logit_bias"], first, *how)
+        if self.ranks.size == 1:
+            return InfoNCE.apply(image, text, scale, first, True, *how)
+        of_images = InfoNCE.apply(image, self._of_all_ranks(text), scale, first, False, *how)
+        of_texts = InfoNCE.apply(text, self._of_all_ranks(image), scale, first, False, *how)
+        return (of_images + of_texts) / 2
+
+    def _of_all_ranks(self, features: Tensor) -> Tensor:
+        """Every rank's features, in order; their gradients go back to the rank that made them."""
+        return features if self.ranks.size == 1 else torch.cat(all_gather(features))
 
     def caption(self, out: dict[str, Tensor], words: float) -> Tensor:
         """This rank's caption loss, (), fp32: nats a word, weighted so that its mean over ranks is the batch's.
