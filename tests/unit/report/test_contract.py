@@ -56,3 +56,28 @@ def test_a_table_of_left_out_models_with_its_older_column_names_is_read_alike(tm
         (tmp_path / name).write_text(f"{fixed},{header}\n{row},0.2,0.2,0.1,0.3\n")
     old, new = (read_rows(tmp_path / name, LEAVE_OUT) for name in ("old.csv", "new.csv"))
     assert old is not None and new is not None and old.equals(new)
+
+
+def test_the_page_prints_the_exponent_verdict_and_predictions_that_the_fit_gives(
+    study: StudyResults, repository: Path, tmp_path: Path
+) -> None:
+    # E = C^-0.1: alpha -0.1, and an error of 10^-0.7 = 0.200 (accuracy 0.800) at 10^7 GMAC.
+    compute = [1e3, 1e4, 1e5, 1e6, 1e7]
+    runs = pd.DataFrame({"compute_gmacs": compute, "value": [1 - c**-0.1 for c in compute]}).assign(
+        cell=[f"cell-{i}" for i in range(5)], model="m", data="d", seed=0, gmacs_per_sample=1.0, unique_pairs=100,
+        samples_seen=compute, dataset="birds", metric="acc1", source="study", ci_low=0.1, ci_high=0.9,
+    )  # fmt: skip
+    law = fit_target(runs, "birds", "acc1", ["ols-all"])
+    file, laws_csv, predictions = (tmp_path / name for name in ("law.json", "laws.csv", "predictions.csv"))
+    law.write(file)
+    script = [sys.executable, str(repository / "scripts" / "gather_laws.py"), str(file)]
+    subprocess.run([*script, "--laws", str(laws_csv), "--predictions", str(predictions)], check=True)
+    table = pd.read_csv(laws_csv)
+    page = render_report(dataclasses.replace(study, metrics=runs, laws=[LawFile.read(file)], law_table=table))
+    (row,) = table.to_dict("records")
+    assert (round(row["alpha"], 9), row["verdict"]) == (-0.1, "law")
+    assert "error × 0.79" in page  # 10^-0.1 = 0.794
+    shown = page[page.index('<h2 id="laws">') :].split("</table>")[0]
+    assert ">−0.1" in shown and '<td class="verdict">law</td>' in shown
+    largest = pd.read_csv(predictions).iloc[-1]
+    assert (round(largest["predicted"], 3), round(largest["actual"], 3)) == (0.8, 0.8)

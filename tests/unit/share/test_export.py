@@ -26,7 +26,7 @@ from clip_scaling.models.tokenizer import CLIP_ROWS, clip_merges, load_tokenizer
 from clip_scaling.records.files import read_json, sha256_file, write_json
 from clip_scaling.records.laws import CurvePoint, FittedLaw
 from clip_scaling.share.export import write_model
-from clip_scaling.share.tokenizer import write_tokenizer
+from clip_scaling.share.hub_tokenizer import write_tokenizer
 
 from ..records.filled import filled, law_file
 from ..train.test_objective import COCA

@@ -68,8 +68,8 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
         raise EvaluationError(f"{cell} diverged in training: there is no model to export. Choose another cell.")
     data = root / "results" / "data" / study.source_of(study.cells[cell].data)
 
-    from ..share.card import Exported, model_card  # pandas and torch: only where there is something to export
     from ..share.export import write_model, write_papers
+    from ..share.model_card import Exported, model_card  # pandas and torch: only where there is something to export
 
     config = write_model(root / trained, data / "tokenizer" / "merges.txt.gz", folder, hub)
     measured = StudyPaths(study.config.study, root / "results").metrics(cell)

@@ -11,9 +11,9 @@ import pandas as pd
 from ..records.laws import LawFile, law_place
 from ..records.plan import PlanFile
 from ..records.training import TrainRecord
-from .names import dataset_title, metric_title, source_title, with_interval
+from .labels import dataset_title, metric_title, source_title, with_interval
 from .summary import device_hours, headlines
-from .tables import cells_of, headline_fits
+from .views import cells_of, headline_fits
 
 
 def lost_seconds(record: TrainRecord) -> float:

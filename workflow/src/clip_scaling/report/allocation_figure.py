@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .names import dataset_title, metric_title, source_title
-from .scales import count_log_axis, log_ticks, plain_log_axis, power_log_axis
+from .axes import count_log_axis, log_ticks, plain_log_axis, power_log_axis
+from .labels import dataset_title, metric_title, source_title
 from .style import COLUMN_WIDTH, INK, LINE_COLOURS, MUTED, TEXT_WIDTH, figure_style, figure_with_legends
-from .tables import cells_of
+from .views import cells_of
 
 PANELS = (("gmacs", "gmacs_per_sample", "model size (GMAC per sample)"), ("samples", "samples_seen", "samples seen"))
 

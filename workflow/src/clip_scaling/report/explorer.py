@@ -12,11 +12,11 @@ import pandas as pd
 from ..records.laws import LawFile
 from ..records.metrics import is_loss
 from ..records.training import TrainRecord
+from .labels import dataset_title, error_label, gmacs_text, metric_title, short_count, source_title
 from .marks import Marks, marks_for
-from .names import dataset_title, error_label, gmacs_text, metric_title, short_count, source_title
 from .run_figures import CURVE_LABELS
 from .style import INK
-from .tables import cells_of, headline_fits, points_of
+from .views import cells_of, headline_fits, points_of
 
 EVALUATED = "evaluated:"
 """Begins the names of curves that are made of evaluations in full."""

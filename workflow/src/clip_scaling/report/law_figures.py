@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..records.laws import FittedLaw, LawFile
+from .axes import plain_log_axis, power_log_axis
+from .labels import dataset_title, error_label, minus, source_title, supported
 from .marks import Marks, marks_for, study_legends
-from .names import dataset_title, error_label, minus, source_title, supported
-from .scales import plain_log_axis, power_log_axis
 from .style import COLUMN_WIDTH, MUTED, TEXT_WIDTH, figure_style, figure_with_legends
-from .tables import headline_fits, points_of
+from .views import headline_fits, points_of
 
 _COMPUTE = "total compute (GMAC per sample × samples seen)"
 

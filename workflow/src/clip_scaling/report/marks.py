@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from .names import short_count
+from .labels import short_count
 from .style import INK, LINE_COLOURS, MARKERS, MUTED, PALETTE, LegendGroup
-from .tables import budgets_of, cells_of, names_by_size
+from .views import budgets_of, cells_of, names_by_size
 
 _AREAS = (11.0, 62.0)
 """Points squared: the smallest and the largest budget."""

@@ -22,7 +22,7 @@ from .bundle import MAX_PAGE_BYTES, PackedFiles, chart_script, pack
 from .charts import charts
 from .explorer import explorer_data
 from .inline_svg import inline_svg
-from .names import dataset_title, metric_title, minus, short_count
+from .labels import dataset_title, metric_title, minus, short_count
 from .summary import (
     cell_table,
     cost_summary,

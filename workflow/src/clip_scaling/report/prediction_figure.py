@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..records.metrics import is_loss
+from .axes import plain_log_axis
+from .labels import dataset_title, metric_title
 from .marks import Marks, marks_for, study_legends
-from .names import dataset_title, metric_title
-from .scales import plain_log_axis
 from .style import COLUMN_WIDTH, MUTED, TEXT_WIDTH, figure_style, figure_with_legends
 
 

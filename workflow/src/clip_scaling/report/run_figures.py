@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .axes import count_log_axis, log_ticks, plain_log_axis
+from .labels import dataset_title, error_label, gmacs_text, short_count
 from .marks import Marks, marks_for
-from .names import dataset_title, error_label, gmacs_text, short_count
-from .scales import count_log_axis, log_ticks, plain_log_axis
 from .style import COLUMN_WIDTH, INK, TEXT_WIDTH, LegendGroup, figure_style, figure_with_legends
-from .tables import budgets_of, cells_of, points_of
+from .views import budgets_of, cells_of, points_of
 
 CURVE_LABELS = {"loss": "training loss (nats)", "imagenet_acc1": "ImageNet\nzero-shot top-1 accuracy"}
 

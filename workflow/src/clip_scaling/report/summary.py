@@ -9,8 +9,8 @@ import pandas as pd
 
 from ..records.laws import LawFile, law_place
 from ..records.training import TrainRecord
-from .names import dataset_title, gmacs_text, metric_title, short_count, source_title, supported, with_interval
-from .tables import cells_of, headline_fits
+from .labels import dataset_title, gmacs_text, metric_title, short_count, source_title, supported, with_interval
+from .views import cells_of, headline_fits
 
 
 def grid_summary(metrics: pd.DataFrame) -> dict[str, Any]:

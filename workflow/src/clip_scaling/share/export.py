@@ -16,7 +16,7 @@ from ..errors import EvaluationError
 from ..models.checkpoint import load_checkpoint
 from ..models.preprocess import Preprocess
 from ..records.files import atomic_path, describe_file, sha256_file, write_json, write_text
-from .tokenizer import is_open_clips_own, write_tokenizer
+from .hub_tokenizer import is_open_clips_own, write_tokenizer
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 

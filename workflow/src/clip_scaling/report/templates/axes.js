@@ -1,4 +1,4 @@
-// Numbers and axes as the figures have them (report/scales.py, report/names.py).
+// Numbers and axes as the figures have them (report/axes.py, report/labels.py).
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 const STEPS = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7], [1, 2, 3, 4, 5, 6, 7, 8, 9]];
 for (const parts of [2, 5, 10, 20]) STEPS.push(Array.from({ length: 9 * parts }, (_, i) => 1 + i / parts));

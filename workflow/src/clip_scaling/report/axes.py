@@ -7,7 +7,7 @@ import math
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from .names import short_count
+from .labels import short_count
 
 _STEPS = (
     (1.0,),

@@ -1,6 +1,6 @@
 import pytest
 
-from clip_scaling.report.names import error_label, gmacs_text, metric_title, short_count, supported, with_interval
+from clip_scaling.report.labels import error_label, gmacs_text, metric_title, short_count, supported, with_interval
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from ..records.evaluation import CheckpointMetrics
 from ..records.laws import FittedLaw, LawFile
 from ..records.metrics import is_loss, to_error
 from ..records.training import TrainRecord
-from ..report.names import dataset_title, gmacs_text, metric_title, minus, source_title, with_interval
-from ..report.tables import headline_fits
+from ..report.labels import dataset_title, gmacs_text, metric_title, minus, source_title, with_interval
+from ..report.views import headline_fits
 
 USE = """```python
 import open_clip, torch

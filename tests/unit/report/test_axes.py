@@ -1,7 +1,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from clip_scaling.report.scales import log_ticks, plain_log_axis, power_log_axis, power_text
+from clip_scaling.report.axes import log_ticks, plain_log_axis, power_log_axis, power_text
 
 
 @pytest.mark.parametrize(

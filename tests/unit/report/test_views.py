@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from clip_scaling.errors import LawError
-from clip_scaling.report.tables import budgets_of, cells_of, headline_fits, names_by_size, points_of
+from clip_scaling.report.views import budgets_of, cells_of, headline_fits, names_by_size, points_of
 
 from ..records.filled import law_file
 from .conftest import make_fit, make_metrics
