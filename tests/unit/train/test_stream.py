@@ -2,9 +2,11 @@
 
 import functools
 import http.server
+import io
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from PIL import Image
 
 from clip_scaling.data.shards.cache import ShardCache
 from clip_scaling.data.shards.packed import open_packed, pack
-from clip_scaling.data.shards.read import PairReader
+from clip_scaling.data.shards.read import PairReader, decode_shrunk
 from clip_scaling.data.shards.write import INDEX_DTYPE, write_array, write_tar
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.errors import DataError
 from clip_scaling.models.tokenizer import write_merges
 from clip_scaling.records.files import FileEntry, read_json, write_json
+from clip_scaling.train.augment import crop_boxes
 from clip_scaling.train.inputs import Batch, PackedInput
 from clip_scaling.train.order import Order, add_digests, order_digest, rank_positions
 from clip_scaling.train.stream import Form, StreamInput
@@ -78,7 +81,9 @@ def open_stream(subset: Path, merges: Path) -> Iterator[Callable[..., StreamInpu
 
 
 def batches(data: Any, steps: range, rank: int = 0, ranks: int = 1) -> list[Batch]:
-    return [data.batch(rank_positions(step, BATCH, rank, ranks)) for step in steps]
+    """Copies: a stream's workers write into the same memory again."""
+    found = (data.batch(rank_positions(step, BATCH, rank, ranks)) for step in steps)
+    return [replace(batch, pixels=batch.pixels.clone(), tokens=batch.tokens.clone()) for batch in found]
 
 
 def seen(open_stream: Callable[..., StreamInput], workers: int, ranks: int, **order: Any) -> tuple[dict, int, int]:
@@ -300,8 +305,6 @@ def test_pixels_of_a_larger_image_are_its_crop_resized_once(
     subset: Path, merges: Path, open_stream: Callable[..., StreamInput]
 ) -> None:
     """A stream crops the stored image, so that a box is of the original's pixels."""
-    from clip_scaling.train.augment import crop_boxes
-
     stream = open_stream(crop_scale=(0.3, 0.9))
     positions = np.arange(BATCH)
     batch = stream.batch(positions)
@@ -311,3 +314,63 @@ def test_pixels_of_a_larger_image_are_its_crop_resized_once(
         image = Image.fromarray(noise[batch.indices[row]])
         expected = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=tuple(box.tolist()))
         assert batch.pixels[row].tolist() == np.asarray(expected).tolist()
+
+
+def test_workers_write_into_the_batch_itself_which_holds_until_the_next_call(
+    open_stream: Callable[..., StreamInput],
+) -> None:
+    stream, expected = open_stream(workers=2), batches(open_stream(), range(12))
+    places = []
+    for step in range(12):
+        batch = stream.batch(rank_positions(step, BATCH, 0, 1))
+        assert torch.equal(batch.pixels, expected[step].pixels) and torch.equal(batch.tokens, expected[step].tokens)
+        places.append(batch.pixels.data_ptr())
+    assert len(set(places)) == 3 and places[:3] * 4 == places  # one in use, two ahead
+
+
+def photo(width: int, height: int, kind: str) -> bytes:
+    """An image whose colours change slowly, so that it looks alike at any size."""
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    waves = 127 + 120 * np.sin(x / 20) * np.cos(y / 25)
+    file = io.BytesIO()
+    Image.fromarray(np.stack([x, y, waves], axis=2).astype(np.uint8)).save(file, kind, quality=95)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "most", "expected"),
+    [(640, 480, 1, 1), (640, 480, 3, 2), (640, 480, 4, 4), (641, 481, 9, 8), (64, 48, 0, 1)],
+)
+def test_a_jpeg_is_decoded_at_the_size_that_is_needed(width: int, height: int, most: int, expected: int) -> None:
+    asked = []
+
+    def part(*size: int) -> int:
+        asked.append(size)
+        return most
+
+    image, by = decode_shrunk(photo(width, height, "JPEG"), part)
+    assert by == expected and image.size == (-(-width // by), -(-height // by)) and asked == [(width, height)]
+    whole, by = decode_shrunk(photo(width, height, "PNG"), part)
+    assert by == 1 and whole.size == (width, height)
+
+
+def test_a_crop_of_a_large_jpeg_is_that_of_the_whole_image(tmp_path: Path, merges: Path) -> None:
+    root = tmp_path / "photos"
+    contents = [photo(400 + 37 * number, 500 - 11 * number, "JPEG") for number in range(8)]
+    samples = [(str(number), {"jpg": content, "txt": b"red"}) for number, content in enumerate(contents)]
+    spans = write_tar(root / "a.tar", samples)
+    write_array(root / "index.npy", np.array([(0, *span) for span in spans], INDEX_DTYPE))
+    write_plain_manifest(root, [FileEntry.of(root / "a.tar", root).with_pairs(8)])
+    form, scale = Form(48, CONTEXT, (0.2, 1.0)), (0.2, 1.0)
+    stream = StreamInput(
+        PairReader.open(root / "manifest.json"), merges, Order([8], 0), form, workers=0, ranks=1, batch_size=8
+    )
+    batch = stream.batch(np.arange(8))
+    stream.close()
+    for row, index in enumerate(batch.indices):
+        with Image.open(io.BytesIO(contents[index])) as image:
+            one = np.array([index])
+            box = crop_boxes(scale, 0, np.zeros(1, dtype=np.int64), one, np.array([image.size]))[0]
+            expected = image.resize((48, 48), Image.Resampling.BICUBIC, box=tuple(box.tolist()))
+        difference = np.abs(batch.pixels[row].numpy().astype(int) - np.asarray(expected))
+        assert difference.mean() < 1 and difference.max() <= 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def crop_boxes(
     return np.stack([left, upper, left + wide, upper + high], axis=1).astype(np.int64)
 
 
-def fit(image: Image.Image, size: int, box: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
+def fit(image: Image.Image, size: int, box: NDArray[Any] | None = None) -> NDArray[np.uint8]:
     """(size, size, 3) uint8 pixels of an RGB image: the box, or the centre square, resized as open_clip does."""
     if box is None:
         side = min(image.size)

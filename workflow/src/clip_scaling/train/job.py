@@ -162,6 +162,7 @@ def _open_stream(asked: TrainJob, engine: Engine, resources: TrainResources) -> 
     data = StreamInput(
         PairReader.open(asked.data), asked.tokenizer, _order(engine.recipe, manifest.shard_pairs, engine.seed),
         _form(engine), workers=resources.workers, ranks=engine.ranks.size, batch_size=engine.recipe.global_batch_size,
+        is_for_gpu=engine.ranks.device.type == "cuda",
     )  # fmt: skip
     return manifest, data
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import signal
 from collections.abc import Iterator
@@ -13,25 +14,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..data.shards.opening import is_url
 from ..data.shards.packed import squared
-from ..data.shards.read import PairReader, UnreadablePair, decode_caption, decode_image
+from ..data.shards.read import PairReader, UnreadablePair, decode_caption, decode_image, decode_shrunk
 from ..data.workers import KillableForks, worker_was_killed
 from ..errors import DataError
 from ..models.tokenizer import load_tokenizer
 from .augment import crop_boxes, fit
 from .inputs import Batch
 from .order import Indices, Order
+from .shared_batches import Rows, SharedBatches
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 64
 """Substitutes tried for an unreadable pair: with a tenth of the data readable, all fail once in 850 samples."""
 _NAMED = 10
 """Unreadable pairs that a process names in the log; the record counts them all."""
+_AHEAD = 2
+"""Batches that workers have ready, or are making, beside the one in use."""
 _CAPTIONS = 1 << 15
 """Distinct captions whose tokens a process remembers."""
 
@@ -51,44 +53,52 @@ class Decoder:
     def __init__(self, reader: PairReader, merges: Path, order: Order, form: Form) -> None:
         self.reader, self.order, self.form, self.named = reader, order, form, 0
         tokenizer = load_tokenizer(merges, form.context_length)
-        self._tokens = lru_cache(_CAPTIONS)(lambda caption: tokenizer([caption])[0])
+        self._tokens = lru_cache(_CAPTIONS)(lambda caption: tokenizer([caption])[0].numpy())
 
-    def decode(self, positions: Indices) -> Batch:
-        """The pairs at these positions; unreadable ones are replaced and counted."""
-        indices = self.order.indices(positions)
-        epochs = self.order.epochs(positions)
-        size = self.form.image_size
-        pixels = np.empty((len(positions), size, size, 3), dtype=np.uint8)
-        tokens = torch.zeros((len(positions), self.form.context_length), dtype=torch.int64)
-        lost = 0
-        for row in range(len(positions)):
-            one = slice(row, row + 1)
+    def decode(self, positions: Indices, into: Rows, rows: Indices) -> int:
+        """Put the pairs at these positions into rows of a batch; unreadable ones are replaced and counted.
+
+        Returns how many were replaced.
+        """
+        indices, epochs, lost = self.order.indices(positions), self.order.epochs(positions), 0
+        for number, row in enumerate(rows):
+            one = slice(number, number + 1)
             for attempt in range(_ATTEMPTS + 1):
                 try:
-                    image, tokens[row] = self._pair(int(indices[row]))
+                    into.pixels[row], into.tokens[row] = self._pair(indices[one], epochs[one])
                     break
                 except UnreadablePair as error:
                     lost += attempt == 0
-                    self._name(error, int(indices[row]))
+                    self._name(error, int(indices[number]))
                     indices[one] = self.order.substitutes(positions[one], attempt)
             else:
                 raise DataError(
-                    f"{self.reader.home}: {_ATTEMPTS} pairs in a row are unreadable, at position {positions[row]}. "
+                    f"{self.reader.home}: {_ATTEMPTS} pairs in a row are unreadable, at position {positions[number]}. "
                     f"{self.reader.remedy}"
                 )
-            pixels[row] = self._pixels(image, epochs[one], indices[one])
-        return Batch(torch.from_numpy(pixels), tokens, indices, lost)
+        into.indices[rows] = indices
+        return lost
 
-    def _pair(self, number: int) -> tuple[Image.Image, Tensor]:
-        image, caption = self.reader.read(number)
-        return decode_image(image), self._tokens(decode_caption(caption))
-
-    def _pixels(self, image: Image.Image, epoch: Indices, index: Indices) -> NDArray[np.uint8]:
+    def _pair(self, index: Indices, epoch: Indices) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """(pixels, tokens) of a pair. index, epoch: (1,)."""
+        content, caption = self.reader.read(int(index[0]))
         size, scale = self.form.image_size, self.form.crop_scale
-        if scale is not None:
-            box = crop_boxes(scale, self.order.seed, epoch, index, np.array([image.size]))[0]
-            return fit(image, size, box)
-        return squared(image, size)  # as data/packed.py does: the same bits either way
+        if scale is None:
+            pixels = squared(decode_image(content), size)  # as data/packed.py does: the same bits either way
+        else:
+            pixels = self._cropped(content, index, epoch, scale)
+        return pixels, self._tokens(decode_caption(caption))
+
+    def _cropped(self, content: bytes, index: Indices, epoch: Indices, scale: tuple[float, float]) -> NDArray[np.uint8]:
+        """(size, size, 3) pixels of a crop. A JPEG is decoded at the least size that the crop is not enlarged from."""
+        box = np.zeros(4, dtype=np.int64)
+
+        def part(width: int, height: int) -> int:
+            box[:] = crop_boxes(scale, self.order.seed, epoch, index, np.array([[width, height]]))[0]
+            return int(min(box[2] - box[0], box[3] - box[1])) // self.form.image_size
+
+        image, shrunk = decode_shrunk(content, part)
+        return fit(image, self.form.image_size, box / shrunk)
 
     def _name(self, error: UnreadablePair, number: int) -> None:
         self.named += 1
@@ -97,19 +107,19 @@ class Decoder:
 
 
 class _Parts(IterableDataset[Any]):
-    """In worker w of W: its part of each step's batch, from a first step on, without end."""
+    """In worker w of W: its rows of each step's batch, from a first step on, without end. Gives how many were lost."""
 
-    def __init__(self, decoder: Decoder, first: Indices, advance: int, ranks: int) -> None:
-        self.decoder, self.first, self.advance, self.ranks = decoder, first, advance, ranks
+    def __init__(self, decoder: Decoder, batches: SharedBatches, first: Indices, advance: int, ranks: int) -> None:
+        self.decoder, self.batches, self.first, self.advance, self.ranks = decoder, batches, first, advance, ranks
 
-    def __iter__(self) -> Iterator[Batch | DataError]:
+    def __iter__(self) -> Iterator[int | DataError]:
         info = get_worker_info()
         assert info is not None, "runs in a DataLoader's worker"
         positions = self.first
-        while True:
-            mine = positions[worker_of(positions, self.ranks, info.num_workers) == info.id]
+        for number in itertools.count():
+            rows = np.flatnonzero(worker_of(positions, self.ranks, info.num_workers) == info.id)
             try:
-                yield self.decoder.decode(mine)
+                yield self.decoder.decode(positions[rows], self.batches[number], rows)
             except DataError as error:  # as a value: raised here, its message would become a traceback
                 yield error
                 return
@@ -126,7 +136,7 @@ class StreamInput:
 
     merges: of the tokenizer. workers: processes that decode ahead; 0: this one decodes when asked.
     ranks, batch_size: the run's, from which workers know the positions of the steps to come. What a batch holds
-    depends on neither. DataError where a whole shard is missing.
+    depends on neither. is_for_gpu: the workers' batches lie in pinned memory. DataError where a whole shard is missing.
     """
 
     def __init__(
@@ -139,7 +149,9 @@ class StreamInput:
         workers: int,
         ranks: int,
         batch_size: int,
+        is_for_gpu: bool = False,
     ) -> None:
+        self.form, self.is_for_gpu = form, is_for_gpu
         self.order, self.workers, self.ranks, self.batch_size = order, workers, ranks, batch_size
         self.reader = reader
         if reader.pairs != order.pairs:
@@ -148,32 +160,32 @@ class StreamInput:
             log.warning(f"{reader.home}: shards at URLs, and a full shuffle reads all of them: set recipe.readers")
         self.decoder = Decoder(self.reader, merges, order, form)
         self._forks = KillableForks()
+        self._batches: SharedBatches | None = None
         self._parts: Any = None
         self._next: Indices | None = None
+        self._number = 0
 
     def batch(self, positions: Indices) -> Batch:
-        """The pairs at these positions: a rank's share of a step. Steps in a row are decoded ahead."""
+        """The pairs at these positions: a rank's share of a step. Steps in a row are decoded ahead.
+
+        With workers, pixels and tokens lie where the workers write later batches: they hold until the next call.
+        """
         if not self.workers:
-            return self.decoder.decode(positions)
+            rows = Rows.of_own_memory(len(positions), self.form.image_size, self.form.context_length)
+            return _batch(rows, self.decoder.decode(positions, rows, np.arange(len(positions))))
         if self._parts is None or self._next is None or not np.array_equal(positions, self._next):
             self.close()
-            self._parts = self._start(positions)
+            self._parts, self._number = self._start(positions), 0
         self._next = positions + self.batch_size
-        whose = worker_of(positions, self.ranks, self.workers)
-        parts: list[Batch] = []
-        for _ in range(self.workers):  # the loader gives the workers' parts in turn
-            parts.append(self._next_part())
-        pixels = torch.empty((len(positions), *parts[0].pixels.shape[1:]), dtype=torch.uint8)
-        tokens = torch.empty((len(positions), parts[0].tokens.shape[1]), dtype=torch.int64)
-        indices = np.empty(len(positions), dtype=np.int64)
-        for worker, part in enumerate(parts):
-            rows = np.flatnonzero(whose == worker)
-            pixels[rows], tokens[rows], indices[rows] = part.pixels, part.tokens, part.indices
-        return Batch(pixels, tokens, indices, sum(part.lost for part in parts))
+        lost = sum(self._next_part() for _ in range(self.workers))  # the loader gives the workers' parts in turn
+        assert self._batches is not None, "made with the workers"
+        batch = _batch(self._batches[self._number], lost)
+        self._number += 1
+        return batch
 
-    def _next_part(self) -> Batch:
+    def _next_part(self) -> int:
         try:
-            part = next(self._parts)
+            part: int | DataError = next(self._parts)
         except Exception:
             if not self._forks.has_lost_one(seconds=1.0):
                 raise
@@ -184,12 +196,15 @@ class StreamInput:
             raise part
         return part
 
-    def _start(self, positions: Indices) -> Iterator[Batch | DataError]:
+    def _start(self, positions: Indices) -> Iterator[int | DataError]:
         self._forks = KillableForks()
+        # While a batch is in use its workers write the next ones, as many as they have been asked for, into others.
+        self._batches = SharedBatches(_AHEAD + 1, len(positions), self.form.image_size, self.form.context_length)
         loader = DataLoader(
-            _Parts(self.decoder, positions, self.batch_size, self.ranks),
+            _Parts(self.decoder, self._batches, positions, self.batch_size, self.ranks),
             batch_size=None,
             num_workers=self.workers,
+            prefetch_factor=_AHEAD,
             collate_fn=_same,
             worker_init_fn=_leave_signals_to_the_rank,
             multiprocessing_context=self._forks,
@@ -200,6 +215,8 @@ class StreamInput:
         if signal.getsignal(signal.SIGCHLD) is not before:
             # torch's handler raises an error wherever the run then is; the loader itself looks every five seconds.
             signal.signal(signal.SIGCHLD, before)
+        if self.is_for_gpu:
+            self._batches.pin()
         return parts
 
     def close(self) -> None:
@@ -213,7 +230,14 @@ class StreamInput:
                 # Not left to the garbage collector: the frames of an error keep the loader, and Python waits for it.
                 self._parts._shutdown_workers()
         self._parts = self._next = None
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
         self.reader.close()
+
+
+def _batch(rows: Rows, lost: int) -> Batch:
+    return Batch(torch.from_numpy(rows.pixels), torch.from_numpy(rows.tokens), rows.indices.copy(), lost)
 
 
 def _same(part: Any) -> Any:
