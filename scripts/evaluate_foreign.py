@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from clip_scaling.data.evaluation_sets.read import open_set
 from clip_scaling.errors import run_script
-from clip_scaling.evaluate.foreign import foreign_model, load_foreign, released_models
+from clip_scaling.evaluate.foreign import foreign_models, load_foreign, named_set, released_models
 from clip_scaling.evaluate.import_results import tidy_evaluations
+from clip_scaling.evaluate.naming import refuse_clashes
 from clip_scaling.evaluate.store import Store
 from clip_scaling.evaluate.suite import SuiteEvaluator, protocol_of
 from clip_scaling.records.evaluation import OutsideMetrics
@@ -47,12 +47,14 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
-    evaluator = SuiteEvaluator(list(map(open_set, args.sets)), protocol, Store(args.store, args.store_mb * 1e6))
+    sets = list(map(named_set, args.sets))
+    evaluator = SuiteEvaluator(sets, protocol, Store(args.store, args.store_mb * 1e6))
     found = (
         released_models(args.released)
         if args.released
-        else [foreign_model(args.model, path, args.preprocess) for path in args.pretrained]
+        else foreign_models(args.model, args.pretrained, args.preprocess)
     )
+    refuse_clashes({foreign.cell: foreign.weights for foreign in found if foreign.weights.is_file()}, args.output)
     evaluations = []
     for foreign in found:
         encoder, about = load_foreign(foreign)

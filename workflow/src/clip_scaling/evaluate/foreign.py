@@ -1,10 +1,11 @@
-"""Checkpoints from elsewhere: any open_clip model with a file of weights, and the released models by their names."""
+"""Checkpoints from elsewhere: an open_clip model with CLIP's tokenizer and its weights, and the released models."""
 
 from __future__ import annotations
 
+import json
 import logging
-import pickle
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transform import merge_preprocess_dict
 from torch import Tensor
 
+from ..data.evaluation_sets.read import EvaluationSet, open_set
 from ..errors import ConfigError, EvaluationError, close_matches
 from ..models.compute import gmacs_per_sample
 from ..models.encode import Encoder
 from ..models.preprocess import Preprocess
-from ..records.files import read_json, sha256_file
+from ..models.tokenizer import CLIP_ROWS
+from ..records.files import sha256_file
+from .naming import checkpoint_names, refuse_twice
 from .released import parse_released
+from .weights import read_weights
 
 log = logging.getLogger(__name__)
 
@@ -50,27 +55,72 @@ def released_models(folder: Path) -> list[Foreign]:
     return found
 
 
+def foreign_models(model: str, weights: Sequence[Path], preprocess: dict[str, Any]) -> list[Foreign]:
+    """Describe files of weights of one model, each under a name of its own. EvaluationError where one is given twice."""
+    refuse_twice(weights)
+    names = checkpoint_names(weights)
+    return [replace(foreign_model(model, path, preprocess), cell=names[str(path)]) for path in weights]
+
+
 def foreign_model(model: str, weights: Path, preprocess: dict[str, Any]) -> Foreign:
     """Describe a file of weights of a model that open_clip knows, or of a JSON file in its format.
 
     A JSON file may have `preprocess_cfg` beside its `model_cfg`, as open_clip_config.json has; `preprocess` overrides
     it.
     """
+    cell = checkpoint_names([weights])[str(weights)]
     if model.endswith(".json"):
-        path = Path(model)
-        own = add_config(path)
-        return Foreign(weights.stem, path.stem, weights, own | preprocess, {})
-    return Foreign(weights.stem, model, weights, preprocess, {})
+        name, own = add_config(Path(model))
+        return Foreign(cell, name, weights, own | preprocess, {})
+    return Foreign(cell, model, weights, preprocess, {})
 
 
-def add_config(path: Path) -> dict[str, Any]:
-    """Make a model config known to open_clip by its file's name. Returns its `preprocess_cfg`."""
-    content = read_json(path)
-    config = content.get("model_cfg", content)
+def add_config(path: Path) -> tuple[str, dict[str, Any]]:
+    """Make a model config known to open_clip, by its file's name or, as of `open_clip_config.json`, its folder's.
+
+    Returns the name and the config's `preprocess_cfg`. EvaluationError where the file is no such config.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        why = "a folder" if path.is_dir() else "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise EvaluationError(
+            f"{why}, where a model config is wanted", place=str(path), remedy="Name a JSON file in open_clip's format."
+        ) from None
+    except ValueError as error:
+        raise EvaluationError(f"not JSON ({error})", place=str(path), remedy="Correct the file.") from None
+    config = content.get("model_cfg", content) if isinstance(content, dict) else {}
     if not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
         raise EvaluationError("no open_clip model config (embed_dim, vision_cfg, text_cfg)", place=str(path))
-    open_clip.factory._MODEL_CONFIGS[path.stem] = config
-    return dict(content.get("preprocess_cfg", {}))
+    name = path.absolute().parent.name if path.stem == "open_clip_config" else path.stem
+    open_clip.factory._MODEL_CONFIGS[name] = config
+    return name, dict(content.get("preprocess_cfg", {}))
+
+
+def named_set(path: Path) -> EvaluationSet:
+    """Open an evaluation set by its manifest. EvaluationError where the path is another file, or a folder."""
+    if path.is_dir():
+        manifest = path / "manifest.json"
+        hint = f"Name its manifest: {manifest}." if manifest.is_file() else "It has no manifest.json."
+        raise EvaluationError("a folder, where the manifest of an evaluation set is wanted", place=str(path), remedy=hint)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EvaluationError(
+            f"no manifest of an evaluation set ({error.strerror})",
+            place=str(path),
+            remedy="They are results/data/eval-*/manifest.json of a study; `snakemake prepare_evaluation` makes them.",
+        ) from None
+    except ValueError as error:
+        raise EvaluationError(f"no manifest of an evaluation set: not JSON ({error})", place=str(path)) from None
+    if not isinstance(content, dict) or not {"dataset", "task"} <= content.keys():
+        is_data = isinstance(content, dict) and {"pairs", "shards", "source", "tokenizer"} & content.keys()
+        what = "the manifest of training data" if is_data else "another JSON file"
+        raise EvaluationError(
+            f"{what}, where that of an evaluation set is wanted", place=str(path),
+            remedy="Name results/data/eval-*/manifest.json.",
+        )  # fmt: skip
+    return open_set(path)
 
 
 def load_foreign(foreign: Foreign) -> tuple[Encoder, dict[str, Any]]:
@@ -79,17 +129,9 @@ def load_foreign(foreign: Foreign) -> tuple[Encoder, dict[str, Any]]:
     Preprocessing is the model's own, open_clip's for its name, overridden by the fields given; the tokenizer is CLIP's.
     EvaluationError where a weight is missing, unexpected or of another shape, or where the tokenizer is another.
     """
-    config = open_clip.get_model_config(foreign.model)
-    if config is None:
-        raise EvaluationError(
-            f"{foreign.model!r} is not an open_clip model.{close_matches(foreign.model, open_clip.list_models())} "
-            "A JSON file in open_clip's format serves too."
-        )
+    config = _config_of(foreign.model)
     text = config.get("text_cfg", {})
-    if text.get("hf_tokenizer_name") or "siglip" in foreign.model.lower():
-        raise EvaluationError(
-            "its tokenizer is not CLIP's own; such models are not evaluated here", place=foreign.model
-        )
+    _need_clips_tokenizer(foreign.model, text)
     logging.disable(logging.WARNING)  # open_clip warns that the weights are random: they are loaded next
     try:
         model: Any = open_clip.create_model(foreign.model, pretrained=None, pretrained_hf=False)
@@ -119,19 +161,47 @@ def load_foreign(foreign: Foreign) -> tuple[Encoder, dict[str, Any]]:
     return encoder, about | foreign.about
 
 
+def _config_of(model: str) -> dict[str, Any]:
+    """The config of a model that open_clip knows. EvaluationError where it knows none, or cannot fetch it."""
+    try:
+        config = open_clip.get_model_config(model)
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EvaluationError(
+            f"its config cannot be fetched ({first})", place=model,
+            remedy="Download it where there is a network, and give its open_clip_config.json as --model.",
+        ) from None  # fmt: skip
+    if config is None:
+        raise EvaluationError(
+            f"{model!r} is not an open_clip model.{close_matches(model, open_clip.list_models())} "
+            "A JSON file in open_clip's format serves too."
+        )
+    return dict(config)
+
+
+def _need_clips_tokenizer(model: str, text: dict[str, Any], rows: int | None = None) -> None:
+    """EvaluationError for a model of another tokenizer. rows: of its table of tokens, if not as in its config."""
+    rows = rows or text.get("vocab_size", CLIP_ROWS)
+    if text.get("hf_tokenizer_name") or "siglip" in model.lower():
+        raise EvaluationError("its tokenizer is not CLIP's own; such models are not evaluated here", place=model)
+    if rows != CLIP_ROWS:
+        raise EvaluationError(
+            f"its tokenizer is not CLIP's own: {rows} tokens, not {CLIP_ROWS}; such models are not evaluated here",
+            place=model,
+            remedy="Cells of this project have their own tokenizer: `scripts/evaluate.py` evaluates them, and "
+            "`clip-scaling export` writes them for open_clip.",
+        )
+
+
 def load_weights(model: Any, path: Path) -> None:
     """Load a whole file of weights. EvaluationError names what is missing, unexpected or of another shape.
 
     open_clip's own loader resizes position embeddings without a word, so that another image size would pass.
     """
-    try:
-        state = open_clip.factory.load_state_dict(str(path), weights_only=True)
-    except FileNotFoundError:
-        raise EvaluationError("no such file of weights", place=str(path)) from None
-    except (
-        RuntimeError, ValueError, EOFError, KeyError, TypeError, StopIteration, AttributeError, pickle.UnpicklingError,
-    ) as error:  # fmt: skip
-        raise EvaluationError(f"not a file of weights ({error})", place=str(path)) from None
+    state = read_weights(path, model.state_dict())
+    for name in ("token_embedding.weight", "text.token_embedding.weight"):
+        if name in state and state[name].ndim == 2:
+            _need_clips_tokenizer(str(path), {}, state[name].shape[0])
     state = convert_state_dict(model, state)
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
