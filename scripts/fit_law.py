@@ -23,11 +23,14 @@ def main() -> None:
     parser.add_argument("--methods", type=json.loads, required=True, help="JSON list of method names")
     parser.add_argument("--scenarios", type=Path, help="CSV of cells to predict: model, data, gmacs_per_sample, ...")
     parser.add_argument("--leave-out", type=json.loads, default=[], help="JSON list of models to predict unseen")
+    parser.add_argument("--chance", type=float, help="accuracy of guessing; cells not above it are left out")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws")
     parser.add_argument("--output", type=Path, required=True, help="law file (JSON)")
     args = parser.parse_args()
     scenarios = pd.read_csv(args.scenarios) if args.scenarios else None
     table = pd.read_parquet(args.metrics)
+    if args.chance is not None:
+        table["chance"] = args.chance
     law = fit_target(table, args.target, args.metric, args.methods, scenarios, args.leave_out, args.draws)
     law.write(args.output)
     inputs = [args.metrics, args.scenarios] if args.scenarios else [args.metrics]

@@ -4,12 +4,20 @@ python scripts/import_results.py RESULT.json FOLDER benchmark.csv --source openc
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 import pandas as pd
 
 from clip_scaling.errors import EvaluationError, run_script
-from clip_scaling.evaluate.import_results import evaluation_of, read_results, tidy_evaluations
+from clip_scaling.evaluate.import_results import (
+    evaluation_of,
+    known_results,
+    name_runs,
+    read_results,
+    refuse_repeats,
+    tidy_evaluations,
+)
 from clip_scaling.models.compute import gmacs_per_sample
 from clip_scaling.records.files import atomic_path
 from clip_scaling.study.resolve import model_config
@@ -29,6 +37,7 @@ def main() -> None:
     )
     parser.add_argument("--csv", required=True, type=Path, help="the table; a parquet goes beside it")
     args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     runs = {}
     if args.runs:
         try:
@@ -36,13 +45,11 @@ def main() -> None:
         except (OSError, KeyError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise EvaluationError(f"{args.runs}: a CSV with a column `cell` is needed ({error}).") from None
         runs = {str(cell): row.dropna().to_dict() for cell, row in known.iterrows()}
-    table = tidy_evaluations(
-        [evaluation_of(found, gmacs_of, runs) for found in read_results(args.results)], args.source
-    )
-    twice = table[table.duplicated(["cell", "dataset", "metric"])]
-    if len(twice):
-        first = twice.iloc[0]
-        raise EvaluationError(f"{first['cell']}: {first['metric']} on {first['dataset']} is there twice. Keep one.")
+    results = known_results(read_results(args.results))
+    names = name_runs(results)
+    evaluations = [evaluation_of(found, gmacs_of, runs, name) for found, name in zip(results, names, strict=True)]
+    refuse_repeats(results, evaluations)
+    table = tidy_evaluations(evaluations, args.source)
     with atomic_path(args.csv) as temporary:
         table.to_csv(temporary, index=False)
     with atomic_path(args.csv.with_suffix(".parquet")) as temporary:

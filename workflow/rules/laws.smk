@@ -9,6 +9,12 @@ def left_out_models(wildcards):
     return canonical_json(LEAVE_OUT.models if LEAVE_OUT and wildcards.dataset in LEAVE_OUT.datasets else [])
 
 
+def fit_options(wildcards):
+    """What the fit of this target reads beside the table: scenarios of a published study, the chance level of a task."""
+    chance = RESOLVED.chance(wildcards.dataset, wildcards.metric)
+    return " ".join([*([f"--scenarios {SCENARIOS}"] if SCENARIOS else []), *([f"--chance {chance}"] if chance else [])])
+
+
 rule fit:
     input:
         metrics=f"{STUDY_DIR}/tables/metrics.parquet",
@@ -22,12 +28,12 @@ rule fit:
     params:
         methods=canonical_json(STUDY.laws.methods),
         leave_out=left_out_models,
-        scenarios=f"--scenarios {SCENARIOS}" if SCENARIOS else "",
+        options=fit_options,
     message:
         "Fit the laws of {wildcards.dataset} {wildcards.metric}"
     shell:
         "python scripts/fit_law.py --metrics {input.metrics} --target {wildcards.dataset:q} --metric {wildcards.metric:q}"
-        " --methods {params.methods:q} --leave-out {params.leave_out:q} {params.scenarios} --output {output.law:q}"
+        " --methods {params.methods:q} --leave-out {params.leave_out:q} {params.options} --output {output.law:q}"
         " 2>&1 | tee {log:q}"
 
 

@@ -15,7 +15,14 @@ import pytest
 from clip_scaling.data.evaluation_sets.read import EvaluationSet
 from clip_scaling.errors import EvaluationError
 from clip_scaling.evaluate.foreign import foreign_model, load_foreign
-from clip_scaling.evaluate.import_results import evaluation_of, read_results, tidy_evaluations
+from clip_scaling.evaluate.import_results import (
+    evaluation_of,
+    known_results,
+    name_runs,
+    read_results,
+    refuse_repeats,
+    tidy_evaluations,
+)
 from clip_scaling.evaluate.suite import Protocol, SuiteEvaluator
 from clip_scaling.models.compute import gmacs_per_sample
 from clip_scaling.records.data import EvaluationSetManifest
@@ -97,6 +104,48 @@ def test_a_file_that_is_no_result_is_refused(repository: Path, tmp_path: Path) -
         read_results([tmp_path / "empty"])
     with pytest.raises(EvaluationError, match="no metric that this project knows"):
         evaluation_of(result(metrics={"bleu": 1.0}), lambda model: 1.0, {})
+
+
+def test_runs_are_told_apart_by_their_folders_and_repeats_name_both_files(repository: Path) -> None:
+    two = [result(pretrained=f"/logs/{run}/checkpoints/epoch_32.pt", file=f"{run}.json") for run in ("run1", "run2")]
+    names = name_runs(two)
+    assert names == ["ViT-B-32_run1_epoch_32", "ViT-B-32_run2_epoch_32"]
+    evaluations = [evaluation_of(found, lambda model: 1.0, {}, name) for found, name in zip(two, names, strict=True)]
+    refuse_repeats(two, evaluations)
+    with pytest.raises(EvaluationError, match="acc1 on imagenet1k is there twice, in run1.json and run2.json"):
+        refuse_repeats(two, [evaluations[0], evaluations[0]])
+    # Tags of open_clip stay as they are, whatever other models have.
+    tags = [result(model=model, pretrained="openai") for model in ("ViT-B-32", "ViT-L-14")]
+    assert name_runs(tags) == ["ViT-B-32_openai", "ViT-L-14_openai"]
+
+
+def test_a_language_is_part_of_the_target(repository: Path) -> None:
+    table = tidy(repository, result(), result(language="it"), result(language=None))
+    assert table["dataset"].drop_duplicates().tolist() == ["imagenet1k", "imagenet1k-it"]
+
+
+def test_results_of_other_tasks_are_skipped_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    others = [result(task="captioning", metrics={"Bleu_1": 0.5}, file=f"{n}.json") for n in range(7)]
+    others.append(result(task="zeroshot_classification", metrics={"bleu": 0.5}, file="x.json"))
+    one = result()
+    assert known_results([one, *others]) == [one]
+    assert "7 results of task captioning are skipped: 0.json, 1.json, 2.json, 3.json, 4.json and 2 more" in caplog.text
+    assert "1 results of task zeroshot_classification are skipped: x.json" in caplog.text
+    with pytest.raises(EvaluationError, match="no result of a task that this project knows .*there is captioning"):
+        known_results(others[:7])
+
+
+def test_other_files_of_a_folder_are_passed_over_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(result()))
+    (tmp_path / "config.json").write_text("[1]")
+    [found] = read_results([tmp_path])
+    assert found["file"] == str(tmp_path / "a.json")
+    assert "1 files are no results of clip-benchmark: config.json" in caplog.text
+
+
+def test_an_older_probe_without_shots_is_of_all_examples(repository: Path) -> None:
+    table = tidy(repository, result(task="linear_probe", metrics={"lp_acc1": 0.7}))
+    assert table["dataset"].tolist() == ["linear_probe/imagenet1k-full"]
 
 
 @pytest.mark.slow

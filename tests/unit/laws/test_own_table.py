@@ -172,10 +172,10 @@ def test_candidates_are_under_the_names_and_units_of_the_table() -> None:
 
 def test_runs_at_chance_have_not_begun() -> None:
     table = pd.DataFrame({"compute_gmacs": [1.0, 10.0, 100.0], "value": [0.1, 0.12, 0.5], "n": [100, 100, 100]})
-    tidy = tidy_table(table, {}, "t", "acc1")
+    tidy = tidy_table(table.assign(chance="10%"), {}, "t", "acc1")
     # One-sided 95 % of guessing one in ten on 100 images: 0.1 + 1.645 x 0.03 = 0.149.
-    runs = select_runs(tidy, "t", "acc1", drop_saturated=True, chance=0.1)
+    runs = select_runs(tidy, "t", "acc1", drop_saturated=True)
     assert (len(runs), runs.n_saturated) == (1, 2)
-    assert len(select_runs(tidy.drop(columns="n"), "t", "acc1", drop_saturated=True, chance=0.1)) == 2
+    assert len(select_runs(tidy.drop(columns="n"), "t", "acc1", drop_saturated=True)) == 2
     with pytest.raises(UnfitPoints, match=r"value 0.1 of row 1 is not above chance \(0.1\)"):
-        select_runs(tidy, "t", "acc1", chance=0.1)
+        select_runs(tidy, "t", "acc1")

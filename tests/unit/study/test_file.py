@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,13 @@ def test_a_study_file_in_another_encoding_or_a_folder_is_named(tmp_path: Path) -
         load_yaml(tmp_path / "study.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_yaml(tmp_path)
+
+
+def test_the_chance_of_a_task_is_of_its_laws_of_accuracy(study: Any) -> None:
+    entries = [entry.model_copy(update={"chance": 0.1}) for entry in study.suite.datasets]
+    suite = study.suite.model_copy(update={"datasets": entries})
+    guessed = dataclasses.replace(study, suite=suite)
+    name = entries[0].dataset
+    assert guessed.chance(name, "acc1") == 0.1
+    assert guessed.chance(name, "acc5") is guessed.chance(name, "contrastive_loss") is None
+    assert study.chance(name, "acc1") is None

@@ -179,9 +179,7 @@ def _runs(args: argparse.Namespace, source: str | None) -> Runs:
 
 def _select(table: pd.DataFrame, args: argparse.Namespace, source: str | None) -> Runs:
     metric = loss_name(args.metric, args.loss)
-    return select_runs(
-        table, args.target, metric, source, drop_saturated=args.drop_saturated, chance=args.chance or 0.0
-    )
+    return select_runs(table, args.target, metric, source, drop_saturated=args.drop_saturated)
 
 
 def _lines(law: Fit, runs: int, holdout: pd.DataFrame) -> list[str]:

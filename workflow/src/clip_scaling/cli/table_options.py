@@ -69,6 +69,8 @@ def own_table(args: argparse.Namespace, sources: Iterable[str] = ()) -> pd.DataF
     if len(set(asked)) < len(asked):
         raise LawError(f"--sources {' '.join(asked)}: a source is not compared with itself", remedy="Name two sources.")
     tidy = tidy_table(table, columns, args.target, args.metric, reading=reading)
+    if args.chance is not None:
+        tidy["chance"] = args.chance
     for note in tidy.attrs["notes"]:
         print(note)
     return tidy

@@ -56,7 +56,7 @@ def released_models(folder: Path) -> list[Foreign]:
 
 
 def foreign_models(model: str, weights: Sequence[Path], preprocess: dict[str, Any]) -> list[Foreign]:
-    """Describe files of weights of one model, each under a name of its own. EvaluationError where one is given twice."""
+    """Describe files of weights of one model, each under its own name. EvaluationError where one is given twice."""
     refuse_twice(weights)
     names = checkpoint_names(weights)
     return [replace(foreign_model(model, path, preprocess), cell=names[str(path)]) for path in weights]
@@ -83,7 +83,9 @@ def add_config(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        why = "a folder" if path.is_dir() else "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        why = (
+            "a folder" if path.is_dir() else "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        )
         raise EvaluationError(
             f"{why}, where a model config is wanted", place=str(path), remedy="Name a JSON file in open_clip's format."
         ) from None
@@ -102,7 +104,9 @@ def named_set(path: Path) -> EvaluationSet:
     if path.is_dir():
         manifest = path / "manifest.json"
         hint = f"Name its manifest: {manifest}." if manifest.is_file() else "It has no manifest.json."
-        raise EvaluationError("a folder, where the manifest of an evaluation set is wanted", place=str(path), remedy=hint)
+        raise EvaluationError(
+            "a folder, where the manifest of an evaluation set is wanted", place=str(path), remedy=hint
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

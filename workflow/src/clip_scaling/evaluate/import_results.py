@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from ..errors import ConfigError, EvaluationError
 from ..records.evaluation import METRICS_TABLE, OutsideMetrics
 from ..study.config.evaluation import METRICS, probe_name
 from ..study.grid import Cell
+from .naming import checkpoint_names
 from .released import parse_released
 
+log = logging.getLogger(__name__)
+
+TASKS = ("zeroshot_classification", "zeroshot_retrieval", "linear_probe")
 PROBED = {"lp_acc1": "acc1", "lp_acc5": "acc5", "lp_mean_per_class_recall": "mean_per_class_recall"}
 
 
@@ -38,30 +43,92 @@ def tidy_evaluations(evaluations: Iterable[OutsideMetrics], source: str) -> pd.D
 def read_results(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """Read every result in JSON files, folders of them, or CSV files as `clip_benchmark build` writes.
 
-    Each is clip-benchmark's record: dataset, model, pretrained, task, metrics. EvaluationError where a file is none.
+    Each is clip-benchmark's record: dataset, model, pretrained, task, metrics, with the `file` that it stands in. Other
+    JSON files of a folder are left out, and counted in the log. EvaluationError where a named file is none.
     """
     found: list[dict[str, Any]] = []
     for path in paths:
-        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not path.is_dir():
+            found += _read_file(path)
+            continue
+        files = sorted(path.glob("*.json"))
         if not files:
             raise EvaluationError(
                 "no JSON file in this folder", place=str(path), remedy="Name clip-benchmark's results."
             )
+        others = []
         for file in files:
-            found += _read_csv(file) if file.suffix == ".csv" else [_read_json(file)]
+            try:
+                found += _read_file(file)
+            except EvaluationError:
+                others.append(file.name)
+        if others:
+            log.warning(f"{path}: {len(others)} files are no results of clip-benchmark: {_some(others)}")
     return found
 
 
+def known_results(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep the results of tasks and metrics that this project knows; the others are counted and named in the log.
+
+    EvaluationError where none is left.
+    """
+    kept: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for result in results:
+        (kept if _is_known(result) else others).append(result)
+    for task in dict.fromkeys(str(result["task"]) for result in others):
+        files = [str(result.get("file", result["dataset"])) for result in others if str(result["task"]) == task]
+        log.warning(f"{len(files)} results of task {task} are skipped: {_some(files)}")
+    if not kept:
+        tasks = ", ".join(dict.fromkeys(str(result["task"]) for result in others)) or "none"
+        raise EvaluationError(
+            f"no result of a task that this project knows (of {', '.join(TASKS)}); there is {tasks}",
+            remedy="Name the results of another task.",
+        )
+    return kept
+
+
+def name_runs(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Name the run of each result: two files of weights, or two models, never have one name."""
+    pretrained = [str(result["pretrained"]) for result in results]
+    names = checkpoint_names(dict.fromkeys(pretrained))
+    cells = []
+    for result, weights in zip(results, pretrained, strict=True):
+        known, about = _run(result)
+        plain = known != f"{about['model']}_{Path(weights).stem}"
+        cells.append(known if plain else f"{about['model']}_{names[weights]}")
+    return cells
+
+
+def refuse_repeats(results: Sequence[dict[str, Any]], evaluations: Sequence[OutsideMetrics]) -> None:
+    """EvaluationError where a metric of a run on a dataset is there twice, with both files."""
+    seen: dict[tuple[str, str, str], Any] = {}
+    for result, evaluation in zip(results, evaluations, strict=True):
+        for row in evaluation.metrics:
+            key = (evaluation.cell, row.dataset, row.metric)
+            if key in seen:
+                files = f"{seen[key]} and {result.get('file')}"
+                raise EvaluationError(
+                    f"{evaluation.cell}: {row.metric} on {row.dataset} is there twice, in {files}",
+                    remedy="Keep one of them; runs are told apart by `pretrained`.",
+                )
+            seen[key] = result.get("file")
+
+
 def evaluation_of(
-    result: dict[str, Any], gmacs_of: Callable[[str], float], runs: dict[str, dict[str, Any]]
+    result: dict[str, Any],
+    gmacs_of: Callable[[str], float],
+    runs: dict[str, dict[str, Any]],
+    name: str = "",
 ) -> OutsideMetrics:
-    """Read one result of `read_results`.
+    """Read one result of `read_results`. name: of its run, as `name_runs` tells runs apart; by default its own.
 
     gmacs_of: forward compute a sample of a model; ConfigError where it is not known. runs: what is known of a cell
     beside its name, by cell: samples_seen, data, unique_pairs, ... It overrides the name, whose numbers are nominal.
     """
-    cell, known = _run(result)
-    known |= runs.get(cell, {})
+    own, known = _run(result)
+    cell = name or own
+    known |= runs.get(cell, runs.get(own, {}))
     if known.get("gmacs_per_sample") is None:
         # The table's cell stays empty where a tower's count is not known.
         with suppress(ConfigError):
@@ -73,10 +140,11 @@ def evaluation_of(
 
 def _metrics(result: dict[str, Any], cell: str) -> list[dict[str, Any]]:
     """Take the metrics of a result that this project knows. EvaluationError where there is none."""
-    dataset = str(result["dataset"]).removeprefix("wds/")
+    dataset = str(result["dataset"]).removeprefix("wds/") + _language(result)
     task, metrics = result["task"], result["metrics"]
     if task == "linear_probe":
-        shots = int(metrics["fewshot_k"])
+        # Results of before it was written, and of its default, -1, are of all examples.
+        shots = int(metrics.get("fewshot_k", result.get("fewshot_k", -1)))
         dataset = probe_name(dataset, shots if shots > 0 else "full")
         metrics = {name: metrics[theirs] for theirs, name in PROBED.items() if theirs in metrics}
     elif "mean_average_precision" in metrics:
@@ -91,6 +159,23 @@ def _metrics(result: dict[str, Any], cell: str) -> list[dict[str, Any]]:
     if not rows:
         raise EvaluationError(f"{cell} on {dataset}: no metric that this project knows ({', '.join(metrics)}).")
     return rows
+
+
+def _is_known(result: dict[str, Any]) -> bool:
+    task, metrics = result["task"], result["metrics"]
+    names = [PROBED[name] for name in metrics if name in PROBED] if task == "linear_probe" else list(metrics)
+    return task in TASKS and any(_is_metric(name) for name in names)
+
+
+def _language(result: dict[str, Any]) -> str:
+    """`-it` of an Italian translation; nothing of English, which is what a result without a language is of."""
+    language = str(result.get("language") or "en")
+    return "" if language in ("en", "nan") else f"-{language}"
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _run(result: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -116,11 +201,18 @@ def _is_metric(name: str) -> bool:
     return name in known or re.fullmatch(r"(image|text)_retrieval_recall@[0-9]+", name) is not None
 
 
+def _read_file(path: Path) -> list[dict[str, Any]]:
+    rows = _read_csv(path) if path.suffix == ".csv" else [_read_json(path)]
+    return [row | {"file": str(path)} for row in rows]
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"cannot be read as JSON ({error})", place=str(path)) from None
+    if not isinstance(content, dict):
+        raise EvaluationError("not a result of clip-benchmark: no JSON object", place=str(path))
     missing = [key for key in ("dataset", "model", "pretrained", "task", "metrics") if key not in content]
     if missing:
         raise EvaluationError(f"not a result of clip-benchmark: {', '.join(missing)} is missing", place=str(path))
@@ -138,7 +230,7 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
         raise EvaluationError(f"not a table of clip-benchmark: no column {', '.join(missing)}", place=str(path))
     records = table.to_dict("records")
     return [
-        {key: row[key] for key in about}
+        {key: row[key] for key in [*about, "language"] if key in row}
         | {"metrics": {str(key): value for key, value in row.items() if key not in about and value == value}}
         for row in records
     ]

@@ -8,9 +8,9 @@ from pathlib import Path
 from ..errors import EvaluationError
 from ..records.files import read_json, sha256_file
 
-ANYONE_S = {"open_clip_model", "open_clip_pytorch_model", "pytorch_model", "model", "checkpoint", "weights", "state_dict"}
+ANYONE_S = {"open_clip_model", "open_clip_pytorch_model", "pytorch_model", "model"}
 """Names of files that say nothing of the run."""
-FOLDERS = {"checkpoints", "checkpoint", "ckpt", "ckpts", "snapshots", "weights"}
+FOLDERS = {"checkpoints", "checkpoint", "ckpt", "ckpts", "snapshots"}
 """Names of folders that say nothing of it."""
 
 
@@ -66,7 +66,7 @@ def _parts(path: Path) -> list[str]:
 
 def _needed(path: Path) -> int:
     """How many parts a name has at least."""
-    in_run = path.parent.name.lower() in FOLDERS and path.parent.parent.name
+    in_run = path.absolute().parent.name.lower() in FOLDERS
     return 2 if in_run or path.stem.lower() in ANYONE_S else 1
 
 

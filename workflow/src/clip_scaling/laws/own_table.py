@@ -16,7 +16,7 @@ from .repeats import reduce_sweeps, refuse_repeats, refuse_twins
 from .units import PASSES, UNITS, factor
 
 COLUMNS = (
-    "cell", "model", "data", "seed", "source", "dataset", "metric", "value", "error", "n",
+    "cell", "model", "data", "seed", "source", "dataset", "metric", "value", "error", "n", "chance",
     "compute_gmacs", "gmacs_per_sample", "samples_seen", "unique_pairs",
 )  # fmt: skip
 DERIVED = {
@@ -156,7 +156,7 @@ def _measure(tidy: pd.DataFrame, theirs_of: Mapping[str, str], how: Reading) -> 
             tidy[name] = by * numbers(tidy[name], theirs_of[name], kind, style)
         elif name in ("samples_seen", "unique_pairs", "n"):
             tidy[name] = _times(name, unit) * numbers(tidy[name], theirs_of[name], "count", style)
-        elif name in ("value", "error"):
+        elif name in ("value", "error", "chance"):
             tidy[name] = _times(name, unit) * numbers(tidy[name], theirs_of[name], "value", style)
         elif name == "seed":
             tidy[name] = _labels(tidy[name])

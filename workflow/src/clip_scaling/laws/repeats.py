@@ -20,7 +20,7 @@ TUNED = set(
 )
 """Names of columns that tell the runs of a sweep apart, in lower case with underscores."""
 _RUN = ("model", "data", "seed", "source", "compute_gmacs", "gmacs_per_sample", "samples_seen", "unique_pairs")
-_MEASURED = ("value", "error", "n")
+_MEASURED = ("value", "error", "n", "chance")
 
 
 def refuse_repeats(table: pd.DataFrame) -> None:

@@ -91,15 +91,14 @@ def select_runs(
     source: str | None = None,
     *,
     drop_saturated: bool = False,
-    chance: float = 0.0,
 ) -> Runs:
     """The runs of one target in a tidy table (columns of docs/design.md).
 
     source: a value of the column `source`; None where the target has one source only.
     A row without a value is left out, and so is one whose column `state` says "diverged": no law is one of failures.
     drop_saturated: leave out runs whose error is exactly 0 or 1 (none wrong, none right), instead of refusing them: a
-    test that is all solved or not begun measures no law. Both are counted. chance: the accuracy of guessing; a run that
-    is not above it (with column `n`: not significantly, at 95 %) has not begun either.
+    test that is all solved or not begun measures no law. Both are counted. Where the table has a column `chance`, the
+    accuracy of guessing, a run that is not above it (with column `n`: not significantly, at 95 %) has not begun either.
     Raises LawError for a table that is not sound (missing columns, unknown target, duplicate runs, compute that is not
     positive) and UnfitPoints for errors outside (0, 1).
     """
@@ -121,9 +120,7 @@ def select_runs(
     place = place_of(target, metric, source)
     diverged = rows["state"].astype(str) == "diverged" if "state" in rows else pd.Series(False, index=rows.index)
     rows = rows[~diverged]
-    saturated = _saturated(rows, metric, chance)
-    if not drop_saturated:
-        _check(rows, metric, place, chance)
+    saturated = _saturated(rows, metric) if drop_saturated else np.zeros(len(rows), dtype=bool)
     rows = rows[~saturated]
     _check(rows, metric, place)
     rows = rows.sort_values(["compute_gmacs", "cell"], kind="stable")
@@ -146,23 +143,22 @@ def select_runs(
     )
 
 
-def _saturated(rows: pd.DataFrame, metric: str, chance: float) -> np.ndarray:
+def _saturated(rows: pd.DataFrame, metric: str) -> np.ndarray:
     """Mask of the rows whose error is exactly 0 or 1, or that of guessing; none for a loss, which has no such ends."""
     error = to_error(metric, _numbers(rows, "value"))
-    if is_loss(metric):
-        return np.zeros(len(rows), dtype=bool)
-    return (error == 0) | (error == 1) | _guesses(rows, error, chance)
+    return np.zeros(len(rows), dtype=bool) if is_loss(metric) else (error == 0) | (error == 1) | _guesses(rows, metric)
 
 
-def _guesses(rows: pd.DataFrame, error: np.ndarray, chance: float) -> np.ndarray:
+def _guesses(rows: pd.DataFrame, metric: str) -> np.ndarray:
     """Mask of the rows that are not above chance, within the noise of their test set where its size is given."""
-    if not chance:
+    if "chance" not in rows or is_loss(metric):
         return np.zeros(len(rows), dtype=bool)
+    chance = _numbers(rows, "chance")
     noise = 1.645 * np.sqrt(chance * (1 - chance) / _numbers(rows, "n"))
-    return 1 - error <= chance + np.nan_to_num(noise)
+    return _numbers(rows, "value") <= chance + np.nan_to_num(noise)
 
 
-def _check(rows: pd.DataFrame, metric: str, place: str, chance: float = 0.0) -> None:
+def _check(rows: pd.DataFrame, metric: str, place: str) -> None:
     repeated = rows["cell"][rows["cell"].duplicated()]
     if len(repeated):
         raise LawError(
@@ -194,11 +190,11 @@ def _check(rows: pd.DataFrame, metric: str, place: str, chance: float = 0.0) -> 
             f"{place}: error {wrong:g} (value {value:g}) of {rows['cell'].iloc[bad.argmax()]} is outside "
             f"(0, {'inf' if is_loss(metric) else '1'}) and has no place on a log axis. {advice}"
         )
-    guesses = _guesses(rows, error, 0.0 if is_loss(metric) else chance)
+    guesses = _guesses(rows, metric)
     if guesses.any():
         row = rows.iloc[guesses.argmax()]
         raise UnfitPoints(
-            f"{place}: value {row['value']:g} of {row['cell']} is not above chance ({chance:g})",
+            f"{place}: value {row['value']:g} of {row['cell']} is not above chance ({row['chance']:g})",
             remedy="Such a run has not begun to learn: drop it (--drop-saturated, or drop_saturated=True).",
         )
 

@@ -22,6 +22,7 @@ _BY_COLUMN = {
     "unique_pairs": COUNTS,
     "value": SHARES,
     "error": SHARES,
+    "chance": SHARES,
 }
 
 

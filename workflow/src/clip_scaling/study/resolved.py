@@ -79,6 +79,17 @@ class ResolvedStudy:
         tuned = [(f"{kind}/{dataset}", "acc1") for dataset in sets for kind in self._tuned_kinds()]
         return zeroshot + probes + tuned + [(mean.dataset, mean.metric) for mean in self.suite.aggregates]
 
+    def chance(self, dataset: str, metric: str) -> float | None:
+        """Accuracy of guessing of a target, where its set says one. It is of top-1 accuracy and mean recall alone."""
+        if metric not in ("acc1", "mean_per_class_recall"):
+            return None
+        chances: dict[str, float | None] = {}
+        for entry in self.suite.datasets:
+            probes = [probe_name(entry.dataset, shots) for shots in entry.linear_probe]
+            names = [entry.dataset, *probes, f"fine_tune/{entry.dataset}", f"patched/{entry.dataset}"]
+            chances |= dict.fromkeys(names, entry.chance)
+        return chances.get(dataset)
+
     @property
     def evaluation_sets(self) -> dict[str, SuiteEntry]:
         """The suite's entries by dataset."""
@@ -115,6 +126,10 @@ class ResolvedPublishedStudy:
     def targets(self) -> list[tuple[str, str]]:
         """(dataset, metric) of every law."""
         return [(target.dataset, metric) for target in self.config.targets for metric in target.metrics]
+
+    def chance(self, dataset: str, metric: str) -> float | None:
+        """None: released tables do not say what guessing gives."""
+        return None
 
 
 def samples_trained(study: ResolvedStudy, cell: Cell) -> int:

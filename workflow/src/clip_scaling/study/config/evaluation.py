@@ -104,6 +104,13 @@ class SuiteEntry(Strict):
     )
 
     fine_tune: bool = Field(False, description="fine-tune end to end on its training split")
+    chance: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="accuracy of guessing: cells that are not significantly above it are left out of laws of acc1 and "
+        "mean_per_class_recall, and counted",
+    )
 
     @model_validator(mode="after")
     def _has_a_target(self) -> SuiteEntry:
