@@ -148,6 +148,12 @@ rule data_card:
         " 2>&1 | tee {log}"
 
 
+LOST = canonical_json(
+    {name: source.max_lost_fraction for name, source in STUDY.sources.items() if hasattr(source, "max_lost_fraction")}
+)
+"""By source, for the script's command line: a global, since a limit that holds changes no data."""
+
+
 rule pack_subset:
     input:
         manifest="results/data/{data}/manifest.json",
@@ -168,7 +174,7 @@ rule pack_subset:
         "Pack {wildcards.data}: decode to {wildcards.image_size} px and tokenise to {wildcards.context_length} tokens, once"
     shell:
         "python scripts/pack_subset.py --data {input.manifest} --tokenizer {input.tokenizer}"
-        " --image-size {wildcards.image_size} --context-length {wildcards.context_length}"
+        " --image-size {wildcards.image_size} --context-length {wildcards.context_length} --lost {LOST:q}"
         " --output {output.manifest} 2>&1 | tee {log}"
 
 

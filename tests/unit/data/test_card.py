@@ -8,7 +8,7 @@ from PIL import Image
 
 from clip_scaling.data.card import CELL_PIXELS, caption_numbers, quantiles, save_sheet, write_card
 from clip_scaling.data.duplicates.count import count_duplicates
-from clip_scaling.data.duplicates.fingerprints import FINGERPRINT_DTYPE
+from clip_scaling.data.duplicates.fingerprints import FINGERPRINT_DTYPE, UNREADABLE
 from clip_scaling.data.shards.write import INDEX_DTYPE, write_array, write_tar
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.records.data import Quantiles
@@ -83,6 +83,15 @@ def test_an_image_that_is_none_is_counted_and_the_others_are_measured(
     shard.write_bytes(content[:start] + b"\x00" * 8 + content[start + 8 :])
     write_card(tmp_path, subset, small_source, duplicates)
     assert read_json(tmp_path / "card.json")["unreadable"] == 1
+
+
+def test_a_card_has_one_number_of_unreadable_images(subset: Path, small_source: Path, tmp_path: Path) -> None:
+    rows = np.zeros(13, FINGERPRINT_DTYPE)
+    rows["state"][5] = UNREADABLE  # found by decoding all; no sample of headers shows it
+    count_duplicates(rows, {}).write(tmp_path / "duplicates.json")
+    write_card(tmp_path, subset, small_source, tmp_path / "duplicates.json")
+    card = read_json(tmp_path / "card.json")
+    assert card["unreadable"] == card["duplicates"]["unreadable_images"] == 1
 
 
 def test_captions_are_counted_by_length_and_script() -> None:

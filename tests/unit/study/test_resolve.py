@@ -218,6 +218,23 @@ def test_training_that_cannot_be_is_refused_at_the_plan(
         load(raw | changes, repository)
 
 
+def test_readers_are_held_against_the_tars_that_are_there_not_against_an_estimate(
+    raw: dict[str, Any], repository: Path, tmp_path: Path
+) -> None:
+    web = {"kind": "webdataset", "tars": [f"{tmp_path}/{{0..4}}.tar"], "pairs": "10K", "vocabulary_size": 600}
+    raw["sources"]["web"] = web
+    for data in raw["data"].values():
+        data |= {"source": "web"}
+    raw["recipe"]["defaults"]["readers"] = 4
+    load(raw, repository)  # 10,000 pairs would be one tar, as expected; none is there
+    for number in range(5):
+        (tmp_path / f"{number}.tar").touch()
+    load(raw, repository)
+    raw["recipe"]["defaults"]["readers"] = 6
+    with pytest.raises(ConfigError, match="6 readers for 5 shards"):
+        load(raw, repository)
+
+
 def test_resources_follow_their_overrides(raw: dict[str, Any], repository: Path) -> None:
     raw["resources"] = {
         "train": {"tasks_per_node": 2},

@@ -6,14 +6,14 @@ import pytest
 
 from clip_scaling.data.shards.packed import open_packed, pack, tokenize
 from clip_scaling.data.shards.read import decode_image
-from clip_scaling.data.shards.write import write_tar
+from clip_scaling.data.shards.write import INDEX_DTYPE, write_array, write_tar
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.errors import DataError, ManifestError
 from clip_scaling.models.tokenizer import load_tokenizer
-from clip_scaling.records.files import describe_file, read_json, write_json
+from clip_scaling.records.files import FileEntry, describe_file, read_json, write_json
 
-from ..conftest import full_disk, leftovers, scene
+from ..conftest import full_disk, leftovers, scene, write_plain_manifest
 from ..pictures import COLOUR, long_text, png
 
 
@@ -98,10 +98,60 @@ def replace_pair(subset: Path, members: dict[str, bytes]) -> None:
     write_json(subset, manifest)
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda png: png[: len(png) // 2], lambda png: png[:45] + bytes([png[45] ^ 4]) + png[46:]]
-)
-def test_an_image_that_cannot_be_decoded_is_named_by_shard_and_key(
+def listed_subset(tmp_path: Path, pictures: list[bytes], captions: list[bytes]) -> Path:
+    """A list of pairs n0, n1, ... in one existing tar; its manifest."""
+    root = tmp_path / "list"
+    samples = [
+        (f"n{n}", {"png": each, "txt": text}) for n, (each, text) in enumerate(zip(pictures, captions, strict=True))
+    ]
+    spans = write_tar(root / "shards/web.tar", samples)
+    write_array(root / "index.npy", np.array([(0, *span) for span in spans], INDEX_DTYPE))
+    path = write_plain_manifest(root, [FileEntry.of(root / "shards/web.tar", root).with_pairs(len(samples))])
+    write_json(path, read_json(path) | {"is_in_place": True})
+    return path
+
+
+DAMAGES: list[Callable[[bytes], bytes]] = [
+    lambda png: png[: len(png) // 2],
+    lambda png: png[:45] + bytes([png[45] ^ 4]) + png[46:],
+    lambda png: b"",
+    lambda png: b"<html>",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_pair_that_cannot_be_read_gives_its_row_to_the_next_and_is_counted(
+    merges: Path, tmp_path: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = [np.random.default_rng(n).integers(0, 255, (8, 8, 3), dtype=np.uint8) for n in range(20)]
+    pictures = [damage(encode(each).png) if n in (7, 8, 19) else encode(each).png for n, each in enumerate(noise)]
+    captions = [b"very pair" if n % 2 else b"pair" for n in range(20)]
+    captions[12] = b"caf\xe9"
+    subset = listed_subset(tmp_path, pictures, captions)
+    pack(tmp_path / "packed", subset, merges, image_size=8, context_length=6, max_lost_fraction=0.2)
+    packed = open_packed(tmp_path / "packed/manifest.json")
+    stands_in = {7: 9, 8: 9, 12: 13, 19: 0}
+    rows = [stands_in.get(n, n) for n in range(20)]
+    assert packed.manifest.unreadable == [7, 8, 12, 19]
+    assert np.array_equal(packed.pixels, np.stack([noise[n] for n in rows]))
+    words = (packed.tokens > 0).sum(1) - 2
+    assert words.tolist() == [1 + n % 2 for n in rows]
+    assert "shards/web.tar: n7: the image cannot be decoded" in caplog.text
+    with pytest.raises(
+        DataError, match=r"data .*: 4 of 20 pairs cannot be read, .* allows 0\.15: shards/web\.tar: n7: "
+    ) as error:
+        pack(tmp_path / "strict", subset, merges, image_size=8, context_length=6, max_lost_fraction=0.15)
+    assert "max_lost_fraction" in str(error.value) and "web.tar: n12: the caption is no UTF-8" in str(error.value)
+    assert leftovers(tmp_path / "strict") == []
+
+
+def test_sound_pairs_are_packed_without_a_word_of_unreadable_ones(subset: Path, merges: Path, tmp_path: Path) -> None:
+    pack(tmp_path / "packed", subset, merges, image_size=8, context_length=6, max_lost_fraction=0.5)
+    assert "unreadable" not in read_json(tmp_path / "packed/manifest.json")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_an_image_of_an_own_shard_that_cannot_be_decoded_is_named_by_shard_and_key(
     subset: Path, merges: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     png = encode(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)).png

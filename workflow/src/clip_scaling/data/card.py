@@ -50,6 +50,7 @@ def write_card(root: Path, data_manifest: Path, source_manifest: Path, duplicate
     with PairReader.open(data_manifest) as reader:
         sample = _measure(reader, subset, has_languages)
     save_sheet(root / CONTACT_SHEET, sample.pictures)
+    repeats = DuplicateCounts.read(duplicates)  # it decoded every image, the sample a few
     DataCard(
         pairs=subset.pairs,
         source=subset.source,
@@ -57,14 +58,14 @@ def write_card(root: Path, data_manifest: Path, source_manifest: Path, duplicate
         pairs_of_the_source=source.counts,
         pairs_chosen=subset.counts,
         measured_on_first_pairs=min(SAMPLE_PAIRS, subset.pairs),
-        unreadable=sample.unreadable,
+        unreadable=max(sample.unreadable, repeats.unreadable_images),
         captions=caption_numbers(sample.captions, _shares(sample.languages) if has_languages else NO_LANGUAGE),
         images=ImageNumbers(
             pixels_wide=quantiles([width for width, _ in sample.sizes]),
             pixels_high=quantiles([height for _, height in sample.sizes]),
             bytes=quantiles(sample.bytes),
         ),
-        duplicates=DuplicateCounts.read(duplicates),
+        duplicates=repeats,
         order_digest=subset.order_digest,
     ).write(root / CARD)
 

@@ -222,6 +222,7 @@ class PackedManifest(Manifest):
     tokenizer_sha256: str
     truncated_captions: int = Field(description="captions cut to fit")
     order_digest: str = Field(description="that of the subset")
+    unreadable: list[int] = Field([], description="rows whose pair cannot be read; each holds the next one that can")
 
 
 class EvaluationSetManifest(Manifest):
@@ -340,7 +341,7 @@ class DataCard(Record):
     pairs_of_the_source: SourceCounts
     pairs_chosen: SubsetCounts
     measured_on_first_pairs: int = Field(description="number of sampled pairs")
-    unreadable: int = Field(description="sampled pairs that cannot be read")
+    unreadable: int = Field(description="pairs whose image cannot be decoded, of all")
     captions: CaptionNumbers
     images: ImageNumbers
     duplicates: DuplicateCounts | None = Field(None, description="null: made by an earlier version")

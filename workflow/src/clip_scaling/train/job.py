@@ -125,7 +125,14 @@ def open_job(asked: TrainJob) -> OpenJob:
     return OpenJob(asked, ranks, recipe, resources, manifest, data, engine)
 
 
-def _order(recipe: Recipe, shard_pairs: list[int], seed: int) -> Order:
+def _order(data: Path, recipe: Recipe, shard_pairs: list[int], seed: int) -> Order:
+    """TrainingError where there are more readers than shards: the plan knows no number of tars that are not there."""
+    if recipe.readers is not None and recipe.readers > len(shard_pairs):
+        raise TrainingError(
+            f"{recipe.readers} readers for {len(shard_pairs)} shards",
+            place=str(data),
+            remedy=f"Set recipe.readers to {len(shard_pairs)} or fewer.",
+        )
     return Order(
         shard_pairs,
         seed,
@@ -152,16 +159,17 @@ def _open_packed(asked: TrainJob, engine: Engine, resources: TrainResources) -> 
             place=str(asked.data),
             remedy="Run `snakemake --cores all` to pack the pairs for it.",
         )
-    order = _order(engine.recipe, manifest.shard_pairs, engine.seed)
+    order = _order(asked.data, engine.recipe, manifest.shard_pairs, engine.seed)
     return manifest, PackedInput(pairs, order, form.crop_scale, engine.ranks.device)
 
 
 def _open_stream(asked: TrainJob, engine: Engine, resources: TrainResources) -> tuple[SubsetManifest, Input]:
     manifest = SubsetManifest.read(asked.data)
     verify_shards(manifest.shards, asked.data.parent, "size", remake(asked.data))
+    order = _order(asked.data, engine.recipe, manifest.shard_pairs, engine.seed)
     data = StreamInput(
-        PairReader.open(asked.data), asked.tokenizer, _order(engine.recipe, manifest.shard_pairs, engine.seed),
-        _form(engine), workers=resources.workers, ranks=engine.ranks.size, batch_size=engine.recipe.global_batch_size,
+        PairReader.open(asked.data), asked.tokenizer, order, _form(engine),
+        workers=resources.workers, ranks=engine.ranks.size, batch_size=engine.recipe.global_batch_size,
         is_for_gpu=engine.ranks.device.type == "cuda",
     )  # fmt: skip
     return manifest, data

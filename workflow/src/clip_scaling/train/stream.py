@@ -103,7 +103,8 @@ class Decoder:
     def _name(self, error: UnreadablePair, number: int) -> None:
         self.named += 1
         if self.named <= _NAMED:
-            log.warning(f"{self.reader.home}: pair {number} is unreadable and another is taken: {error}")
+            where = self.reader.name(number)
+            log.warning(f"{self.reader.home}: {where}: pair {number} is unreadable and another is taken: {error}")
 
 
 class _Parts(IterableDataset[Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -17,7 +18,7 @@ import webdataset
 from PIL import Image
 
 from clip_scaling.data.shards.packed import pack
-from clip_scaling.data.shards.read import PairReader
+from clip_scaling.data.shards.read import PairReader, decode_image
 from clip_scaling.data.shards.write import write_tar
 from clip_scaling.data.sources.pairs import hash_order, order_digest
 from clip_scaling.data.sources.tars.config import WebdatasetSource
@@ -118,6 +119,35 @@ def test_one_worker_or_two_an_interruption_or_another_place_give_the_same_bytes(
     prepare(tmp_path / "a", tars, 2, held_out=held_out)
     assert content(tmp_path / "a") == content(tmp_path / "b")
     assert not list((tmp_path / "a/records").glob(".*"))
+
+
+def test_only_what_decodes_is_held_out(tmp_path: Path) -> None:
+    broken = {number for number in range(40) if number % 4 == 1}
+    for shard in range(2):
+        numbers = range(20 * shard, 20 * shard + 20)
+        samples = [
+            (f"{n:03d}", {"png": image(n)[:40] if n in broken else image(n), "txt": b"caption %d" % n}) for n in numbers
+        ]
+        write_tar(tmp_path / f"tars/{shard}.tar", samples)
+    held_out = {name: {"kind": "zeroshot_retrieval", "pairs": 10} for name in ("first", "second")}
+    manifest = read_json(prepare(tmp_path / "a", tmp_path / "tars", held_out=held_out))
+    shown = []
+    for name in held_out:
+        with tarfile.open(tmp_path / f"a/held_out/{name}.tar") as tar:
+            members = {header.name: tar.extractfile(header).read() for header in tar}  # type: ignore[union-attr]
+        pictures = [content for name, content in members.items() if name.endswith(".png")]
+        assert len(pictures) == 10 and all(decode_image(picture) for picture in pictures)
+        shown += pictures
+    # As drawn by hash: the broken ones that came before the last chosen caption left, and no others.
+    order = sorted(range(40), key=lambda n: hashlib.sha256(b"caption %d" % n).digest())
+    readable = [n for n in order if n not in broken]
+    passed = order[: order.index(readable[19])]
+    assert sorted(shown) == sorted(image(n) for n in readable[:20])
+    counts = manifest["counts"]
+    assert counts["dropped"] == {"join:unreadable_image": len(set(passed) & broken)}
+    assert counts["parsed"] == 40 == counts["kept"] + 20 + len(set(passed) & broken)
+    again = read_json(prepare(tmp_path / "b", tmp_path / "tars", 2, held_out=held_out))
+    assert again == manifest
 
 
 def test_grey_of_sixteen_bits_is_counted_since_other_tools_clip_it_to_white(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ from .read import IMAGE_EXTENSIONS, PairReader, UnreadablePair, decode_caption, 
 from .verify import verify_before_reading
 from .write import clear, write_array
 
+log = logging.getLogger(__name__)
+_NAMED = 5
+"""Unreadable pairs that are named; the manifest has the rows of all."""
+_Pair = tuple[np.ndarray, str] | UnreadablePair
+"""(size, size, 3) uint8 and caption, or why a pair cannot be read."""
+
 
 @dataclass(frozen=True)
 class PackedPairs:
@@ -34,24 +42,45 @@ class PackedPairs:
     manifest: PackedManifest
 
 
-def pack(root: Path, data_manifest: Path, merges: Path, image_size: int, context_length: int) -> None:
+def pack(
+    root: Path,
+    data_manifest: Path,
+    merges: Path,
+    image_size: int,
+    context_length: int,
+    max_lost_fraction: float = 0.0,
+) -> None:
     """Write `pixels.npy`, `tokens.npy` and the manifest under root.
 
     Images of another size are resized as open_clip does (bicubic); of images that are not square, the middle square.
-    ManifestError where a shard differs from its manifest, DataError where an image in it cannot be read.
+    A row whose pair cannot be read holds the next one that can; the manifest lists such rows.
+    max_lost_fraction: share of the pairs that may be unreadable.
+    ManifestError where a shard differs from its manifest, DataError where more pairs cannot be read.
     """
     subset = SubsetManifest.read(data_manifest)
     verify_before_reading(subset, data_manifest)
     tokenizer = load_tokenizer(merges, context_length)
     clear(root)
     captions: list[str] = []
-    shape = (subset.pairs, image_size, image_size, 3)
+    blank = np.zeros((image_size, image_size, 3), np.uint8)
+    lost = _Lost(subset, max_lost_fraction)
     # Written as a stream, not through a memory map: on a full disk a map dies of SIGBUS without a word.
-    with atomic_path(root / PIXELS) as temporary, open(temporary, "wb") as file:
+    with atomic_path(root / PIXELS) as temporary, open(temporary, "w+b") as file:
+        shape = (subset.pairs, *blank.shape)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for image, caption in _read_pairs(data_manifest, subset, image_size):
+        start = file.tell()
+        for number, pair in enumerate(_read_pairs(data_manifest, subset, image_size)):
+            if isinstance(pair, UnreadablePair):
+                lost.add(number, pair)
+            image, caption = (blank, "") if isinstance(pair, UnreadablePair) else pair
             file.write(image.tobytes())
             captions.append(caption)
+        for row, other in lost.substitutes().items():
+            file.seek(start + other * blank.nbytes)
+            pixels = file.read(blank.nbytes)
+            file.seek(start + row * blank.nbytes)
+            file.write(pixels)
+            captions[row] = captions[other]
     tokens, truncated = tokenize(captions, tokenizer, context_length)
     write_array(root / TOKENS, tokens)
     PackedManifest(
@@ -65,7 +94,42 @@ def pack(root: Path, data_manifest: Path, merges: Path, image_size: int, context
         truncated_captions=truncated,
         order_digest=subset.order_digest,
         files=[FileEntry.of(root / name, root) for name in (PIXELS, TOKENS)],
+        **({"unreadable": lost.rows} if lost.rows else {}),
     ).write(root / MANIFEST)
+
+
+class _Lost:
+    """Rows of a subset that cannot be read. DataError once they are more than a share of all."""
+
+    def __init__(self, subset: SubsetManifest, max_fraction: float) -> None:
+        self.subset, self.most = subset, max_fraction * subset.pairs
+        self.max_fraction = max_fraction
+        self.rows: list[int] = []
+        self._named: list[str] = []
+
+    def add(self, row: int, error: UnreadablePair) -> None:
+        """Count a row."""
+        self.rows.append(row)
+        if len(self._named) < _NAMED:
+            self._named.append(str(error))
+            log.warning(f"data={self.subset.name} row={row} holds the next pair: {error}")
+        if len(self.rows) > self.most:
+            raise DataError(
+                f"{len(self.rows)} of {self.subset.pairs} pairs cannot be read, max_lost_fraction allows "
+                f"{self.max_fraction:g}: {'; '.join(self._named)}",
+                place=f"data {self.subset.name}",
+                remedy=f"Get those again and delete the manifests of {self.subset.source} and {self.subset.name}, or "
+                f"raise sources.{self.subset.source}.max_lost_fraction.",
+            )
+
+    def substitutes(self) -> dict[int, int]:
+        """Row to the next readable one; after the last comes the first."""
+        lost, pairs = set(self.rows), self.subset.pairs
+        return {row: next(each for each in _after(row, pairs) if each not in lost) for row in self.rows}
+
+
+def _after(row: int, pairs: int) -> Iterator[int]:
+    return ((row + step) % pairs for step in range(1, pairs))
 
 
 def tokenize(captions: list[str], tokenizer: Any, context_length: int) -> tuple[np.ndarray, int]:
@@ -82,8 +146,8 @@ def tokenize(captions: list[str], tokenizer: Any, context_length: int) -> tuple[
     return table[inverse], int(cut[inverse].sum())
 
 
-def _read_pairs(path: Path, subset: SubsetManifest, image_size: int) -> Iterator[tuple[np.ndarray, str]]:
-    """Yield pixels and caption of every pair, in order; exactly as many as the manifest at `path` says."""
+def _read_pairs(path: Path, subset: SubsetManifest, image_size: int) -> Iterator[_Pair]:
+    """Yield pixels and caption of every pair, or why it is unreadable, in order; as many as the manifest says."""
     progress = Progress("packed", subset.pairs)
     found = _read_listed(path, image_size) if subset.is_in_place else _read_shards(path, subset, image_size)
     for pair in found:
@@ -91,11 +155,12 @@ def _read_pairs(path: Path, subset: SubsetManifest, image_size: int) -> Iterator
         progress.add(1)
 
 
-def _read_shards(path: Path, subset: SubsetManifest, image_size: int) -> Iterator[tuple[np.ndarray, str]]:
+def _read_shards(path: Path, subset: SubsetManifest, image_size: int) -> Iterator[_Pair]:
     for entry in subset.shards:
         shard, inside = path.parent / entry.path, 0
         for sample in webdataset.WebDataset(str(shard), shardshuffle=False, empty_check=False):
-            yield _decode(sample, shard, image_size), sample["txt"].decode("utf-8")
+            encoded = next((sample[extension] for extension in IMAGE_EXTENSIONS if extension in sample), b"")
+            yield _pair(encoded, sample["txt"], image_size, f"{entry.path}: {sample['__key__']}")
             inside += 1
         if inside != entry.pairs:
             raise DataError(
@@ -105,33 +170,23 @@ def _read_shards(path: Path, subset: SubsetManifest, image_size: int) -> Iterato
             )
 
 
-def _read_listed(path: Path, image_size: int) -> Iterator[tuple[np.ndarray, str]]:
+def _read_listed(path: Path, image_size: int) -> Iterator[_Pair]:
     """Read a list of pairs in existing tars."""
     with PairReader.open(path) as reader:
         for number in range(reader.pairs):
             try:
                 image, caption = reader.read(number)
-                yield squared(decode_image(image), image_size), decode_caption(caption)
             except UnreadablePair as error:
-                raise DataError(
-                    f"pair {number}: {error}",
-                    place=str(path),
-                    remedy="Set input: stream in resources.train, which takes another pair for an unreadable one and "
-                    "counts it.",
-                ) from None
+                yield error
+                continue
+            yield _pair(image, caption, image_size, partial(reader.name, number))
 
 
-def _decode(sample: dict[str, Any], shard: Path, image_size: int) -> np.ndarray:
-    encoded = next((sample[extension] for extension in IMAGE_EXTENSIONS if extension in sample), b"")
+def _pair(encoded: bytes, caption: bytes, image_size: int, name: str | Callable[[], str]) -> _Pair:
     try:
-        rgb = decode_image(encoded)
+        return squared(decode_image(encoded), image_size), decode_caption(caption)
     except UnreadablePair as error:
-        raise DataError(
-            f"{sample['__key__']}: {error}",
-            place=str(shard),
-            remedy="Delete the data set's manifest and its source's, and prepare them again.",
-        ) from error
-    return squared(rgb, image_size)
+        return UnreadablePair(f"{name if isinstance(name, str) else name()}: {error}")
 
 
 def squared(rgb: Image.Image, image_size: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from PIL import Image
 from ...errors import DataError
 from ...records.data import SourceManifest, SubsetManifest, read_any_manifest
 from ...records.filenames import INDEX
-from ...records.files import ShardEntry, remake
+from ...records.files import FileEntry, remake
 from .cache import ShardCache
 from .images import decoded, with_image
 from .limits import MAX_PIXELS
@@ -42,7 +42,7 @@ class PairReader:
     def __init__(
         self,
         manifest_path: Path,
-        shards: Sequence[ShardEntry],
+        shards: Sequence[FileEntry],
         index: np.ndarray,
         caption_key: str | None = None,
         cache: ShardCache | None = None,
@@ -105,6 +105,19 @@ class PairReader:
         if len(content) != size:
             raise UnreadablePair(f"{where}: the tar ends before it")
         return _members(content, where)
+
+    def name(self, number: int) -> str:
+        """Say where a pair is: its tar and its key, or its number where the tar does not say."""
+        row = self.index[number]
+        shard = int(row["shard"])
+        content = os.pread(self._open(shard), int(row["size"]), int(row["offset"]))
+        try:
+            with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+                first = tar.next()
+        except (tarfile.TarError, OSError):
+            first = None
+        key = f"pair {number}" if first is None else _key(first.name)
+        return f"{self.shards[shard].path}: {key}"
 
     def _open(self, shard: int) -> int:
         if shard in self._descriptors:
@@ -226,6 +239,11 @@ def _members_with_extensions(content: bytes) -> dict[str, bytes]:
             if header.isreg() and (file := tar.extractfile(header)) is not None:
                 found[_extension(header.name)] = file.read()
     return found
+
+
+def _key(name: str) -> str:
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.partition(".")[0]
 
 
 def _extension(name: str) -> str:

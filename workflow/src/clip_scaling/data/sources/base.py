@@ -111,6 +111,10 @@ class SourceBase(Strict):
         """Files that the source is prepared again for when they change. ConfigError where one is not there."""
         return []
 
+    def known_tars(self, name: str) -> int | None:
+        """Number of existing tars of source `name`; None where it has none, or they are not there yet."""
+        return None
+
     def units(self, name: str) -> list[str]:
         """Records of the independent jobs before the whole, below the source's folder."""
         return []

@@ -77,10 +77,10 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
     if recipe.precision in GPU_PRECISIONS and resources.gpus == 0:
         problems.append(f"{cell.name}: precision {recipe.precision!r} needs resources.train.gpus; use fp32 or amp_bf16")
     if recipe.readers is not None:
-        # A list of pairs in existing tars has pairs of all of them; any other subset fills shards one by one.
-        pairs = source.expected_pairs if is_in_place and source.expected_pairs else data.pairs
-        shards = -(-pairs // source.shard_size)
-        if recipe.readers > shards:
+        # A list of pairs in existing tars has pairs of all of them; any other subset fills shards one by one. What is
+        # not known yet is refused when training opens the data.
+        shards = source.known_tars(name) if is_in_place else -(-data.pairs // source.shard_size)
+        if shards is not None and recipe.readers > shards:
             problems.append(f"{cell.name}: {recipe.readers} readers for {shards} shards of {cell.data!r}")
         if recipe.readers % resources.ranks:
             problems.append(f"{cell.name}: {recipe.readers} readers are not a multiple of {resources.ranks} ranks")

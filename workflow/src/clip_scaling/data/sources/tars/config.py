@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ....errors import ConfigError
 from ..base import Estimate, Tracked, Work
 from ..existing import ExistingSource
 from .lists import Tar, missing_tars, part_of, tars_of
@@ -47,6 +48,12 @@ class WebdatasetSource(ExistingSource):
     def all_tars(self, name: str) -> list[Tar]:
         """The tars in the order of their names. ConfigError where one is missing or there twice."""
         return tars_of(name, self.tars)
+
+    def known_tars(self, name: str) -> int | None:
+        try:
+            return len(self.all_tars(name))
+        except ConfigError:
+            return None
 
     def inputs(self, name: str) -> list[str]:
         return [tar.location for tar in self.all_tars(name) if not tar.is_remote]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ....errors import DataError
 from ....records.data import HeldOutImages, SourceCounts, retrieval_images
 from ....records.filenames import MANIFEST
-from ....records.files import ShardEntry, write_json
-from ...shards.read import PairReader
+from ....records.files import FileEntry, write_json
+from ...shards.read import PairReader, UnreadablePair, decode_image
 from ...shards.write import clear, symlink, write_tar
 from ..write import clip_or_trained_merges, finish_source
 from .config import WebdatasetSource
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _NAMED = 5
 """Damaged tars that an error names; quarantine.json has them all."""
 QUARANTINE = "quarantine.json"
+OpenReader = Callable[..., PairReader]
+"""Opens a reader of rows of an index."""
 
 
 def write_tar_source(root: Path, name: str, recipe: WebdatasetSource, tars: Sequence[Tar], workers: int) -> None:
@@ -55,18 +57,17 @@ def write_tar_source(root: Path, name: str, recipe: WebdatasetSource, tars: Sequ
     with tempfile.TemporaryDirectory(prefix=".lines-", dir=root / "records") as folder:
         lines = Path(folder) / "identities"
         joined = join_records([records[number] for number in used], pairs, lines, bool(recipe.held_out))
-        training, sets, counts = _hold_out(joined, recipe)
+        shards = [_shard(root, tars[number], abouts[number]) for number in used]
+        reader = partial(PairReader, root / MANIFEST, shards, caption_key=recipe.caption_key)
+        training, sets, counts = _hold_out(joined, recipe, reader)
         digest = write_ordered(root, joined, training, lines)
     inside = np.bincount(joined.index["shard"][training], minlength=len(used))
-    shards = [
-        _shard(root, tars[number], abouts[number], int(taken)) for number, taken in zip(used, inside, strict=True)
-    ]
+    shards = [entry.with_pairs(int(taken)) for entry, taken in zip(shards, inside, strict=True)]
     lost: Counter[str] = Counter()
     for report in reports:
         lost.update({f"tar:{reason}": count for reason, count in report["lost"].items()})
     counts |= {"parsed": pairs + sum(lost.values()), "kept": len(training)}
     counts["dropped"] = dict(sorted((Counter(counts["dropped"]) + lost).items()))
-    reader = partial(PairReader, root / MANIFEST, shards, caption_key=recipe.caption_key)
     fields = {
         "name": name,
         "is_in_place": True,
@@ -137,16 +138,26 @@ def _hold_threshold(
 
 
 def _hold_out(
-    joined: JoinedTars, recipe: WebdatasetSource
+    joined: JoinedTars, recipe: WebdatasetSource, open_reader: OpenReader
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]], dict[str, Any]]:
-    """Rows of the training pairs in hash order, rows of every set, and the manifest's counts of what left."""
+    """Rows of the training pairs in hash order, rows of every set, and the manifest's counts of what left.
+
+    What is held out can be decoded; a pair that was drawn and cannot leaves as `join:unreadable_image`.
+    """
     rows = joined.places
     sets: dict[str, NDArray[np.int64]] = {}
     kept_from_training: dict[str, int] = {}
-    dropped: dict[str, int] = {}
+    dropped: Counter[str] = Counter()
     taken: set[int] = set()
     for key, wanted in sorted(recipe.held_out.items()):
-        chosen, has_caption = retrieval_pairs(joined.caption[rows], joined.image[rows], wanted.pairs, taken, key)
+        readable: set[int] = set()
+        while True:
+            chosen, has_caption = retrieval_pairs(joined.caption[rows], joined.image[rows], wanted.pairs, taken, key)
+            broken = _unreadable(open_reader, joined.index, rows[chosen], readable)
+            if not len(broken):
+                break
+            dropped["join:unreadable_image"] += len(broken)
+            rows = rows[~np.isin(rows, broken)]
         sets[key] = rows[chosen]
         taken |= set(joined.image[sets[key]].tolist())
         kept_from_training[key] = int(has_caption.sum())
@@ -156,25 +167,42 @@ def _hold_out(
         if is_shown.any():
             dropped[f"join:image_in_{key}"] = int(is_shown.sum())
             rows = rows[~is_shown]
-    return rows, sets, {"held_out": kept_from_training, "dropped": dropped}
+    return rows, sets, {"held_out": kept_from_training, "dropped": dict(dropped)}
 
 
-def _shard(root: Path, tar: Tar, about: dict[str, Any], pairs: int) -> ShardEntry:
+def _unreadable(
+    open_reader: OpenReader, index: np.ndarray, rows: NDArray[np.int64], readable: set[int]
+) -> NDArray[np.int64]:
+    """Those of the rows whose image does not decode. readable: rows that are known to, added to."""
+    unseen = np.array([row for row in rows.tolist() if row not in readable], np.int64)
+    broken = []
+    with open_reader(index=index[unseen]) as reader:
+        for number, row in enumerate(unseen.tolist()):
+            try:
+                decode_image(reader.read(number)[0])
+                readable.add(row)
+            except UnreadablePair as error:
+                log.warning(f"not held out: {reader.name(number)}: {error}")
+                broken.append(row)
+    return np.array(broken, np.int64)
+
+
+def _shard(root: Path, tar: Tar, about: dict[str, Any]) -> FileEntry:
     """The manifest's entry of a tar. A local one gets a link of its name: where it lies is no part of the manifest."""
     path = tar.location if tar.is_remote else f"shards/{tar.name}"
     if not tar.is_remote:
         symlink(Path(tar.location), root / path)
-    return ShardEntry(path, about["bytes"], about["sha256"], pairs)
+    return FileEntry(path, about["bytes"], about["sha256"])
 
 
-def _captions(open_reader: Callable[..., PairReader], index: np.ndarray) -> Iterator[str]:
+def _captions(open_reader: OpenReader, index: np.ndarray) -> Iterator[str]:
     with open_reader(index=index) as reader:
         for number in range(len(index)):
             yield reader.read(number)[1].decode("utf-8")
 
 
 def _write_held_out(
-    root: Path, open_reader: Callable[..., PairReader], index: np.ndarray, sets: dict[str, NDArray[np.int64]]
+    root: Path, open_reader: OpenReader, index: np.ndarray, sets: dict[str, NDArray[np.int64]]
 ) -> dict[str, HeldOutImages]:
     found = {}
     for key, rows in sets.items():
