@@ -34,7 +34,7 @@ from img2dataset.resizer import Resizer
 from img2dataset.writer import WebDatasetSampleWriter
 from tqdm import tqdm
 
-from ....errors import told
+from ....errors import full_message
 from ...workers import KillableSpawns, worker_was_killed
 
 _PR_SET_PDEATHSIG = 1
@@ -260,6 +260,6 @@ def _results(
 def _leave(context: KillableSpawns) -> NoReturn:
     """End at once: the pool's own way out would wait for the locks that the killed worker held."""
     context.end()
-    print(told(worker_was_killed("Give the rule more `mem_mb`, or set fewer download.processes")), file=sys.stderr)
+    print(full_message(worker_was_killed("Give the rule more `mem_mb`, or set fewer download.processes")), file=sys.stderr)
     sys.stderr.flush()
     os._exit(1)
