@@ -260,6 +260,7 @@ def _results(
 def _leave(context: KillableSpawns) -> NoReturn:
     """End at once: the pool's own way out would wait for the locks that the killed worker held."""
     context.end()
-    print(full_message(worker_was_killed("Give the rule more `mem_mb`, or set fewer download.processes")), file=sys.stderr)
+    error = worker_was_killed("Give the rule more `mem_mb`, or set fewer download.processes")
+    print(full_message(error), file=sys.stderr)
     sys.stderr.flush()
     os._exit(1)
