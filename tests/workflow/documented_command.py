@@ -29,7 +29,7 @@ CLASSES = (
     (r"clip-scaling rerun .*", "dry run"),
     (r"clip-scaling (fit|compare|allocate|next) .*\.csv .*", "run"),
     (r"clip-scaling\b.*", "parse"),
-    (r"python (scripts|benchmarks)/\w+\.py\b.*", "parse"),
+    (r"python (scripts|benchmarks)/[\w/]+\.py\b.*", "parse"),
 )
 CODE = {
     "clip-scaling": [sys.executable, "-c", "from clip_scaling.cli.main import main; main()"],
