@@ -184,14 +184,19 @@ def test_attention_runs_as_the_definition_in_bfloat16_too() -> None:
 
 
 @pytest.mark.gpu
-def test_packed_attention_of_a_gpu_is_the_definitions() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 3e-2), (torch.float16, 3e-3), (torch.float32, 1e-4)])
+def test_a_gpu_gives_the_padded_towers_features_and_waits_for_nothing(dtype: torch.dtype, bound: float) -> None:
     device = torch.device("cuda")
     plain, packed, ends = both({}, attention_on(device))
     tokens = some_tokens([3, 9, 2, 5, 1, 9, 4])
     expected = F.normalize(plain.encode_text(tokens), dim=-1)
-    for dtype, bound in ((torch.bfloat16, 3e-2), (torch.float32, 1e-4)):
+    there, lengths = tokens.to(device), ends.lengths(tokens)
+    packed.to(device).encode_text(pack(there, lengths))  # loads kernels, which may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
         with torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):
-            found = packed.to(device).encode_text(pack(tokens.to(device), ends.lengths(tokens)), normalize=True)
-        assert torch.allclose(found.float().cpu(), expected, rtol=0, atol=bound)
+            found = packed.encode_text(pack(there, lengths), normalize=True)
+        found.float().square().sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.allclose(found.float().cpu(), expected, rtol=0, atol=bound)

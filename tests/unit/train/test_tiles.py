@@ -108,6 +108,17 @@ def test_factors_are_rounded_to_ten_bits() -> None:
         assert tf32_product(one * factor, one).item() == rounded
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+@pytest.mark.parametrize(("product", "bound"), [(torch.matmul, 2e-5), (tf32_product, 2e-3)])
+def test_a_gpu_makes_the_gradient_of_the_cpu(name: str, product: Product, bound: float) -> None:
+    out = features(300, 100.0, 0.15, width=64)
+    _, expected = gradients(whole(name, torch.float64), out)
+    there = {key: tensor.detach().cuda().requires_grad_() for key, tensor in out.items()}
+    _, found = gradients(in_tiles(name, 64, product), there)
+    assert distance([gradient.cpu() for gradient in found], expected) < bound
+
+
 class Memory(TorchDispatchMode):
     """Counts the bytes of tensors that are alive, and the most there were."""
 
