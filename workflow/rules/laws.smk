@@ -28,12 +28,12 @@ rule fit:
     params:
         methods=canonical_json(STUDY.laws.methods),
         leave_out=left_out_models,
-        options=fit_options,
+        scenarios=fit_options,
     message:
         "Fit the laws of {wildcards.dataset} {wildcards.metric}"
     shell:
         "python scripts/fit_law.py --metrics {input.metrics} --target {wildcards.dataset:q} --metric {wildcards.metric:q}"
-        " --methods {params.methods:q} --leave-out {params.leave_out:q} {params.options} --output {output.law:q}"
+        " --methods {params.methods:q} --leave-out {params.leave_out:q} {params.scenarios} --output {output.law:q}"
         " 2>&1 | tee {log:q}"
 
 
