@@ -172,3 +172,27 @@ def test_a_fraction_is_offered_only_where_something_is_left(images: Path, tmp_pa
     (images / "pairs.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
     with pytest.raises(DataError, match=r"gone.png is not there.*or raise sources.mine.max_lost_fraction"):
         write(tmp_path / "out", recipe(images / "pairs.csv", max_lost_fraction=0.01))
+
+
+def test_a_table_may_lie_in_several_files_as_on_the_hugging_face_hub(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    held = [{"bytes": photo(number), "path": f"{number}.png"} for number in range(12)]
+    captions = [[f"thing {number}", f"object {number}"] for number in range(12)]
+    for part in range(3):
+        inside = slice(4 * part, 4 * part + 4)
+        name = f"data/train-{part:05d}-of-00003.parquet"
+        pq.write_table(pa.table({"image": held[inside], "caption": captions[inside]}), tmp_path / name)
+    pq.write_table(pa.table({"image": held, "caption": captions}), tmp_path / "whole.parquet")
+    parts = recipe(tmp_path / "data/train-*.parquet")
+    assert not parts.refusals("mine") and len(parts.inputs("mine")) == 3
+    manifests = [
+        write(tmp_path / name, each) for name, each in (("parts", parts), ("whole", recipe(tmp_path / "whole.parquet")))
+    ]
+    assert manifests[0]["order_digest"] == manifests[1]["order_digest"] and manifests[0]["counts"]["kept"] == 24
+    assert pairs(tmp_path / "parts") == pairs(tmp_path / "whole")
+    for number in range(2):
+        lines = [f"{n}.png,thing {n}" for n in range(6 * number, 6 * number + 6)]
+        (images / f"{number}.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    assert write(tmp_path / "lines", recipe(images / "{0..1}.csv"))["counts"]["kept"] == 12
+    assert "runs backwards" in recipe(images / "{1..0}.csv").refusals("mine")[0]
+    assert "no such file" in recipe(images / "train-*.csv").refusals("mine")[0]

@@ -190,6 +190,7 @@ def test_a_removal_list_takes_urls_and_hashes_and_nothing_else(tmp_path: Path) -
         ("Use of image disallowed by X-Robots-Tag directive", "robots_tag", False),
         ("Image decoding error", "not_an_image", False),
         ("image too small", "image_side", False),
+        ("OpenCV(4.13) error: (-215) pixels <= CV_IO_MAX_IMAGE_PIXELS in 'validate'", "image_pixels", False),
         ("<urlopen error unknown url type: ftp>", "bad_url", False),
         ("something else", "other", False),
         (None, "no_record", True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import glob
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from ....study.config.base import Name
 from ....study.config.expressions import columns_of
 from ...shards.limits import MAX_PIXELS, PILLOWS_LIMIT
 from ..base import Tracked, TrackedLater, Work
+from ..braces import expand_braces
 from ..existing import ExistingSource
 from ..tables.config import SUFFIXES, TableForm
 from .places import FORMATS, IMAGE_SUFFIXES, folders_of
@@ -116,13 +118,24 @@ class TableSource(TableForm, FileSource):
     """Images that a parquet, CSV or TSV file lists, each with its caption."""
 
     kind: Tracked[Literal["table"]]
-    path: str = Field(description="the table; .parquet, .csv, .csv.gz, .tsv or .tsv.gz")
+    path: str = Field(
+        description="the table; .parquet, .csv, .csv.gz, .tsv or .tsv.gz; of one in several files a glob or a range, "
+        "such as data/train-*.parquet"
+    )
     root: str | None = Field(None, description="folder that the images' paths start from; null: that of the table")
     columns: Tracked[dict[str, str]] = Field(
         {"image": "image", "caption": "caption"},
         description="our name: the table's name. image (a path, or in a parquet the image itself) and caption (a text, "
         "or a list of texts) are required; others are for filters and are kept with each pair",
     )
+
+    def tables(self) -> list[Path]:
+        """The files of the table, by name. ValueError for a range that cannot be."""
+        path = Path(self.path).expanduser()
+        if path.is_file():
+            return [path]
+        places = [place for each in expand_braces(str(path)) for place in sorted(glob(each))]
+        return [Path(place) for place in dict.fromkeys(places)]
 
     def known_columns(self) -> set[str]:
         return self.columns.keys() - {"image", "caption"}
@@ -139,14 +152,18 @@ class TableSource(TableForm, FileSource):
         return self
 
     def refusals(self, name: str) -> list[str]:
-        if not Path(self.path).expanduser().is_file():
+        try:
+            tables = self.tables()
+        except ValueError as error:
+            return [f"sources.{name}.path: {self.path}: {error}"]
+        if not tables:
             return [f"sources.{name}.path: {self.path}: no such file. {_from_here()}"]
         if self.root is not None and not Path(self.root).expanduser().is_dir():
             return [f"sources.{name}.root: {self.root}: no such folder. {_from_here()}"]
         return []
 
     def inputs(self, name: str) -> list[str]:
-        return [str(Path(self.path).expanduser())]
+        return [str(path) for path in self.tables()]
 
 
 def _from_here() -> str:

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from ....errors import DataError
 from ...shards.read import captions_in_json
 from ..filters import rows_as_json
 from ..tables.config import SUFFIXES
-from ..tables.read import ReadTable, read_table
+from ..tables.read import ReadTable, joined, read_table
 from .config import FileSource, FolderSource, TableSource
 from .places import walk
 
@@ -48,7 +49,7 @@ def list_files(recipe: FileSource, images: Path | None = None) -> FileList:
     if isinstance(recipe, FolderSource):
         return _of_folder(Path(recipe.path).expanduser(), recipe)
     assert isinstance(recipe, TableSource)
-    return _of_table(Path(recipe.path).expanduser(), recipe, images)
+    return _of_table(recipe, images)
 
 
 def _of_folder(root: Path, recipe: FolderSource) -> FileList:
@@ -117,12 +118,14 @@ def _read_captions(root: Path, path: str, texts: set[str], key: str | None) -> t
     return ([_on_one_line(caption) for caption in found], "") if found else ([""], "missing_caption")
 
 
-def _of_table(path: Path, recipe: TableSource, images: Path | None) -> FileList:
-    suffix = next(end for end in sorted(SUFFIXES, key=len, reverse=True) if path.name.endswith(end))
+def _of_table(recipe: TableSource, images: Path | None) -> FileList:
+    paths = recipe.tables()
+    if not paths:
+        raise DataError("no such table", place=recipe.path, remedy="Correct its place in the source.")
     with open(images, "wb") if images is not None else nullcontext() as file:
-        found = read_table(path, suffix, recipe.columns, recipe, file)
+        found = joined([read_table(path, _suffix(path), recipe.columns, recipe, file) for path in paths])
     listed = found.table
-    root = Path(recipe.root).expanduser() if recipe.root is not None else path.parent
+    root = Path(recipe.root).expanduser() if recipe.root is not None else paths[0].parent
     captions = [_on_one_line(caption or "") for caption in listed["caption"].to_pylist()]
     start = os.path.abspath(root)
     if found.images is not None:
@@ -146,6 +149,10 @@ def _of_table(path: Path, recipe: TableSource, images: Path | None) -> FileList:
         }
     )
     return FileList(root, table, {}, images if found.images is not None else None)
+
+
+def _suffix(path: Path) -> str:
+    return next(end for end in sorted(SUFFIXES, key=len, reverse=True) if path.name.endswith(end))
 
 
 class _Place(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -72,6 +72,26 @@ def read_table(
     except (pa.ArrowException, OSError, EOFError, UnicodeError) as error:
         raise DataError(f"not a readable {suffix} file ({error})", place=str(path), remedy=_remedy(suffix)) from None
     return _as_text(path, table, columns, form, embedded)
+
+
+def joined(parts: Sequence[ReadTable]) -> ReadTable:
+    """The rows of several files of one table, one after the other. DataError where their columns do not go together."""
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(f"the files of the table differ in a column ({error})", remedy="Correct them.") from None
+    starts = np.cumsum([0, *(int(part.row.max(initial=-1)) + 1 for part in parts)])
+    rows = np.concatenate([part.row + start for part, start in zip(parts, starts, strict=False)])
+    images = None
+    if any(part.images is not None for part in parts):
+        images = [image for part in parts for image in part.images or _named(part)]
+    return ReadTable(table, pa.concat_arrays([part.problem for part in parts]), rows, images)
+
+
+def _named(part: ReadTable) -> list[Embedded]:
+    return [Embedded(path, None) for path in part.table["image"].to_pylist()]
 
 
 def _remedy(suffix: str) -> str:

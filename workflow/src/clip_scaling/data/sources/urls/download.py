@@ -18,6 +18,7 @@ import clip_scaling
 
 from ....errors import DataError
 from ....records.files import atomic_path
+from ...shards.limits import MAX_PIXELS
 from .config import UrlListSource
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def fetch_batch(folder: Path, rows: pa.Table, recipe: UrlListSource) -> None:
     }
     home = Path(clip_scaling.__file__).parent.parent
     environment = os.environ | {"PYTHONPATH": str(home), "NO_ALBUMENTATIONS_UPDATE": "1", "WANDB_MODE": "disabled"}
+    environment["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)  # refused by the header, before decoding
     start_worker = "from clip_scaling.data.sources.urls.worker import main; main()"
     done = subprocess.run(
         [str(img2dataset_python()), "-c", start_worker, json.dumps(options)], env=environment, check=False

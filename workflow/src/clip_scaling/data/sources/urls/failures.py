@@ -27,6 +27,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"bytes of an image", "image_bytes"),
     (r"image too small", "image_side"),
     (r"aspect ratio too large", "image_aspect_ratio"),
+    (r"MAX_IMAGE_PIXELS", "image_pixels"),
     (r"Image decoding error|image decoding|imdecode|OpenCV", "not_an_image"),
     (
         r"url type|no host|InvalidURL|nonnumeric port|Invalid IPv6|control characters|codec can't encode|label",

@@ -39,6 +39,8 @@ from ...workers import KillableSpawns, worker_was_killed
 
 _PR_SET_PDEATHSIG = 1
 _TAR_BLOCK = 512
+_PNG_BITS = 24
+"""Where a PNG says how many bits a sample has."""
 _SHARDS_A_WORKER = 5
 """Shards after which a worker is replaced, as img2dataset does for what its libraries leak."""
 _FORMATS = (
@@ -152,7 +154,20 @@ class CheckedResizer(Resizer):
             return (None,) * 5 + (f"{len(content)} bytes of an image: not {self.min_bytes} to {self.max_bytes}",)
         if is_cut_off(content):
             return (None,) * 5 + ("the image is cut off",)
-        return super().__call__(img_stream, blurring_bbox_list)
+        return super().__call__(io.BytesIO(in_eight_bits(content)), blurring_bbox_list)
+
+
+def in_eight_bits(content: bytes) -> bytes:
+    """Scale a PNG of 16 bits to 8; other files stay as they are. OpenCV's encoders clip all above 255 to white."""
+    if not content.startswith(b"\x89PNG") or content[_PNG_BITS : _PNG_BITS + 1] != b"\x10":
+        return content
+    try:
+        deep = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # img2dataset meets the same and says it
+        return content
+    if deep is None or deep.dtype != np.uint16:
+        return content
+    return bytes(cv2.imencode(".png", np.rint(deep / 257).astype(np.uint8))[1].tobytes())
 
 
 def is_cut_off(content: bytes) -> bool:
