@@ -17,7 +17,7 @@ from clip_scaling.evaluate.suite import SuiteEvaluator, protocol_of
 from clip_scaling.models.encode import load_cell
 from clip_scaling.records.data import SubsetManifest
 from clip_scaling.records.evaluation import CONTAMINATION_TABLE
-from clip_scaling.records.files import atomic_path
+from clip_scaling.records.seal import sealed_path
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
         which = {"cell": about["cell"], "data": data}
         for found, rows in zip(evaluator.sets, overlaps, strict=True):
             table += contamination_rows(evaluator, encoder, which, found, rows)
-    with atomic_path(args.output) as temporary:
+    with sealed_path(args.output) as temporary:
         pd.DataFrame(table, columns=CONTAMINATION_TABLE.names).to_csv(temporary, index=False)
 
 

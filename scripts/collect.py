@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clip_scaling.errors import run_script
 from clip_scaling.evaluate.collect import collect_cells, collect_metrics
-from clip_scaling.records.files import atomic_path
+from clip_scaling.records.seal import sealed_path
 from clip_scaling.study.paths import StudyPaths
 from clip_scaling.study.resolve import load_study
 
@@ -23,11 +23,11 @@ def main() -> None:
     cells, tuned = list(study.cells), {cell: study.fine_tuned_sets() for cell in study.fine_tuned_cells()}
     paths = StudyPaths(args.study_folder.name, args.study_folder.parent)
     table = collect_metrics(cells, paths, {cell: study.distribution(cell) for cell in cells}, tuned)
-    with atomic_path(args.csv) as temporary:
+    with sealed_path(args.csv) as temporary:
         table.to_csv(temporary, index=False)
-    with atomic_path(args.parquet) as temporary:
+    with sealed_path(args.parquet) as temporary:
         table.to_parquet(temporary, index=False)
-    with atomic_path(args.cells) as temporary:
+    with sealed_path(args.cells) as temporary:
         collect_cells(cells, paths).to_csv(temporary, index=False)
     print(f"{table['cell'].nunique()} cells, {len(table)} metrics -> {args.csv}")
 

@@ -8,10 +8,9 @@ import argparse
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from clip_scaling.errors import run_script
 from clip_scaling.laws.study import fit_target
+from clip_scaling.records.frames import read_frame
 from clip_scaling.records.provenance import write_lock
 
 
@@ -27,8 +26,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws")
     parser.add_argument("--output", type=Path, required=True, help="law file (JSON)")
     args = parser.parse_args()
-    scenarios = pd.read_csv(args.scenarios) if args.scenarios else None
-    table = pd.read_parquet(args.metrics)
+    scenarios = read_frame(args.scenarios) if args.scenarios else None
+    table = read_frame(args.metrics)
     if args.chance is not None:
         table["chance"] = args.chance
     law = fit_target(table, args.target, args.metric, args.methods, scenarios, args.leave_out, args.draws)

@@ -10,8 +10,8 @@ from pathlib import Path
 from clip_scaling.errors import run_script
 from clip_scaling.laws import tables
 from clip_scaling.laws.calibrate import calibrated
-from clip_scaling.records.files import atomic_path
 from clip_scaling.records.laws import LawFile
+from clip_scaling.records.seal import sealed_path
 
 TABLES = {
     "laws": (tables.laws_table, "one row a (target, metric, source, method)"),
@@ -35,7 +35,7 @@ def main() -> None:
     for name, (build, _) in TABLES.items():
         path = getattr(args, name.replace("-", "_"))
         if path is not None:
-            with atomic_path(path) as temporary:
+            with sealed_path(path) as temporary:
                 build(laws).to_csv(temporary, index=False)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clip_scaling.errors import run_script
 from clip_scaling.evaluate.collect import gather_learning_curves
-from clip_scaling.records.files import atomic_path
+from clip_scaling.records.seal import sealed_path
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="CSV to write")
     args = parser.parse_args()
     table = gather_learning_curves(args.states, args.cells)
-    with atomic_path(args.output) as temporary:
+    with sealed_path(args.output) as temporary:
         table.to_csv(temporary, index=False)
     print(f"{len(table)} numbers of {table['run'].nunique()} runs -> {args.output}")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clip_scaling.errors import run_script
 from clip_scaling.evaluate.collect import gather_learning_rates
-from clip_scaling.records.files import atomic_path
+from clip_scaling.records.seal import sealed_path
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="CSV to write")
     args = parser.parse_args()
     table = gather_learning_rates(args.records)
-    with atomic_path(args.output) as temporary:
+    with sealed_path(args.output) as temporary:
         table.to_csv(temporary, index=False)
     print(table.to_string(index=False))
 

@@ -19,7 +19,7 @@ from clip_scaling.evaluate.import_results import (
     tidy_evaluations,
 )
 from clip_scaling.models.compute import gmacs_per_sample
-from clip_scaling.records.files import atomic_path
+from clip_scaling.records.seal import sealed_path
 from clip_scaling.study.resolve import model_config
 
 
@@ -50,9 +50,9 @@ def main() -> None:
     evaluations = [evaluation_of(found, gmacs_of, runs, name) for found, name in zip(results, names, strict=True)]
     refuse_repeats(results, evaluations)
     table = tidy_evaluations(evaluations, args.source)
-    with atomic_path(args.csv) as temporary:
+    with sealed_path(args.csv) as temporary:
         table.to_csv(temporary, index=False)
-    with atomic_path(args.csv.with_suffix(".parquet")) as temporary:
+    with sealed_path(args.csv.with_suffix(".parquet")) as temporary:
         table.to_parquet(temporary, index=False)
     print(f"{table['cell'].nunique()} cells, {len(table)} metrics -> {args.csv}")
 

@@ -14,7 +14,7 @@ from clip_scaling.evaluate.noise import evaluation_noise
 from clip_scaling.evaluate.suite import SuiteEvaluator, protocol_of
 from clip_scaling.models.encode import load_cell
 from clip_scaling.records.evaluation import EVALUATION_NOISE_TABLE
-from clip_scaling.records.files import atomic_path
+from clip_scaling.records.seal import sealed_path
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
     evaluator = SuiteEvaluator(list(map(open_set, args.sets)), protocol)
     rows = evaluation_noise(encoder, about["cell"], evaluator, args.other_batch_size)
-    with atomic_path(args.output) as temporary:
+    with sealed_path(args.output) as temporary:
         pd.DataFrame(rows, columns=EVALUATION_NOISE_TABLE.names).to_csv(temporary, index=False)
 
 

@@ -4,9 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from clip_scaling.errors import run_script
+from clip_scaling.records.frames import read_frame
 from clip_scaling.records.laws import LawFile
 from clip_scaling.report.law_figures import law_figure
 from clip_scaling.report.style import save_figure
@@ -24,7 +23,7 @@ def main() -> None:
     parser.add_argument("--png", type=Path)
     args = parser.parse_args()
     laws = [LawFile.read(path) for path in args.laws]
-    save_figure(law_figure(pd.read_parquet(args.metrics), laws, args.methods), args.svg, args.pdf, args.png)
+    save_figure(law_figure(read_frame(args.metrics), laws, args.methods), args.svg, args.pdf, args.png)
 
 
 if __name__ == "__main__":

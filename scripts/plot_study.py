@@ -8,6 +8,8 @@ import pandas as pd
 
 from clip_scaling.errors import run_script
 from clip_scaling.published.tables import read_learning_curves
+from clip_scaling.records.frames import read_frame
+from clip_scaling.records.lines import read_lines
 from clip_scaling.report.allocation_figure import allocation_figure, allocation_target
 from clip_scaling.report.prediction_figure import prediction_figure
 from clip_scaling.report.run_figures import bottleneck_figure, bottleneck_target, learning_curve_figure
@@ -36,24 +38,24 @@ def main() -> None:
         kind.add_argument("--pdf", required=True, type=Path)
         kind.add_argument("--png", type=Path)
     args = parser.parse_args()
-    metrics = pd.read_parquet(args.metrics)
+    metrics = read_frame(args.metrics)
     if args.kind == "learning-curves":
         if args.published:
             figure = learning_curve_figure(metrics, read_learning_curves(args.published), "imagenet_acc1")
         else:
             cells = metrics["cell"].unique()
-            losses = {cell: pd.read_json(args.runs / cell / "curve.jsonl", lines=True) for cell in cells}
+            losses = {cell: pd.DataFrame(read_lines(args.runs / cell / "curve.jsonl")) for cell in cells}
             # Lines of validations hold no training loss.
             losses = {cell: curve.dropna(subset="loss") for cell, curve in losses.items()}
             figure = learning_curve_figure(metrics, losses, "loss")
     elif args.kind == "allocation":
-        rows = pd.read_csv(args.allocation)
+        rows = read_frame(args.allocation)
         figure = allocation_figure(metrics, rows, args.target or allocation_target(rows))
     elif args.kind == "bottleneck":
         figure = bottleneck_figure(metrics, *(args.target or bottleneck_target(metrics)))
     else:
         targets = [(dataset, metric) for dataset, metric in args.targets]
-        figure = prediction_figure(metrics, pd.read_csv(args.predictions), targets, args.methods)
+        figure = prediction_figure(metrics, read_frame(args.predictions), targets, args.methods)
     save_figure(figure, args.svg, args.pdf, args.png)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clip_scaling.errors import run_script
 from clip_scaling.published.tables import read_published, read_scenarios
-from clip_scaling.records.files import atomic_path
+from clip_scaling.records.seal import sealed_path
 
 
 def main() -> None:
@@ -19,10 +19,10 @@ def main() -> None:
     parser.add_argument("--scenarios", type=Path, required=True, help="cells to predict (CSV)")
     args = parser.parse_args()
     table = read_published(args.folder)
-    with atomic_path(args.metrics) as temporary:
+    with sealed_path(args.metrics) as temporary:
         table.to_parquet(temporary, index=False)
     for path, rows in ((args.metrics.with_suffix(".csv"), table), (args.scenarios, read_scenarios(args.folder))):
-        with atomic_path(path) as temporary:
+        with sealed_path(path) as temporary:
             rows.to_csv(temporary, index=False)
 
 

@@ -111,3 +111,20 @@ def test_a_closed_pipe_ends_quietly() -> None:
     writer.stdout.readline()
     writer.stdout.close()
     assert writer.stderr.read() == b"" and writer.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:secret@host/a.tar", "https://***@host/a.tar"),
+        ("https://secret@host/a.tar", "https://***@host/a.tar"),
+        ("https://h/a?X-Amz-Signature=abc&part=1", "https://h/a?X-Amz-Signature=***&part=1"),
+        ("curl 'https://h/a?token=abc' | tar x", "curl 'https://h/a?token=***' | tar x"),
+        ("https://h/a@b?page=2", "https://h/a@b?page=2"),
+    ],
+)
+def test_credentials_never_reach_an_errors_text(text: str, shown: str) -> None:
+    from clip_scaling.errors import DataError, redacted
+
+    assert redacted(text) == shown
+    assert str(DataError("x", place=text, remedy=f"Look at {text}")) == f"{shown}: x. Look at {shown}"

@@ -66,3 +66,17 @@ def test_a_bad_study_is_refused_at_the_plan_with_its_file(project: Any) -> None:
     assert "ConfigError in" in done.stdout and "bad.yaml" in done.stdout
     assert "'ViT-nano8'" in done.stdout and "ViT-nano-8" in done.stdout
     assert "More: docs/errors.md#configerror" in done.stdout and "Traceback" not in done.stdout
+
+
+def test_braces_in_a_title_are_text_and_in_a_path_are_refused_with_the_reason(project: Any, tmp_path: Path) -> None:
+    study = project.write(project.study(title="Laws {of} {dataset} & $(id)"), "braces.yaml")
+    assert project.planned(study)["train"] == 2
+    assert "Laws {of}" not in project.snakemake("-n", "--configfile", study).stdout.split("Error")[-1]
+    folder = project.study()
+    (tmp_path / "{a}").mkdir()
+    (tmp_path / "{a}" / "0.tar").write_bytes(bytes(10240))
+    source = {"kind": "webdataset", "tars": [str(tmp_path / "[{]a}" / "*.tar")], "pairs": "2K"}
+    folder["sources"] = {"scenes": source | {"held_out": folder["sources"]["scenes"]["held_out"]}}
+    done = project.snakemake("-n", "--configfile", project.write(folder, "tars.yaml"), check=False)
+    assert done.returncode and "Traceback" not in done.stdout
+    assert "takes the braces for a wildcard" in done.stdout or "ConfigError" in done.stdout

@@ -253,3 +253,22 @@ def test_two_drivers_of_one_study_are_not_let_in(make_project: Any) -> None:
         done = project.snakemake("--configfile", project.write(project.study()), check=False)
     assert done.returncode
     assert "Another snakemake is running study 'tiny'" in done.stdout
+
+
+def test_two_studies_that_share_a_source_start_together_and_it_is_prepared_once(make_project: Any) -> None:
+    project = make_project()
+    files = [project.write(project.study(study=name), f"{name}.yaml") for name in ("one", "two")]
+    wanted = "results/data/Scenes-1K/manifest.json"
+    drivers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "snakemake", wanted, "--cores", "1", "--configfile", str(file)],
+            cwd=project.root, env=project.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for file in files
+    ]  # fmt: skip
+    texts = [driver.communicate(timeout=600)[0] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], "\n".join(texts)
+    waited = [text for text in texts if "Waiting for results/data/" in text]
+    assert len(waited) == 1 and "makes it." in waited[0]
+    for what in ("Prepare source scenes:", "Prepare subset Scenes-1K:"):
+        assert [bool(text.count(what)) for text in texts].count(True) == 1, what

@@ -1,13 +1,20 @@
 """The validated study, the names that all rules share, and the lock of a study."""
 
 import fcntl
+import os
 import re
+import sys
+import threading
+import time
 from pathlib import Path
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import WILDCARD_REGEX
 
 try:
     from clip_scaling.study.file import PublishedStudy
+    from clip_scaling.plan.claims import Claims, folders_of
     from clip_scaling.errors import ClipScalingError, close_matches, entry, full_message
     from clip_scaling.records.files import canonical_json
     from clip_scaling.study.resolve import load_any_study
@@ -36,6 +43,46 @@ class Untracked:
         return self.text
 
 
+def claim_data(workflow):
+    """Claim the folders of results/data that this run makes. Where another run makes one: wait, and plan again."""
+    jobs = {}
+    for job in workflow.dag.needrun_jobs():
+        for name in folders_of(map(str, job.output), "results/data"):
+            jobs.setdefault(name, []).append(job)
+    claims = Claims(Path("results/data"), STUDY.study)
+    taken = claims.take(jobs)
+    if taken is None:
+        threading.Thread(target=release_data, args=(workflow.dag, jobs, claims), daemon=True).start()
+        return
+    print(f"Waiting for results/data/{taken}: {claims.holder(taken)} makes it.", file=sys.stderr, flush=True)
+    claims.wait(taken)
+    os.chdir(workflow.workdir_init)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def release_data(dag, jobs, claims):
+    """Release each folder as soon as its jobs are done; the rest goes with this process."""
+    while claims.held:
+        time.sleep(0.5)
+        claims.release(*(name for name in claims.held if all(map(dag.finished, jobs[name]))))
+
+
+def literal(text):
+    """A param that is taken as it is: in a plain string, Snakemake would take braces for wildcards."""
+
+    def given(wildcards):
+        return text
+
+    return given
+
+
+def without_braces(path):
+    """A path of the study file that is an input; Snakemake has no way to write braces in it."""
+    if WILDCARD_REGEX.search(path):
+        raise refusal(f"{path}: Snakemake takes the braces for a wildcard. Rename it, or give a link to it.")
+    return path
+
+
 STUDY = RESOLVED.config
 STUDY_DIR = f"results/{STUDY.study}"
 IS_TRAINED = isinstance(RESOLVED, ResolvedStudy)
@@ -60,5 +107,6 @@ onstart:
         raise refusal(
             f"Another snakemake is running study {STUDY.study!r} in this folder. Wait for it, or stop it."
         )
+    claim_data(workflow)
     if IS_TRAINED:
         plan_before_start()

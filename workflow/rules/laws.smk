@@ -26,7 +26,7 @@ rule fit:
     benchmark:
         f"results/benchmarks/{STUDY.study}/laws/{{dataset}}/{{metric}}.tsv"
     params:
-        methods=canonical_json(STUDY.laws.methods),
+        methods=literal(canonical_json(STUDY.laws.methods)),
         leave_out=left_out_models,
         scenarios=fit_options,
     message:

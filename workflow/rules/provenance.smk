@@ -84,7 +84,7 @@ rule write_crate:
     benchmark:
         f"results/benchmarks/{STUDY.study}/crate.tsv"
     params:
-        title=STUDY.title,
+        title=literal(STUDY.title),
         configfile=study_file,
     message:
         "Write the study as an RO-Crate: {output.crate}"

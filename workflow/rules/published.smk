@@ -9,9 +9,9 @@ rule retrieve_published:
     benchmark:
         "results/benchmarks/data/published.tsv"
     params:
-        files=canonical_json([table.model_dump() for table in STUDY.tables]),
+        files=literal(canonical_json([table.model_dump() for table in STUDY.tables])),
         # Where the tables come from does not change what they are: their sha256 are in `files`.
-        folder=f"--folder {STUDY.published}" if STUDY.published else "",
+        folder=literal(f"--folder {quote(STUDY.published)}" if STUDY.published else ""),
     message:
         "Retrieve the released tables"
     shell:

@@ -154,7 +154,7 @@ rule plot_bottleneck:
         f"results/benchmarks/{STUDY.study}/figures/bottleneck.tsv"
     params:
         # A trained study shows its held-out loss, the smoothest of its metrics.
-        target="" if IS_TRAINED else "--target {} {}".format(*TARGETS[0]),
+        target=literal("" if IS_TRAINED else "--target {} {}".format(*map(quote, TARGETS[0]))),
     message:
         "Draw held-out error against samples seen by data size"
     shell:
@@ -238,9 +238,9 @@ rule report:
         f"results/benchmarks/{STUDY.study}/report.tsv"
     params:
         study=STUDY.study,
-        title=STUDY.title,
+        title=literal(STUDY.title),
         methods=headline_methods,
-        single_figures=canonical_json(MAIN_TARGETS),
+        single_figures=literal(canonical_json(MAIN_TARGETS)),
         figures=FIGURES,
         configfile=study_file,
         released="" if IS_TRAINED else "--released results/data/published",

@@ -19,7 +19,7 @@ def asked(question, *arguments):
 
 def source_files(wildcards):
     """What a source is prepared again for when it changes."""
-    return asked(STUDY.sources[wildcards.source].inputs, wildcards.source)
+    return [*map(without_braces, asked(STUDY.sources[wildcards.source].inputs, wildcards.source))]
 
 
 def source_units(wildcards):
@@ -51,7 +51,8 @@ def unit_recipe(wildcards):
 
 def indexed_tars(wildcards):
     source = STUDY.sources[wildcards.source]
-    return asked(source.unit_inputs, wildcards.source, int(wildcards.part), int(wildcards.parts))
+    found = asked(source.unit_inputs, wildcards.source, int(wildcards.part), int(wildcards.parts))
+    return [*map(without_braces, found)]
 
 
 def index_unit(wildcards):
@@ -138,7 +139,7 @@ rule fetch_source:
     message:
         "Fetch @iconify/json {wildcards.version} (about 100 MB) with npm"
     shell:
-        "python scripts/fetch_source.py --version {wildcards.version} --sha256 {params.sha256}"
+        "python scripts/fetch_source.py --version {wildcards.version:q} --sha256 {params.sha256:q}"
         " --output {output.archive} 2>&1 | tee {log}"
 
 

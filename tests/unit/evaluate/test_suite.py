@@ -143,7 +143,7 @@ def test_a_folder_of_clip_benchmarks_is_indexed_in_place(place: Path, tmp_path: 
     files = {"classnames.txt": "one\ntwo", "zeroshot_classification_templates.txt": "a {c}"}
     folder = write_set(tmp_path / "wds_x", random_images(6, (20, 20)), {"cls": list("010101")}, files)
     index_evaluation_set(tmp_path / "eval-x", "x", folder)
-    assert [path.name for path in (tmp_path / "eval-x").iterdir()] == ["manifest.json"]
+    assert {path.name for path in (tmp_path / "eval-x").iterdir()} == {"manifest.json", ".manifest.json.sha256"}
     rows = measured(place, [tmp_path / "eval-x" / "manifest.json"], Protocol(), Store(None))
     assert {row.metric: row.n for row in rows} == {"acc1": 6, "mean_per_class_recall": 6}
 

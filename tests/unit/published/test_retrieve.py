@@ -2,6 +2,7 @@ import functools
 import hashlib
 import http.server
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,9 @@ def test_a_file_that_is_already_there_is_not_fetched_again(tmp_path):
 def test_a_url_out_of_reach_names_the_folder_option(server, tmp_path):
     with pytest.raises(DataError, match="cannot be fetched .*--config published=FOLDER"):
         retrieve([_entry("missing.csv", b"", server[1])], tmp_path / "out")
+
+
+@pytest.mark.parametrize("path", ["../outside.csv", "/tmp/outside.csv"])
+def test_a_table_stays_inside_its_folder(tmp_path: Path, path: str) -> None:
+    with pytest.raises(DataError, match="leads out of the folder of the tables"):
+        retrieve([{"path": path, "url": "https://h/x", "sha256": "0" * 64}], tmp_path / "tables")

@@ -62,7 +62,9 @@ def test_a_clean_checkout_is_its_commit(checkout: Path) -> None:
 
 
 def test_edited_and_new_code_is_in_the_diff(checkout: Path) -> None:
-    (checkout / "workflow" / "clip_scaling" / "errors.py").write_text("class ManifestError(Exception): ...\n")
+    (checkout / "workflow" / "clip_scaling" / "errors.py").write_text(
+        "class ManifestError(Exception): ...\n\n\ndef redacted(text): ...\n"
+    )
     (checkout / "workflow" / "größe.py").write_text("")  # git would quote the name
     git(checkout / "workflow", "init", "-q", "another")
     diff = found(checkout)["diff"]
@@ -113,3 +115,19 @@ def test_of_a_long_diff_only_the_files_are_kept(edited: None, monkeypatch: pytes
     keep_diff(tmp_path / "acc1.json")
     text = (tmp_path / "acc1.diff").read_text()
     assert text == "40 bytes, more than 10: only the files\ndiff --git a/Snakefile b/Snakefile\n"
+
+
+def test_what_git_refuses_to_say_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "code", lambda: Code("abc", "", is_known=False))
+    assert provenance.provenance()["uncommitted_changes"] is None
+    monkeypatch.setattr(provenance, "code", lambda: Code("abc", ""))
+    assert provenance.provenance()["uncommitted_changes"] is False
+
+
+def test_a_checkout_that_git_does_not_trust_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What git does with a checkout of another user.
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    said = "from clip_scaling.records.provenance import code, provenance; print(provenance()['uncommitted_changes'])"
+    command = [sys.executable, "-B", "-c", f"import sys; sys.path.insert(0, 'workflow'); {said}"]
+    done = subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True)
+    assert done.stdout == "None\n"

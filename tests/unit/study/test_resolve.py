@@ -328,3 +328,20 @@ def test_the_report_shows_the_first_seven_targets_or_those_that_it_is_given(
     said = rf"report.targets: '{dataset} acc2' is no target of the study. Close matches"
     with pytest.raises(ConfigError, match=said):
         load(raw, repository)
+
+
+def test_credentials_in_a_study_file_are_refused_without_being_shown(raw: dict[str, Any], repository: Path) -> None:
+    raw["sources"]["scenes"] = {"kind": "webdataset", "tars": ["https://me:secret@host/{00..10}.tar"]}
+    with pytest.raises(ConfigError, match=r"sources\.scenes\.tars\.0: https://\*\*\*@host.*netrc") as error:
+        load_study(raw, repository)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a;touch x", "a$(id)", "a b", "a\nb"])
+def test_a_model_whose_name_would_run_a_command_is_refused(tmp_path: Path, name: str) -> None:
+    from clip_scaling.study.resolve import model_config
+
+    (tmp_path / "config" / "models").mkdir(parents=True)
+    (tmp_path / "config" / "models" / f"{name}.json").write_text("{}")
+    with pytest.raises(ConfigError, match="is no valid name of a model"):
+        model_config(name, tmp_path)

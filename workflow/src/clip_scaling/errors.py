@@ -9,8 +9,19 @@ import difflib
 import errno
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
+
+_PASSWORD = re.compile(r"(?<=://)[^/\s@'\"]+@")
+_SECRET = re.compile(
+    r"(?i)([?&;](?:[\w.-]*(?:token|signature|secret|password|passwd|credential|api_?key)|sig|auth|key)=)[^&\s'\"]+"
+)
+
+
+def redacted(text: str) -> str:
+    """A text without the credentials of the addresses in it: `user:password@`, and tokens among the parameters."""
+    return _SECRET.sub(r"\1***", _PASSWORD.sub("***@", text))
 
 
 class ClipScalingError(Exception):
@@ -25,7 +36,7 @@ class ClipScalingError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
+        return redacted(f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text)
 
     def __reduce__(self) -> tuple[Callable[..., ClipScalingError], tuple[type[ClipScalingError], str, str, str]]:
         # Errors cross process pools, and the default would lose the keywords.

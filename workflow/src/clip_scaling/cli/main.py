@@ -9,7 +9,7 @@ from importlib import import_module
 from ..errors import run_script
 
 GROUPS = {
-    "study": ("plan", "status", "rerun"),
+    "study": ("plan", "status", "rerun", "verify-study"),
     "laws": ("fit", "compare", "allocate", "next"),
     "data": ("overlap", "verify"),
     "model": ("export",),

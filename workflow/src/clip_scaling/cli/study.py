@@ -61,6 +61,8 @@ def add_commands(commands: Parsers) -> None:
     parser.add_argument("-n", "--dry-run", action="store_true", help="only show what would be done")
     parser.add_argument("--snakemake", default="", metavar="OPTIONS", help='handed on, e.g. "--profile cluster"')
 
+    _command(commands, verify_study, "data and results of a study against the hashes they were written with")
+
 
 def plan(args: argparse.Namespace) -> None:
     """What every cell will do and why, what it costs, when it ends, and what it will teach."""
@@ -113,6 +115,22 @@ def rerun(args: argparse.Namespace) -> None:
         sys.exit(code)
 
 
+def verify_study(args: argparse.Namespace) -> None:
+    """Hash data and results of a study, name what is damaged, and print the commands that make it again."""
+    from ..plan.verify import verify_study as look
+
+    root, study = _open(args)
+    found = look(study, root)
+    print(f"{found.files:,} files agree, {len(found.damages):,} are damaged")
+    for damage in found.damages:
+        target = damage.target.relative_to(root)
+        print(f"{damage.path.relative_to(root)}: {damage.thing}")
+        command = ["snakemake", "--cores", "all", "--configfile", _configfile(args, root), str(target)]
+        print(f"  rm {shlex.quote(str(target))} && {shlex.join(map(str, command))}")
+    if found.damages:
+        sys.exit(1)
+
+
 def _look(study: ResolvedStudy, root: Path, args: argparse.Namespace) -> str:
     """Where the cells stand now, as a table or as JSON."""
     rows = standings(study, root, args.stale)
@@ -160,7 +178,7 @@ def _status_row(row: Standing) -> list[str]:
 
 
 def _command(commands: Parsers, run: Any, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(run.__name__, help=text, description=run.__doc__)
+    parser = commands.add_parser(run.__name__.replace("_", "-"), help=text, description=run.__doc__)
     parser.add_argument("--configfile", type=Path, help="the study file (default config/laptop.yaml)")
     parser.add_argument("--root", type=Path, default=Path("."), help="the project folder (default: this one)")
     parser.set_defaults(run=run)

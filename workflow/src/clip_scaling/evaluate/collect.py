@@ -16,6 +16,7 @@ from ..records.evaluation import (
     METRICS_TABLE,
     CheckpointMetrics,
 )
+from ..records.frames import read_frame
 from ..records.training import TrainRecord
 from ..study.paths import StudyPaths
 
@@ -69,7 +70,7 @@ def gather_learning_curves(states: list[Path], cells: Path) -> pd.DataFrame:
     for path in states:
         found = CheckpointMetrics.read(path)
         rows += [{"run": found.cell, "samples_seen": found.samples_seen} | row.model_dump() for row in found.metrics]
-    ends = pd.read_csv(cells)
+    ends = read_frame(cells)
     METRICS_TABLE.check(ends.columns, cells)
     ends = ends.rename(columns={"cell": "run"})
     on_the_way = pd.DataFrame(rows, columns=columns).astype(ends[columns].dtypes)

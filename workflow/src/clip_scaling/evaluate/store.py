@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
+from ..models.checkpoint import weights_sha256
 from ..records.evaluation import Measured
 from ..records.files import atomic_path, canonical_json, write_json
 from .features import Features
@@ -39,16 +39,16 @@ class Store:
             return make()
         path = self.root / f"{_digest(key)}.features.safetensors"
         try:
-            content = load_file(path)
+            found = _load(path)
             path.touch()
-            return Features(**content)
+            return found
         except FileNotFoundError:
             pass
-        except (SafetensorError, TypeError) as error:
+        except (SafetensorError, TypeError, ValueError) as error:
             log.warning(f"{path}: cannot be read ({error}); computed again")
         found = make()
         with atomic_path(path) as temporary:
-            save_file(vars(found), temporary)
+            save_file(vars(found), temporary, {"sha256": weights_sha256(vars(found))})
         self._prune()
         return found
 
@@ -58,15 +58,16 @@ class Store:
             return make()
         path = self.root / f"{_digest(key)}.scores.json"
         try:
-            rows = [Measured(**row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+            rows = _rows(json.loads(path.read_text(encoding="utf-8")), key)
             path.touch()
             return rows
         except FileNotFoundError:
             pass
-        except (json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning(f"{path}: cannot be read ({error}); computed again")
         rows = make()
-        write_json(path, {"key": key, "rows": [row.model_dump() for row in rows]})
+        content = [row.model_dump() for row in rows]
+        write_json(path, {"key": key, "rows": content, "sha256": _sha256(content)})
         self._prune()
         return rows
 
@@ -80,5 +81,28 @@ class Store:
                 path.unlink()
 
 
+def _load(path: Path) -> Features:
+    """Read features. ValueError where they are not those that were written."""
+    with safe_open(path, "pt") as file:
+        promised = (file.metadata() or {}).get("sha256")
+        content = {name: file.get_tensor(name) for name in file.keys()}
+    if promised is not None and promised != weights_sha256(content):
+        raise ValueError("sha256 differs")
+    return Features(**content)
+
+
+def _rows(content: dict[str, Any], key: dict[str, Any]) -> list[Measured]:
+    """Read scores. ValueError where they are not those that were written, or of another key."""
+    if content.get("sha256", _sha256(content["rows"])) != _sha256(content["rows"]):
+        raise ValueError("sha256 differs")
+    if canonical_json(content["key"]) != canonical_json(key):
+        raise ValueError("of another key")
+    return [Measured(**row) for row in content["rows"]]
+
+
 def _digest(key: dict[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(key).encode()).hexdigest()[:32]
+    return _sha256(key)[:32]
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

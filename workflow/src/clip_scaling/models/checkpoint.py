@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import EvaluationError, TrainingError
-from ..records.files import atomic_path, canonical_json
+from ..errors import EvaluationError, ManifestError, TrainingError
+from ..records.filenames import TRAINED
+from ..records.files import canonical_json
+from ..records.seal import check_seal, sealed_path
+from ..records.training import TrainRecord
 from .build import PREPROCESS, Model, build_model
+
+ABOUT = ("cell", "state", "model_config", "recipe", "recipe_version", "tokenizer_sha256")
+"""Fields of a training's record that its checkpoint repeats."""
 
 
 def weights_sha256(state: dict[str, Tensor]) -> str:
@@ -34,7 +39,7 @@ def save_checkpoint(path: Path, state: dict[str, Tensor], about: dict[str, Any])
     buffer = io.BytesIO()  # torch.save puts a file's name into its bytes, but not a buffer's
     content = {name: tensor.detach().cpu() for name, tensor in state.items()}
     torch.save({"state_dict": content, "about": canonical_json({**about, "preprocess": PREPROCESS})}, buffer)
-    with atomic_path(path) as temporary:
+    with sealed_path(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
 
@@ -48,17 +53,36 @@ def load_checkpoint(path: Path) -> tuple[Model, dict[str, Any]]:
         raise EvaluationError(
             "no such checkpoint", place=str(path), remedy=f"Run `snakemake --cores all {path}`."
         ) from None
-    except (KeyError, RuntimeError, ValueError, EOFError, TypeError) as error:
+    except Exception as error:  # torch's reader lets through whatever a damaged file makes it meet
         raise EvaluationError(
             f"not a checkpoint of this workflow ({error})",
             place=str(path),
             remedy="Delete it and train the cell again.",
         ) from None
+    _compare_with_record(path, state, about)
     if about["preprocess"] != PREPROCESS:
         raise EvaluationError(
             f"trained with preprocessing {about['preprocess']}, evaluation knows {PREPROCESS}", place=str(path)
         )
     return with_weights(build_model(about["model_config"]), state, path), about
+
+
+def _compare_with_record(path: Path, state: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """EvaluationError where weights, or what is said of them, are not those of the record of training beside them."""
+    record_path = path.with_name(TRAINED)
+    if not record_path.is_file():
+        return
+    record = TrainRecord.read(record_path)
+    fields = record.as_json()
+    differing = [name for name in ABOUT if canonical_json(about.get(name)) != canonical_json(fields.get(name))]
+    if record.weights_sha256 != weights_sha256(state):
+        differing.insert(0, "weights_sha256")
+    if differing:
+        raise EvaluationError(
+            f"damaged: {', '.join(differing)} not as in {TRAINED} beside it",
+            place=str(path),
+            remedy=f"Delete both and run `snakemake --cores all {path}`.",
+        )
 
 
 def with_weights(model: Model, state: dict[str, Tensor], path: Path) -> Model:
@@ -71,10 +95,13 @@ def with_weights(model: Model, state: dict[str, Tensor], path: Path) -> Model:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Read the content of a state saved in training, on the CPU. TrainingError where it cannot be read."""
+    """Read the content of a state saved in training, on the CPU. TrainingError where it is damaged."""
     try:
+        check_seal(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, ValueError, EOFError, OSError, IndexError, KeyError, pickle.UnpicklingError) as error:
+    except ManifestError as error:
+        raise TrainingError(error.thing, place=error.place, remedy=error.remedy) from None
+    except Exception as error:  # torch's reader lets through whatever a damaged file makes it meet
         raise TrainingError(
             f"cannot be read as a state ({error})", place=str(path), remedy="Delete it and run again."
         ) from None

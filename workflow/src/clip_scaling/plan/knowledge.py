@@ -16,6 +16,7 @@ from ..laws.design import next_cells
 from ..laws.fits import Fit, fit_runs
 from ..laws.planning import design_law_method
 from ..laws.table import Runs, UnfitPoints, select_runs
+from ..records.frames import read_frame
 from ..study.resolved import ResolvedStudy
 from .table import Plan
 
@@ -39,7 +40,7 @@ def what_it_teaches(
     else:
         known = ", ".join(f"{name} {its_metric}" for name, its_metric in study.targets())
         raise ConfigError(f"goal: {target} {metric or ''} is no target of the study. It has {known}.")
-    table = pd.read_parquet(metrics)
+    table = read_frame(metrics)
     try:
         runs = select_runs(table, str(target), str(metric), drop_saturated=True)
         method = design_law_method(runs)

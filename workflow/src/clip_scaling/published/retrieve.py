@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import urllib.request
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
+from ..data.web import download
 from ..errors import DataError
 from ..records.filenames import MANIFEST
 from ..records.files import atomic_path, describe_file, sha256_file, write_json
 
-TIMEOUT_SECONDS = 60
+MAX_BYTES = 1e9
+SECONDS = 600.0
+"""Bounds of one table."""
 
 
 def retrieve(files: Sequence[dict[str, str]], destination: Path, folder: Path | None = None) -> None:
@@ -24,6 +26,8 @@ def retrieve(files: Sequence[dict[str, str]], destination: Path, folder: Path | 
     """
     for file in files:
         target = destination / file["path"]
+        if not target.resolve().is_relative_to(destination.resolve()):
+            raise DataError("leads out of the folder of the tables", place=file["path"], remedy="Correct `path`.")
         if target.is_file() and sha256_file(target) == file["sha256"]:
             continue
         with atomic_path(target) as temporary:
@@ -44,9 +48,9 @@ def _path(entry: dict[str, str]) -> str:
 
 def _fetch(url: str, temporary: Path) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, open(temporary, "wb") as out:
-            shutil.copyfileobj(response, out)
-    except (OSError, HTTPException) as error:
+        with open(temporary, "wb") as out:
+            download(url, out, MAX_BYTES, SECONDS)
+    except (OSError, ValueError, HTTPException) as error:
         raise DataError(
             f"{url}: cannot be fetched ({error}). Check the network, or name a folder that holds the tables: "
             "`--config published=FOLDER`."

@@ -13,14 +13,15 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import ManifestError
-from .files import read_json, write_json
+from .files import canonical_json, read_json, write_json
+from .seal import check_seal, sealed_path
 
 
 class Record(BaseModel):
     """The content of one JSON file.
 
     FILE: the file's name. VERSION: rises when a field changes its meaning. REMEDY: the next step where a file cannot
-    be read, a sentence; `{path}` stands for the file.
+    be read, a sentence; `{path}` stands for the file. IS_SEALED: whether its sha256 is kept beside it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
@@ -28,11 +29,15 @@ class Record(BaseModel):
     FILE: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
     REMEDY: ClassVar[str] = "Delete it and run `snakemake --cores all {path}`."
+    IS_SEALED: ClassVar[bool] = True
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read a file. ManifestError names the file, the first field that is wrong, and the next step."""
-        return cls.parse(read_json(path), path)
+        found = cls.parse(read_json(path), path)
+        if cls.IS_SEALED:
+            check_seal(path, cls.REMEDY.format(path=path))
+        return found
 
     @classmethod
     def parse(cls, raw: Any, path: Path) -> Self:
@@ -57,8 +62,15 @@ class Record(BaseModel):
         return fields if self.VERSION == 1 else fields | {"version": self.VERSION}
 
     def write(self, path: Path) -> None:
-        """Write canonical JSON atomically."""
-        write_json(path, self.as_json())
+        """Write canonical JSON atomically, with its seal."""
+        self._write(path, self.as_json())
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        if not self.IS_SEALED:
+            write_json(path, content)
+            return
+        with sealed_path(path) as temporary:
+            temporary.write_text(canonical_json(content, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)

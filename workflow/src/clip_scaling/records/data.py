@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import DataError
 from . import filenames
 from .base import Record
-from .files import FileEntry, ShardEntry, read_json, write_json
+from .files import FileEntry, ShardEntry, read_json
 
 Task = Literal["zeroshot_classification", "zeroshot_multilabel", "zeroshot_retrieval"]
 CLASSIFICATION: Task = "zeroshot_classification"
@@ -43,9 +43,9 @@ class KindRecord(Record):
         return super().parse({key: value for key, value in raw.items() if key not in head}, path)
 
     def write(self, path: Path) -> None:
-        """Write canonical JSON atomically: kind, format, and the fields that were given."""
+        """Write canonical JSON atomically, with its seal: kind, format, and the fields that were given."""
         head = {"kind": self.KIND, "format": self.FORMAT}
-        write_json(path, self.model_dump(mode="json", exclude_unset=True) | head)
+        self._write(path, self.model_dump(mode="json", exclude_unset=True) | head)
 
 
 class Manifest(KindRecord):

@@ -63,16 +63,22 @@ def canonical_json(value: Any, *, indent: int | None = None) -> str:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; sync and rename it on success, remove it on any error."""
+    """Yield a temporary name beside `path`; sync and rename it on success, remove it on any error. Drops its seal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        seal_path(path).unlink(missing_ok=True)  # no moment has a file with the seal of another
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def seal_path(path: Path) -> Path:
+    """Where the seal of a file lies (records/seal.py)."""
+    return path.with_name(f".{path.name}.sha256")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -94,7 +100,7 @@ def read_json(path: Path) -> Any:
         raise ManifestError(
             "no such file", place=str(path), remedy=f"Run `snakemake --cores all {path}` to make it."
         ) from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise ManifestError(
             f"not JSON ({error})", place=str(path), remedy=f"Delete it and run `snakemake --cores all {path}`."
         ) from None
@@ -116,13 +122,17 @@ def verify_files(files: Iterable[FileEntry], root: Path, remedy: str, *, hashes:
 
     remedy: the next step, a sentence. hashes: False compares sizes only.
     """
+    for path, thing in differing_files(files, root, hashes=hashes):
+        raise ManifestError(thing, place=str(path), remedy=remedy)
+
+
+def differing_files(files: Iterable[FileEntry], root: Path, *, hashes: bool = True) -> Iterator[tuple[Path, str]]:
+    """Yield each listed file that is missing or differs, and how. hashes: False compares sizes only."""
     for entry in files:
         path = root / entry.path
-        about = {"place": str(path), "remedy": remedy}
         if not path.is_file():
-            raise ManifestError("listed in the manifest but missing", **about)
-        size = path.stat().st_size
-        if size != entry.bytes:
-            raise ManifestError(f"{size} bytes, {entry.bytes} in the manifest", **about)
-        if hashes and sha256_file(path) != entry.sha256:
-            raise ManifestError("sha256 differs from the manifest", **about)
+            yield path, "listed in the manifest but missing"
+        elif (size := path.stat().st_size) != entry.bytes:
+            yield path, f"{size} bytes, {entry.bytes} in the manifest"
+        elif hashes and sha256_file(path) != entry.sha256:
+            yield path, "sha256 differs from the manifest"

@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..errors import redacted
 from ..machine.gpus import visible_gpus
 from .files import sha256_file, write_json, write_text
 
@@ -37,10 +38,14 @@ _STARTED = datetime.datetime.now(datetime.UTC)
 
 @dataclass(frozen=True)
 class Code:
-    """commit: None outside a checkout. diff: all of `CODE` that differs from it, empty where nothing does."""
+    """commit: None outside a checkout. diff: all of `CODE` that differs from it, empty where nothing does.
+
+    is_known: False where git could not say, as in a checkout of another user, which it refuses to look at.
+    """
 
     commit: str | None
     diff: str
+    is_known: bool = True
 
     @property
     def diff_sha256(self) -> str | None:
@@ -54,13 +59,15 @@ def code() -> Code:
     here = Path(__file__)
     # A library that is installed somewhere inside another project's checkout is not of its commit.
     if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
-        return Code(None, "")
+        return Code(None, "", is_known=False)
     root = Path(_git(here.parent, "rev-parse", "--show-toplevel") or ".")
     changed = _git(root, "diff", "HEAD", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--", *CODE)
     untracked = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", "Snakefile", "workflow", "scripts")
     files = [name for name in (untracked or "").split("\0") if (root / name).is_file()]
     new = [f"untracked {name} sha256 {sha256_file(root / name)}" for name in files]
-    return Code(_git(root, "rev-parse", "HEAD"), "\n".join([*([changed] if changed else []), *new]))
+    commit = _git(root, "rev-parse", "HEAD")
+    is_known = None not in (commit, changed, untracked)
+    return Code(commit, "\n".join([*([changed] if changed else []), *new]), is_known)
 
 
 def provenance(*packages: str) -> dict[str, Any]:
@@ -71,7 +78,7 @@ def provenance(*packages: str) -> dict[str, Any]:
         versions["cuda"] = str(torch.version.cuda)
     return {
         "commit": code().commit,
-        "uncommitted_changes": bool(code().diff),
+        "uncommitted_changes": bool(code().diff) if code().is_known else None,
         "diff_sha256": code().diff_sha256,
         "versions": versions,
         "host": socket.gethostname(),
@@ -112,7 +119,7 @@ def write_lock(result: Path, inputs: Sequence[Path], *packages: str) -> None:
     inputs: files that it was made from; they are known by sha256.
     """
     lock = provenance(*packages) | {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [redacted(text) for text in (Path(sys.argv[0]).name, *sys.argv[1:])],
         "inputs": {path.as_posix(): sha256_file(path) for path in inputs},
         "sha256": sha256_file(result),
     }

@@ -62,6 +62,7 @@ class Heartbeat(Record):
 
     FILE: ClassVar[str] = HEARTBEAT
     REMEDY: ClassVar[str] = "Delete it; the run writes another."
+    IS_SEALED: ClassVar[bool] = False
 
     state: str = Field(description="`running`, `saved`, or how the run ended")
     step: int

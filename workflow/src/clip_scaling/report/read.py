@@ -16,6 +16,7 @@ from ..records.base import Table
 from ..records.data import DataCard, read_any_manifest
 from ..records.filenames import CONTACT_SHEET
 from ..records.files import read_json
+from ..records.frames import read_frame
 from ..records.law_tables import LEAVE_OUT
 from ..records.laws import LawFile
 from ..records.lines import read_lines
@@ -61,7 +62,7 @@ def read_study(inputs: Inputs) -> StudyResults:
     tables = folder / "tables"
     laws = [LawFile.read(path) for path in inputs.laws]
     trained = inputs.released is None
-    cells = list(pd.read_csv(tables / "cells.csv")["cell"]) if trained else []
+    cells = list(read_frame(tables / "cells.csv")["cell"]) if trained else []
     paths = StudyPaths(folder.name, folder.parent)
     records, metrics = [paths.trained(cell) for cell in cells], [paths.metrics(cell) for cell in cells]
     plan, sweep = paths.plan(), paths.table("learning_rates")
@@ -74,9 +75,9 @@ def read_study(inputs: Inputs) -> StudyResults:
     return StudyResults(
         name=inputs.name,
         title=inputs.title,
-        metrics=pd.read_parquet(tables / "metrics.parquet"),
-        law_table=pd.read_csv(tables / "laws.csv"),
-        method_table=pd.read_csv(tables / "methods.csv"),
+        metrics=read_frame(tables / "metrics.parquet"),
+        law_table=read_frame(tables / "laws.csv"),
+        method_table=read_frame(tables / "methods.csv"),
         leave_out=read_rows(tables / "leave_out.csv", LEAVE_OUT),
         laws=laws,
         methods=inputs.methods,
@@ -86,7 +87,7 @@ def read_study(inputs: Inputs) -> StudyResults:
         cards=[_card(path) for path in inputs.cards],
         # The plan and the search are asked for by themselves, and shown where they were made.
         plan=last_plan(results) if trained else None,
-        sweep=pd.read_csv(sweep) if trained and sweep.is_file() else None,
+        sweep=read_frame(sweep) if trained and sweep.is_file() else None,
         curves=_released_curves(inputs.released) if inputs.released else training_curves(inputs, cells),
         figures={kind: (folder / "figures" / f"{kind}.svg").read_text(encoding="utf-8") for kind in inputs.figures},
         single_figures=inputs.single_figures,
@@ -104,7 +105,7 @@ def _from_page(path: Path, folder: Path) -> str:
 
 def read_rows(path: Path, form: Table) -> pd.DataFrame | None:
     """A table that may have no rows. ManifestError where it lacks a column."""
-    table = pd.read_csv(path).rename(columns=dict(form.earlier))
+    table = read_frame(path).rename(columns=dict(form.earlier))
     form.check(table.columns, path)
     return table if len(table) else None
 
@@ -116,7 +117,7 @@ def _released_curves(folder: Path) -> dict[str, pd.DataFrame]:
 def training_curves(inputs: Inputs, cells: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Training loss, every number of the validations and of the evaluations on the way of each cell, by samples."""
     curves = {}
-    points = pd.read_csv(inputs.points) if inputs.points else pd.DataFrame({"run": []})
+    points = read_frame(inputs.points) if inputs.points else pd.DataFrame({"run": []})
     for cell in cells:
         path = inputs.folder / "train" / cell / "curve.jsonl"
         lines = read_lines(path) if path.is_file() else []

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ..errors import ConfigError, close_matches
+from ..errors import ConfigError, close_matches, redacted
 from ..models.compute import gmacs_per_sample
 from .checks.cells import check_cells
 from .checks.explain import explain
@@ -24,6 +26,7 @@ from .file import PublishedStudy, Study
 from .grid import Cell
 from .resolved import ResolvedPublishedStudy, ResolvedStudy
 
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -108,6 +111,8 @@ def model_config(name: str, root: Path) -> dict[str, Any]:
         raise ConfigError(
             f"not an open_clip model, and config/models/{name}.json does not exist.{close_matches(name, found)}"
         )
+    if not _MODEL_NAME.fullmatch(name):  # it becomes part of paths and commands
+        raise ConfigError(f"{name!r} is no valid name of a model: letters, digits, '.', '-', '_' and '+' only")
     return json.loads(found[name].read_text(encoding="utf-8"))
 
 
@@ -122,10 +127,25 @@ def _model_files(root: Path) -> dict[str, Path]:
 
 
 def _validate(model: type[Model], raw: Any) -> Model:
+    for place, text in _texts(raw):
+        if redacted(text) != text:
+            raise ConfigError(
+                f"{place}: {redacted(text)} has credentials in it. They would stand in logs, command lines and "
+                "provenance: give them by the environment, or by an entry for the host in ~/.netrc."
+            )
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(_as_list([explain(problem) for problem in error.errors()])) from None
+
+
+def _texts(raw: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (key, text) of every text in a study file."""
+    if isinstance(raw, str):
+        yield place, raw
+    elif isinstance(raw, dict | list):
+        for key, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
+            yield from _texts(value, f"{place}.{key}" if place else str(key))
 
 
 def _as_list(problems: list[str]) -> str:

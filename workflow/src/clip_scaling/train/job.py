@@ -19,7 +19,7 @@ from ..data.shards.packed import open_packed
 from ..data.shards.read import PairReader
 from ..data.shards.verify import verify_shards
 from ..errors import TrainingError
-from ..models.checkpoint import read_state, save_checkpoint, weights_sha256
+from ..models.checkpoint import ABOUT, read_state, save_checkpoint, weights_sha256
 from ..models.compute import gmacs_per_sample
 from ..records.data import PackedManifest, SubsetManifest
 from ..records.filenames import ATTEMPTS, CURVE
@@ -150,7 +150,7 @@ def _form(engine: Engine) -> Form:
 
 
 def _open_packed(asked: TrainJob, engine: Engine, resources: TrainResources) -> tuple[PackedManifest, Input]:
-    form, pairs = _form(engine), open_packed(asked.data)
+    form, pairs = _form(engine), open_packed(asked.data, is_hashing=engine.ranks.local_rank == 0)
     manifest = pairs.manifest
     if (manifest.image_size, manifest.context_length) != (form.image_size, form.context_length):
         raise TrainingError(
@@ -233,8 +233,7 @@ def write_cell(files: CellFiles, fields: dict[str, Any], weights: dict[str, Tens
     record = TrainRecord.model_validate(fields | {"weights_sha256": weights_sha256(weights)})
     record.write(files.record)
     keep_diff(files.record)
-    about = ("cell", "state", "model_config", "recipe", "recipe_version", "tokenizer_sha256")
-    save_checkpoint(files.checkpoint, weights, {name: fields[name] for name in about})
+    save_checkpoint(files.checkpoint, weights, {name: fields[name] for name in ABOUT})
 
 
 def _record(job: OpenJob, outcome: Outcome, steps: int) -> dict[str, Any]:

@@ -297,10 +297,10 @@ class Loop:
         """Back to the state of the last whole window: the same place whenever the run was interrupted."""
         target = self._window_start()
         states = self.folder.saved() if self.ranks.is_main else []
-        found = self.ranks.tell(next((state for state in states if state.step == target), None))
+        found = self.ranks.tell(next((state for state in states if state.step == target and state.is_whole), None))
         if found is None:
             raise TrainingError(
-                f"{self.folder.root}: the state of step {target}, to roll back to, is gone. "
+                f"{self.folder.root}: the state of step {target}, to roll back to, is gone or damaged. "
                 "Delete the folder and run the cell again."
             )
         self.start_from(read_state(found.path))

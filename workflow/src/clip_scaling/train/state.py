@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from ..records.files import atomic_path, sha256_file
+from ..records.files import sha256_file
+from ..records.seal import sealed_path
 
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(?P<step>[0-9]{10})-(?P<sha256>[0-9a-f]{64})\.pt")
@@ -28,6 +29,11 @@ class SavedState:
     step: int
     sha256: str
     path: Path
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its bytes have the hash of its name."""
+        return sha256_file(self.path) == self.sha256
 
 
 class StateFolder:
@@ -75,7 +81,7 @@ class StateFolder:
     def newest_whole(self) -> SavedState | None:
         """The newest state whose bytes have the hash of its name; newer ones are deleted with a warning."""
         for state in self.saved():
-            if sha256_file(state.path) == state.sha256:
+            if state.is_whole:
                 return state
             log.warning(f"{state.path}: torn or altered, its sha256 is not that of its name. Using the state before it")
             state.path.unlink()
@@ -97,8 +103,8 @@ class StateFolder:
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state that is an output of its own, atomically: the branch point of a trunk."""
-    with atomic_path(path) as temporary:
+    """Write a state that is an output of its own, atomically, with its seal: the branch point of a trunk."""
+    with sealed_path(path) as temporary:
         torch.save(state, temporary)
 
 

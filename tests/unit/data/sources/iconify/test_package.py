@@ -127,7 +127,8 @@ def test_one_worker_and_two_write_the_same_bytes(small_package: Path, tmp_path: 
     for workers in (1, 2):
         write_source(tmp_path / str(workers), "icons", recipe, iconify.build(small_package, recipe, workers))
     files = sorted(path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*") if path.is_file())
-    assert len(files) == 9 + 6  # nine shards; manifest, identities, index, attribution, merges, one evaluation tar
+    # Nine shards; manifest and its seal, identities, index, attribution, merges, one evaluation tar.
+    assert len(files) == 9 + 7
     for file in files:
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes(), file
 

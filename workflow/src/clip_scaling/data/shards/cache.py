@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
 import os
 import shutil
+import stat
 import tempfile
-import urllib.parse
 from pathlib import Path
 
-from ...errors import DataError
+from ...errors import DataError, redacted
 from ...records.files import FileEntry, atomic_path, sha256_file
+from ..web import download
 from .opening import open_url
 
 log = logging.getLogger(__name__)
+_SLOWEST = 1e5
+"""Bytes a second under which a download is given up."""
 CACHE_BYTES = 20e9
 """Default bound of a node's cache: ten of LAION's shards are about 5 GB."""
 
@@ -38,25 +42,47 @@ class ShardCache:
         """
         name = hashlib.sha256(f"{entry.path} {entry.sha256}".encode()).hexdigest()[:32] + ".tar"
         path = self.root / name
-        self.root.mkdir(parents=True, exist_ok=True)
-        # One process fetches, the others wait for it.
-        with open(self.root / f".{name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.is_file():
-                self._fetch(entry, path)
-            os.utime(path)
-            descriptor = os.open(path, os.O_RDONLY)
+        try:
+            make_private(self.root)
+            # One process fetches, the others wait for it.
+            with open(_descriptor(self.root / f".{name}.lock", os.O_RDWR | os.O_CREAT), "rb+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not self._is_known(entry, path):
+                    self._fetch(entry, path)
+                    _mark(path)
+                os.utime(_marker(path))
+                descriptor = _descriptor(path, os.O_RDONLY)
+        except OSError as error:
+            remedy = "Let TMPDIR name a folder that this user can write, with room for the shards."
+            raise DataError(
+                f"the cache of shards cannot be used ({error})", place=str(self.root), remedy=remedy
+            ) from None
         self._prune(keep=path)
         return descriptor
 
+    def _is_known(self, entry: FileEntry, path: Path) -> bool:
+        """Whether a shard is there and whole. It is hashed where it is not the file that was hashed before."""
+        try:
+            with open(_descriptor(path, os.O_RDONLY), "rb") as file:
+                if _is_marked(path):
+                    return True
+                is_whole = hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+        except FileNotFoundError:
+            return False
+        if is_whole:
+            _mark(path)
+        else:
+            log.warning(f"{path}: not what the manifest says; fetched again")
+            path.unlink()
+        return is_whole
+
     def _fetch(self, entry: FileEntry, path: Path) -> None:
         url = entry.path
-        log.info(f"fetching {url}")
+        log.info(f"fetching {redacted(url)}")
         remedy = "Check that the URL can be opened from this node, or prepare the data again."
         try:
             with atomic_path(path) as temporary:
-                with open(temporary, "wb") as file, open_url(url) as stream:
-                    shutil.copyfileobj(stream, file, 1 << 20)
+                _copy(url, temporary, entry.bytes)
                 size = temporary.stat().st_size
                 if size != entry.bytes:
                     raise DataError(f"{size} bytes, {entry.bytes} in the manifest", place=url, remedy=remedy)
@@ -65,24 +91,66 @@ class ShardCache:
         except DataError:
             raise
         except Exception as error:  # each protocol's client has errors of its own
-            reason = f"the shard cannot be fetched ({error})"
-            raise DataError(reason, place=_without_password(url), remedy=remedy) from None
+            raise DataError(f"the shard cannot be fetched ({error})", place=url, remedy=remedy) from None
 
     def _prune(self, keep: Path) -> None:
         found = []
         for path in self.root.glob("*.tar"):
             try:
-                status = path.stat()
+                found.append((_marker(path).stat().st_mtime, path.stat().st_size, path))
             except FileNotFoundError:  # another process was faster
                 continue
-            found.append((status.st_mtime, status.st_size, path))
         total = 0
         for _, size, path in sorted(found, reverse=True):
             total += size
             if total > self.max_bytes and path != keep:
                 path.unlink(missing_ok=True)
+                _marker(path).unlink(missing_ok=True)
 
 
-def _without_password(url: str) -> str:
-    parts = urllib.parse.urlsplit(url)
-    return url if parts.password is None else url.replace(f":{parts.password}@", ":***@")
+def make_private(folder: Path) -> None:
+    """Make a folder that this user alone can enter. OSError where it is another's, or a link."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "a link, or no folder", str(folder))
+    if status.st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, "belongs to another user", str(folder))
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        folder.chmod(0o700)
+
+
+def _copy(url: str, path: Path, promised: int) -> None:
+    """Write what a URL gives into a file: http and https within bounds, others by their own openers."""
+    with open(path, "wb") as file:
+        if url.startswith(("http://", "https://")):
+            download(url, file, promised, max(600.0, promised / _SLOWEST))
+            return
+        with open_url(url) as stream:
+            shutil.copyfileobj(stream, file, 1 << 20)
+
+
+def _descriptor(path: Path, flags: int) -> int:
+    """Open a file that is no link."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _marker(path: Path) -> Path:
+    """Where it is said which file was hashed; its time is that of the last use."""
+    return path.with_name(f".{path.name}.verified")
+
+
+def _mark(path: Path) -> None:
+    _marker(path).unlink(missing_ok=True)
+    _marker(path).write_text(_look(path))
+
+
+def _is_marked(path: Path) -> bool:
+    marker = _marker(path)
+    return marker.is_file() and not marker.is_symlink() and marker.read_text() == _look(path)
+
+
+def _look(path: Path) -> str:
+    """What changes with a file's content: its inode, size and times."""
+    status = path.lstat()
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"

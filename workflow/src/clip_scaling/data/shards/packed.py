@@ -198,9 +198,12 @@ def squared(rgb: Image.Image, image_size: int) -> np.ndarray:
     return np.asarray(rgb)
 
 
-def open_packed(manifest_path: Path) -> PackedPairs:
-    """Map a packed data set read-only. ManifestError where an array is missing or has another size."""
+def open_packed(manifest_path: Path, *, is_hashing: bool = True) -> PackedPairs:
+    """Map a packed data set read-only. ManifestError where an array is missing or is not what was written.
+
+    is_hashing: False compares sizes alone, where another process of the job compares the hashes.
+    """
     manifest, home = PackedManifest.read(manifest_path), manifest_path.parent
-    verify_files(manifest.files, home, remake(manifest_path), hashes=False)
+    verify_files(manifest.files, home, remake(manifest_path), hashes=is_hashing)
     pixels, tokens = (np.load(home / name, mmap_mode="r") for name in (PIXELS, TOKENS))
     return PackedPairs(pixels, tokens, manifest)

@@ -48,9 +48,15 @@ def verify_data_set(path: Path) -> tuple[int, int]:
     Returns: (number of files that agree, number of shards at URLs, which are not read).
     ManifestError names the first file that differs.
     """
+    files, home, remote = listed_files(path)
+    verify_files(files, home, remake(path))
+    return len(files), remote
+
+
+def listed_files(path: Path) -> tuple[list[FileEntry], Path, int]:
+    """The files on disk that a manifest lists, the folder that they lie in, and the number of shards at URLs."""
     manifest = read_any_manifest(path)
     home = manifest.home(path) if isinstance(manifest, EvaluationSetManifest) else path.parent
     shards = manifest.shards if isinstance(manifest, SourceManifest | SubsetManifest) else []
     local = [entry for entry in shards if not is_url(entry.path)]
-    verify_files([*manifest.files, *local], home, remake(path))
-    return len(manifest.files) + len(local), len(shards) - len(local)
+    return [*manifest.files, *local], home, len(shards) - len(local)

@@ -14,7 +14,9 @@ class IconifySource(SourceBase):
     """Captioned SVG icons of the npm package @iconify/json, each set with its own licence."""
 
     kind: Tracked[Literal["iconify"]]
-    version: Tracked[str] = Field("2.2.535", description="version of the npm package @iconify/json")
+    version: Tracked[str] = Field(
+        "2.2.535", pattern=r"^[\w.+-]+$", description="version of the npm package @iconify/json"
+    )
     sha256: Tracked[str] = Field(
         "1a545f86fa224d6531d8fb101dcbe83aac2b28689a21cbed6fc68318a5af4d91",
         pattern="^[0-9a-f]{64}$",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import tarfile
 import zlib
 from collections import Counter
@@ -23,6 +24,8 @@ from .raster import Raster, render_all
 
 log = logging.getLogger(__name__)
 
+_WEB = re.compile(r"https?://[^\s<>()|\[\]\"']+")
+"""An address that may stand in ATTRIBUTION.md."""
 _COUNTRY_SET = "twemoji"  # its `chars` spell every ISO 3166 code as code points
 
 
@@ -267,7 +270,24 @@ def _attribution(package: Package, used: list[Pair], version: str) -> str:
     for vendor, count in sorted(counts.items()):
         info = package.sets[vendor]
         author, licence = info["author"], info["license"]
-        link = f"[{author['name']}]({author['url']})" if author.get("url") else author["name"]
-        terms = f"[{licence['spdx']}]({licence['url']})" if licence.get("url") else licence["spdx"]
-        lines.append(f"| {vendor} | {info['name']} | {link} | {terms} | {author.get('url', '')} | {count} |")
+        link, terms = _link(author["name"], author.get("url")), _link(licence["spdx"], licence.get("url"))
+        lines.append(
+            f"| {vendor} | {_plain(info['name'])} | {link} | {terms} | {_address(author.get('url'))} | {count} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _link(text: str, url: str | None) -> str:
+    """A Markdown link, or the text alone where the address is none of the web's."""
+    address = _address(url)
+    return f"[{_plain(text)}]({address})" if address else _plain(text)
+
+
+def _plain(text: str) -> str:
+    """A text that stays one in a cell of a Markdown table."""
+    return " ".join(str(text).replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;").split())
+
+
+def _address(url: str | None) -> str:
+    """An address of the web as it is; empty for others, such as `javascript:`."""
+    return url if url and _WEB.fullmatch(url) else ""

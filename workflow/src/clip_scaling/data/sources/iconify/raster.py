@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +17,11 @@ from ...progress import Progress
 from ...workers import ordered_map
 
 _CHUNK = 512
+MAX_DEPTH = 128
+"""Elements inside each other, at most: drawings have ten."""
+_IMAGE = re.compile(r"<\s*(?:[\w.-]+:)?(?:fe)?image\b", re.IGNORECASE)
+_OUTSIDE = re.compile(r"""href\s*=\s*(["'])\s*(?!data:|#)""", re.IGNORECASE)
+_TAG = re.compile(r"""<(?P<end>/)?[\w:](?:[^<>"']|"[^"]*"|'[^']*')*?(?P<alone>/)?>""")
 
 
 class Raster(NamedTuple):
@@ -36,7 +42,13 @@ def encode(pixels: np.ndarray) -> Raster:
 
 
 def render(svg: str, size: int) -> Raster:
-    """Draw an SVG that declares itself as a square of `size` pixels, on white."""
+    """Draw an SVG that declares itself as a square of `size` pixels, on white.
+
+    One that names files or is nested very deeply is refused: the drawing library would read the files of this machine,
+    and end the process.
+    """
+    if _names_files(svg) or _is_deep(svg):
+        return Raster(b"", b"", "unsafe")
     try:
         png = resvg_py.svg_to_bytes(svg_string=svg, background="white", skip_system_fonts=True)
     except ValueError:
@@ -45,6 +57,22 @@ def render(svg: str, size: int) -> Raster:
         pixels = np.asarray(image.convert("RGB"))
     assert pixels.shape == (size, size, 3), f"drawn as {pixels.shape}: {svg[:200]}"
     return encode(pixels)
+
+
+def _names_files(svg: str) -> bool:
+    """Whether an image in it may come from outside of it; entities could hide that."""
+    return "<!" in svg or (_IMAGE.search(svg) is not None and _OUTSIDE.search(svg) is not None)
+
+
+def _is_deep(svg: str) -> bool:
+    if svg.count("<") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for tag in _TAG.finditer(svg):
+        depth += -1 if tag["end"] else 0 if tag["alone"] else 1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def _render_chunk(svgs: Sequence[str], size: int) -> list[Raster]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
-import urllib.request
+from http.client import HTTPException, IncompleteRead
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,14 +15,17 @@ import pyarrow.parquet as pq
 
 import clip_scaling
 
-from ....errors import DataError
+from ....errors import DataError, redacted
 from ....records.files import atomic_path
+from ... import web
 from ...shards.limits import MAX_PIXELS
 from .config import UrlListSource
 
 log = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "CLIP_SCALING_IMG2DATASET"
+LIST_BYTES, LIST_SECONDS = 50e9, 6 * 3600.0
+"""Bounds of one list: those of LAION have some gigabytes."""
 
 
 def img2dataset_python() -> Path:
@@ -90,20 +92,13 @@ def fetch_batch(folder: Path, rows: pa.Table, recipe: UrlListSource) -> None:
 
 def fetch_list(url: str, output: Path) -> None:
     """Fetch one list whole. DataError where it cannot be had."""
-    log.info("fetching %s", url)
+    log.info("fetching %s", redacted(url))
     try:
-        with (
-            atomic_path(output) as temporary,
-            urllib.request.urlopen(url, timeout=60) as answer,
-            open(temporary, "wb") as file,
-        ):
-            shutil.copyfileobj(answer, file, 1 << 20)
-            promised = answer.headers.get("Content-Length")
-            if promised is not None and file.tell() != int(promised):
-                raise DataError(
-                    f"{url}: {file.tell()} bytes came, {promised} were promised. Run the same command again."
-                )
-    except (OSError, ValueError) as error:
+        with atomic_path(output) as temporary, open(temporary, "wb") as file:
+            web.download(url, file, LIST_BYTES, LIST_SECONDS)
+    except IncompleteRead as error:
+        raise DataError(f"{url}: it ended {error.expected} bytes too early. Run the same command again.") from None
+    except (OSError, ValueError, HTTPException) as error:
         raise DataError(
             f"{url}: the list cannot be fetched ({error}). Where it needs an account, fetch it with the publisher's "
             "own client and give its path in `lists`."

@@ -21,7 +21,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from multiprocessing.pool import Pool
 from typing import Any, NoReturn
 
@@ -35,12 +35,15 @@ from img2dataset.writer import WebDatasetSampleWriter
 from tqdm import tqdm
 
 from ....errors import full_message
+from ...web import CheckedRedirects, TooMuch, limited_blocks
 from ...workers import KillableSpawns, worker_was_killed
 
 _PR_SET_PDEATHSIG = 1
 _TAR_BLOCK = 512
 _PNG_BITS = 24
 """Where a PNG says how many bits a sample has."""
+_TIMEOUTS = 6
+"""Timeouts of one read that a whole answer may take."""
 _SHARDS_A_WORKER = 5
 """Shards after which a worker is replaced, as img2dataset does for what its libraries leak."""
 _FORMATS = (
@@ -52,13 +55,16 @@ _FORMATS = (
 
 
 class HostLimit(urllib.request.BaseHandler):
-    """Waits before a request so that no host gets more than `per_second` of them; refuses answers above max_bytes."""
+    """Waits before a request so that no host gets more than `per_second` of them; ends long answers and slow ones.
+
+    max_bytes, seconds: bounds of one answer, whether or not it says its length.
+    """
 
     handler_order = 100
 
-    def __init__(self, per_second: float | None, max_bytes: int) -> None:
+    def __init__(self, per_second: float | None, max_bytes: int, seconds: float) -> None:
         self.interval = 0.0 if per_second is None else 1 / per_second
-        self.max_bytes = max_bytes
+        self.max_bytes, self.seconds = max_bytes, seconds
         self._next: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -77,9 +83,17 @@ class HostLimit(urllib.request.BaseHandler):
         if response.status == 200 and size.isdigit() and int(size) > self.max_bytes:
             response.close()
             raise ValueError(f"{size} bytes of an image are more than {self.max_bytes}")
+        response.read = partial(_read, response, self.max_bytes, self.seconds)
         return response
 
     https_request, https_response = http_request, http_response
+
+
+def _read(response: Any, max_bytes: int, seconds: float) -> bytes:
+    try:
+        return b"".join(limited_blocks(response, max_bytes, seconds))
+    except TooMuch as error:
+        raise ValueError(f"bytes of an image: {error}") from None
 
 
 class PoliteDownloader(Downloader):
@@ -91,14 +105,14 @@ class PoliteDownloader(Downloader):
 
     def __call__(self, row: tuple[int, str]) -> tuple[bool, tuple[int, str]]:
         _end_with_pool()
-        _install_opener(self.per_second, self.max_bytes)
+        _install_opener(self.per_second, self.max_bytes, _TIMEOUTS * self.timeout)
         return super().__call__(row)
 
 
 _installed: list[urllib.request.OpenerDirector] = []
 
 
-def _install_opener(per_second: float | None, max_bytes: int) -> None:
+def _install_opener(per_second: float | None, max_bytes: int, seconds: float) -> None:
     """Once a process. Neither file: nor ftp:, unlike urllib's own: a list must not reach this machine's files."""
     if _installed:
         return
@@ -109,9 +123,9 @@ def _install_opener(per_second: float | None, max_bytes: int) -> None:
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
+        CheckedRedirects(),
         urllib.request.HTTPErrorProcessor(),
-        HostLimit(per_second, max_bytes),
+        HostLimit(per_second, max_bytes, seconds),
     ):
         opener.add_handler(handler)
     urllib.request.install_opener(opener)
