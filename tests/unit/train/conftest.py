@@ -61,14 +61,15 @@ class Run:
         self.checkpoint_seconds = changes.pop("checkpoint_seconds", 1e9)
         pairs = changes.pop("pairs", None) or some_pairs()
         self.lag = changes.pop("lag", 0)
+        ranks = Ranks(0, 1, 0, torch.device(changes.pop("device"))) if "device" in changes else ALONE
         self.origin, self.stop = changes.pop("origin", 0), changes.pop("stop", None)
         self.model_config = changes.pop("model_config", MODEL)
         self.recipe = Recipe(**FIELDS | changes)
         self.steps: int | None = -(-samples // self.recipe.global_batch_size)
-        self.engine = Engine(self.model_config, self.recipe, resources, ALONE, seed)
+        self.engine = Engine(self.model_config, self.recipe, resources, ranks, seed)
         self.folder = StateFolder(folder)
         order = Order(pairs.manifest.shard_pairs, seed, replacement=self.recipe.sampling == "replacement")
-        self.data = PackedInput(pairs, order, self.recipe.crop_scale)
+        self.data = PackedInput(pairs, order, self.recipe.crop_scale, ranks.device)
 
     def loop(self) -> Loop:
         return Loop(

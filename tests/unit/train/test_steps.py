@@ -68,7 +68,7 @@ class Spoiled:
 def plain(value: Any) -> Any:
     """Nested values to be compared bit by bit: tensors as bytes, floats in hexadecimal, NaN too."""
     if isinstance(value, torch.Tensor):
-        return value.contiguous().numpy().tobytes()
+        return value.detach().cpu().contiguous().numpy().tobytes()
     if isinstance(value, Result):
         return plain(asdict(value))
     if isinstance(value, float):

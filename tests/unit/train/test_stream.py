@@ -26,6 +26,7 @@ from clip_scaling.records.files import FileEntry, read_json, write_json
 from clip_scaling.train.augment import crop_boxes
 from clip_scaling.train.inputs import Batch, PackedInput
 from clip_scaling.train.order import Order, add_digests, order_digest, rank_positions
+from clip_scaling.train.prefetch import Prefetch
 from clip_scaling.train.stream import Form, StreamInput
 
 from ..data.conftest import write_plain_manifest, write_plain_subset
@@ -374,3 +375,14 @@ def test_a_crop_of_a_large_jpeg_is_that_of_the_whole_image(tmp_path: Path, merge
             expected = image.resize((48, 48), Image.Resampling.BICUBIC, box=tuple(box.tolist()))
         difference = np.abs(batch.pixels[row].numpy().astype(int) - np.asarray(expected))
         assert difference.mean() < 1 and difference.max() <= 8
+
+
+def test_streamed_batches_come_ahead_too(open_stream: Callable[..., StreamInput]) -> None:
+    expected = batches(open_stream(), range(12))
+    ahead = Prefetch(open_stream(workers=2), BATCH, torch.device("cpu"))
+    try:
+        found = [ahead.batch(rank_positions(step, BATCH, 0, 1)) for step in (0, 1, 2, 3, 8, 9)]
+    finally:
+        ahead.close()
+    for batch, step in zip(found, (0, 1, 2, 3, 8, 9), strict=True):
+        assert torch.equal(batch.pixels, expected[step].pixels) and torch.equal(batch.tokens, expected[step].tokens)
