@@ -306,6 +306,15 @@ def test_a_floor_that_a_power_law_cannot_follow_changes_the_verdict(tmp_path, mo
     assert "14 of 14 points: law\n" in capsys.readouterr().out
 
 
+def test_a_table_of_decimal_commas_is_read_as_its_program_wrote_it(tmp_path, monkeypatch, capsys):
+    rows = [(f"{c:.0f}", f"{2 * c**-0.15:.3f}".replace(".", ",")) for c in np.geomspace(1e3, 1e6, 6)]
+    text = "\r\n".join(";".join(row) for row in [("GMAC", "loss"), *rows])
+    (tmp_path / "excel.csv").write_bytes(text.encode("utf-16"))
+    names = ["--column", "compute_gmacs=GMAC", "--column", "value=loss", "--metric", "loss", "--method", "ols-all"]
+    _run(monkeypatch, "fit", tmp_path / "excel.csv", "--target", "mine", *names)
+    assert "alpha = -0.1" in capsys.readouterr().out
+
+
 def test_chance_leaves_out_what_only_guesses(tmp_path, monkeypatch, capsys):
     table = pd.DataFrame({"compute_gmacs": np.geomspace(1, 1e5, 6), "value": [0.1, 0.1, 0.2, 0.3, 0.4, 0.5]})
     table.to_csv(tmp_path / "t.csv", index=False)

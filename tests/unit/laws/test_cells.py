@@ -32,6 +32,7 @@ def column(*cells: object) -> pd.Series:
         ("63,4 %", "value", 0.634),
         ("0,35", "value", 0.35),
         ("1.234,5", "number", 1234.5),
+        ("13.000.000.000", "count", 13e9),
         (" 1e9 ", "number", 1e9),
         ("\u22120.5", "number", -0.5),
         (7, "number", 7.0),

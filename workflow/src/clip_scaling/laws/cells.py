@@ -78,7 +78,11 @@ def _number(cell: Any, kind: str, decimal: tuple[str, bool], place: str) -> floa
         return math.nan
     body, ending = _body(text)
     if (ending == "%" and kind != "value") or (ending in COUNTS and ending and kind != "count"):
-        _refuse(place, text, "is no plain number" if ending == "%" else "is a count, and this column is none")
+        if ending == "%":
+            _refuse(place, text, "is no plain number")
+        _refuse(
+            place, text, "is a count, and no number of GMAC", "Name its unit, as by --unit gmacs_per_sample=parameters."
+        )
     value = _plain(body, kind, decimal, place, text)
     return value * 0.01 if ending == "%" else value * COUNTS[ending]
 
@@ -99,6 +103,8 @@ def _plain(body: str, kind: str, marks: tuple[str, bool], place: str, text: str)
                 _refuse(place, text, "has a decimal point, where others have commas")
             return float(body.replace(".", ""))
         return float(body)
+    if body.count(".") > 1 and _BY_POINTS.fullmatch(body):
+        return float(body.replace(".", ""))
     by_commas, comma = bool(_BY_COMMAS.fullmatch(body)), bool(_COMMA.fullmatch(body))
     if comma and ((decimal == "," and sure) or not by_commas):
         if decimal == ".":
@@ -120,7 +126,9 @@ def _has_point(body: str) -> bool:
 
 
 def _has_comma(body: str) -> bool:
-    """Whether a comma in it can only be decimal."""
+    """Whether a comma in it can only be decimal, or points only separate thousands."""
+    if _BY_POINTS.fullmatch(body):
+        return body.count(".") > 1
     return bool(_COMMA.fullmatch(body)) and not _BY_COMMAS.fullmatch(body)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -143,6 +143,8 @@ def _measure(tidy: pd.DataFrame, theirs_of: Mapping[str, str], how: Reading) -> 
     mapped = [name for name in COLUMNS if name in tidy]
     texts = [tidy[name] for name in mapped if not pd.api.types.is_numeric_dtype(tidy[name])]
     style = Style.of((str(cell) for column in texts for cell in column.dropna()), how.decimal)
+    if tidy.attrs.get("separator") == ";" and not style.points:
+        style = replace(style, commas=True)  # Tables are separated so where the comma is the decimal mark.
     for name in tidy.columns.difference(COLUMNS, sort=False):
         if tidy[name].dtype == object:
             plain = pd.to_numeric(tidy[name], errors="coerce")

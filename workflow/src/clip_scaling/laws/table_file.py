@@ -62,9 +62,10 @@ def _read_text(path: Path) -> pd.DataFrame:
     text = _decoded(path)
     if text.startswith("sep=") and "\n" in text:  # Excel's own first line, and the only one that it reads back.
         first, text = text.split("\n", 1)
-        rows = list(_rows(path, text, first.strip()[4:5] or "\t", begin=2))
+        separator, begin = first.strip()[4:5] or "\t", 2
     else:
-        rows = list(_rows(path, text, _separator(text), begin=1))
+        separator, begin = _separator(text), 1
+    rows = list(_rows(path, text, separator, begin))
     if not rows:
         return pd.DataFrame()
     (_, header), *body = rows
@@ -78,6 +79,7 @@ def _read_text(path: Path) -> pd.DataFrame:
             )
     table = pd.DataFrame([cells[: len(names)] for _, cells in body], columns=names, dtype=object)
     table.index = pd.Index([line for line, _ in body], name="line")
+    table.attrs["separator"] = separator
     return table
 
 
