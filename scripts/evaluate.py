@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_scaling.errors import run_script
-from clip_scaling.records.evaluation import CheckpointMetrics
-from clip_scaling.records.files import sha256_file
-from clip_scaling.records.provenance import code, keep_diff, provenance
-from clip_scaling.study.config.training import Recipe
+from clip_scaling.machine.warm import hand_over
 
 
 def main() -> None:
@@ -51,6 +48,10 @@ def main() -> None:
     from clip_scaling.evaluate.suite import SuiteEvaluator, protocol_of
     from clip_scaling.models.build import model_config_of
     from clip_scaling.models.encode import load_cell, load_state
+    from clip_scaling.records.evaluation import CheckpointMetrics
+    from clip_scaling.records.files import sha256_file
+    from clip_scaling.records.provenance import code, keep_diff, provenance
+    from clip_scaling.study.config.training import Recipe
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
@@ -80,4 +81,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    hand_over()
     run_script(main)

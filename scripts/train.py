@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from clip_scaling.errors import run_script
+from clip_scaling.machine.warm import hand_over
 from clip_scaling.study.grid import Cell
 from clip_scaling.train.signals import EXIT_SAVED, ignore, listen
 
@@ -80,4 +81,5 @@ def train(args: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
+    hand_over(is_listening=True)
     run_script(main)

@@ -1,5 +1,7 @@
 """The validated study, the names that all rules share, and the lock of a study."""
 
+import atexit
+import contextlib
 import fcntl
 import os
 import re
@@ -16,6 +18,7 @@ try:
     from clip_scaling.study.file import PublishedStudy
     from clip_scaling.plan.claims import Claims, folders_of
     from clip_scaling.errors import ClipScalingError, close_matches, entry, full_message
+    from clip_scaling.machine.warm import can_be_warm, warm_folder
     from clip_scaling.records.files import canonical_json
     from clip_scaling.study.resolve import load_any_study
     from clip_scaling.study.resolved import ResolvedStudy
@@ -96,6 +99,12 @@ wildcard_constraints:
     metric="|".join(map(re.escape, dict.fromkeys(metric for _, metric in TARGETS))),
 
 
+WHILE_RUNNING = contextlib.ExitStack()
+"""Ends with this process."""
+
+atexit.register(WHILE_RUNNING.close)
+
+
 onstart:
     # Snakemake's own lock outlives a killed driver and needs --unlock by hand; the profile switches it off (nolock).
     # This one is the operating system's: it goes with its process, so a killed study continues by the same command.
@@ -110,3 +119,5 @@ onstart:
     claim_data(workflow)
     if IS_TRAINED:
         plan_before_start()
+        if workflow.local_exec and can_be_warm():
+            WHILE_RUNNING.enter_context(warm_folder())

@@ -86,3 +86,12 @@ def test_a_pilots_speed_is_of_the_device_that_it_used(monkeypatch: pytest.Monkey
 def test_the_way_to_a_device_changes_no_rank() -> None:
     """A study that is planned on one machine and trained on another has the same ranks on both."""
     assert [TrainResources(gpus=gpus).ranks for gpus in ("auto", 0, 1, 4)] == [1, 1, 1, 4]
+
+
+@pytest.mark.gpu
+def test_a_rank_on_a_machine_with_gpus_takes_one_only_where_it_is_asked_to() -> None:
+    assert choose_device("auto", {}) == choose_device(1, {}) == torch.device("cuda", 0)
+    assert choose_device(0, {}) == CPU
+    count = torch.cuda.device_count()
+    with pytest.raises(TrainingError, match=f"torch sees {count}"):
+        choose_device(count + 1, rank(0, count + 1))

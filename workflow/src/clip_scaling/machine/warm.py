@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,9 +32,21 @@ COLD = "CLIP_SCALING_COLD"
 SAVING = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 VARYING = {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", LOCKS, WARM, "PWD", "OLDPWD", "SHLVL", "_"}
 """Variables that nothing reads while it is imported: all others must be those that the warm interpreter began with."""
+MODULES = (
+    "clip_scaling.models.fast_import",  # before all that imports open_clip
+    "clip_scaling.train.job",
+    "clip_scaling.train.pilot",
+    "clip_scaling.evaluate.validation",
+    "clip_scaling.evaluate.suite",
+    "tensorboardX",
+    "torch._dynamo",  # torch's optimizers import it at their first step
+)
+"""What scripts of training and evaluation import."""
 SECONDS_TO_LISTEN = 20.0
 MOST_BYTES = 1 << 20
 
+FAILED = ".failed"
+"""Suffix of the file that an interpreter leaves where it could not import: jobs then import for themselves."""
 LONGEST_FOLDER = 60
 """Characters: the name of a socket has 107 at most."""
 
@@ -68,10 +80,11 @@ def warm_folder() -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def hand_over(is_listening: bool = False) -> None:
+def hand_over(is_listening: bool = False, modules: Sequence[str] = MODULES) -> None:
     """Go on as a fork of a warm interpreter, and end with it; return where there is none.
 
     is_listening: the script will remember SAVING (train.signals.listen): until it does they are held back.
+    modules: that the interpreter has imported, in this order.
     """
     place = os.environ.pop(WARM, "")
     if not place or "WORLD_SIZE" in os.environ:
@@ -80,7 +93,7 @@ def hand_over(is_listening: bool = False) -> None:
     folder, _, driver = place.rpartition(":")
     with contextlib.suppress(OSError):
         for _ in range(2):  # one whose code has changed on disk refuses, and the next is started
-            link = _connect(Path(folder), driver)
+            link = _connect(Path(folder), driver, modules)
             if link is None:
                 break
             code = _run(link, is_listening)
@@ -90,29 +103,31 @@ def hand_over(is_listening: bool = False) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SAVING)
 
 
-def key_of(environment: dict[str, str]) -> str:
-    """The same for environments that a warm interpreter can stand for."""
+def key_of(environment: dict[str, str], modules: Sequence[str] = MODULES) -> str:
+    """The same for environments that one warm interpreter can stand for."""
     kept = {name: value for name, value in environment.items() if name not in VARYING}
-    about = json.dumps([sys.executable, sys.flags.hash_randomization, sorted(kept.items())])
+    about = json.dumps([sys.executable, list(modules), sorted(kept.items())])
     return hashlib.sha256(about.encode()).hexdigest()[:16]
 
 
-def _connect(folder: Path, driver: str) -> socket.socket | None:
+def _connect(folder: Path, driver: str, modules: Sequence[str]) -> socket.socket | None:
     """A connection to the interpreter of this environment, which is started by the first that asks."""
-    if not folder.is_dir():
-        return None
-    path = folder / key_of(dict(os.environ))
     import subprocess
 
+    if not folder.is_dir():
+        return None
+    path = folder / key_of(dict(os.environ), modules)
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         link = _try(path)
         if link is not None:
             return link
+        if path.with_suffix(FAILED).exists():
+            return None
         path.unlink(missing_ok=True)
         with open(path.with_suffix(".log"), "ab") as log:
             started = subprocess.Popen(
-                [sys.executable, "-m", "clip_scaling.machine.parent", str(path), driver],
+                [sys.executable, "-m", "clip_scaling.machine.parent", str(path), driver, *modules],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -36,6 +36,17 @@ JOB_VARIABLES = (
 _STARTED = datetime.datetime.now(datetime.UTC)
 
 
+def _start() -> None:
+    """A fork of a warm interpreter is a job of its own."""
+    global _STARTED
+    _STARTED = datetime.datetime.now(datetime.UTC)
+    code.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start)
+
+
 @dataclass(frozen=True)
 class Code:
     """commit: None outside a checkout. diff: all of `CODE` that differs from it, empty where nothing does.

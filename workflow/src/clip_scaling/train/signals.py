@@ -12,13 +12,17 @@ from types import FrameType
 EXIT_SAVED = 75
 """Exit code of a run that saved its state and left (EX_TEMPFAIL): the same command continues it."""
 
+SAVING = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+
 _received: list[int] = []
 
 
 def listen() -> None:
     """From now on remember the signals instead of dying of them."""
-    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+    for number in SAVING:
         signal.signal(number, _remember)
+    # A fork of a warm interpreter begins with them held back (machine/warm.py).
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SAVING)
 
 
 def _remember(number: int, frame: FrameType | None) -> None:
@@ -32,7 +36,7 @@ def received() -> str | None:
 
 def ignore() -> None:
     """From now on let signals pass: the state is saved, and a second one must not break the way out."""
-    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+    for number in SAVING:
         signal.signal(number, signal.SIG_IGN)
 
 
