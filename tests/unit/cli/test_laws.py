@@ -306,6 +306,15 @@ def test_a_floor_that_a_power_law_cannot_follow_changes_the_verdict(tmp_path, mo
     assert "14 of 14 points: law\n" in capsys.readouterr().out
 
 
+def test_a_law_that_is_off_by_rounding_alone_is_confirmed(tmp_path, monkeypatch, capsys):
+    compute = np.geomspace(1e3, 1e9, 12)
+    pd.DataFrame({"compute_gmacs": compute, "error": 0.9 * compute**-0.1}).round(5).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    _run(monkeypatch, "fit", tmp_path / "t.csv", "--target", "mine", "--method", "ols-all")
+    assert "12 of 12 points: law\n" in capsys.readouterr().out
+
+
 def test_a_table_of_decimal_commas_is_read_as_its_program_wrote_it(tmp_path, monkeypatch, capsys):
     rows = [(f"{c:.0f}", f"{2 * c**-0.15:.3f}".replace(".", ",")) for c in np.geomspace(1e3, 1e6, 6)]
     text = "\r\n".join(";".join(row) for row in [("GMAC", "loss"), *rows])

@@ -97,3 +97,20 @@ def test_an_exponent_that_the_design_leaves_open_has_no_next_cell() -> None:
     law = fit_runs(runs, find_method("chinchilla"), draws=0, intervals=False)
     with pytest.raises(LawError, match="do not identify beta_gmacs, alpha_gmacs and floor"):
         next_cells(law, candidate_cells(runs), parameter="alpha_gmacs")
+
+
+def test_the_grids_of_the_project_s_own_studies_leave_no_term_open() -> None:
+    sizes, samples = np.array([0.0055, 0.02, 0.08]), np.array([6e3, 2e4, 6.4e4, 2e5])
+    axes = np.meshgrid(sizes, samples, np.array([2e3, 2e4, 2e5]))
+    laptop = runs_of(axes[0].ravel(), axes[1].ravel(), axes[2].ravel())
+    paper = draw_runs(TRUTH, 0.02, np.random.default_rng(0))
+    for runs in (laptop, paper):
+        for form in ("additive", "chinchilla", "data-constrained"):
+            assert not unidentified(runs, FORMS[form])
+
+
+def test_a_huber_fit_of_points_without_scatter_is_sound() -> None:
+    sizes, samples, unique = (axis.ravel() for axis in np.meshgrid(SIZES[[0, 4, 9]], SAMPLES[::2], [1e13]))
+    law = fit_runs(draw_runs(TRUTH, 0.0, np.random.default_rng(0), (sizes, samples, unique)), find_method("chinchilla"),
+                   draws=5)  # fmt: skip
+    assert law.verdict == "law" and law.parameters["alpha_samples"] == pytest.approx(-0.37, abs=1e-3)

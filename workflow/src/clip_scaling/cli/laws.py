@@ -77,7 +77,8 @@ def fit(args: argparse.Namespace) -> None:
     runs, method = _runs(args, args.source), find_method(args.method or DEFAULT)
     law = fit_runs(runs, method)
     holdout = rolling_holdout(runs, method)
-    law = replace(law, verdict=after_holdout(law.verdict, interval_held(holdout), len(holdout)))
+    missed = np.log(holdout["predicted"] / holdout["actual"]).to_numpy() if len(holdout) else np.empty(0)
+    law = replace(law, verdict=after_holdout(law.verdict, interval_held(holdout), missed))
     print("\n".join(_lines(law, len(runs), holdout)))
     if args.parameters and law.is_law and {"beta_gmacs", "beta_samples"} <= law.parameters.keys():
         print(_in_parameters(law))

@@ -182,8 +182,8 @@ def _opened(
     apart = np.abs(
         method.axis.value(points.log_error) - method.axis.value(method.law.log_error(solution.theta, points.columns))
     )
-    reach = 1.345 * 1.4826 * float(np.median(apart[points.weights > 0]))
-    weights = points.weights * np.minimum(1.0, reach / np.maximum(apart, max(reach, 1e-12)))
+    reach = max(1.345 * 1.4826 * float(np.median(apart[points.weights > 0])), 1e-9)
+    weights = points.weights * np.minimum(1.0, reach / np.maximum(apart, reach))
     robust = Points(points.columns, points.log_error, weights)
     best = least_squares(method.law, method.axis, robust, np.vstack([solution.theta, _some_starts(method, points)]))
     cost, theta = max(float(best.cost), 1e-300), best.theta

@@ -12,6 +12,7 @@ from .student import slope_and_error, t_reach
 from .table import Runs
 
 FEWEST_HELD_OUT = 3
+MISSED = 0.003
 FLAT_EXPONENT = -0.01  # Of all runs: above it a task is flat or rises, and no method's slope is a law.
 
 
@@ -63,16 +64,19 @@ def judge(
     return "law", []
 
 
-def after_holdout(verdict: str, held: float, predictions: int) -> str:
+def after_holdout(verdict: str, held: float, missed: np.ndarray) -> str:
     """The verdict of a law whose hold-out contradicts it: of three or more predictions less than half lay inside their
     90 % intervals. A floor that a power law cannot follow shows so.
 
-    held: share that lay inside.
+    held: share that lay inside. missed: by how much of ln E each prediction was off; misses of less than MISSED on
+    average are of rounding, whatever the intervals.
     """
     found = Verdict.parse(verdict)
-    if not found.is_law or predictions < FEWEST_HELD_OUT or not held < 0.5:
+    if not found.is_law or len(missed) < FEWEST_HELD_OUT or not held < 0.5:
         return verdict
-    reason = f"{round(held * predictions)} of {predictions} hold-out predictions lie inside their 90 % intervals"
+    if float(np.abs(missed).mean()) < MISSED:
+        return verdict
+    reason = f"{round(held * len(missed))} of {len(missed)} hold-out predictions lie inside their 90 % intervals"
     return str(
         Verdict("law", found.reservation or "not confirmed", f"{found.reason}; {reason}" if found.reason else reason)
     )
