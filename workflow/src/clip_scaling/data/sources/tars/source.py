@@ -98,7 +98,7 @@ def _notes(name: str, abouts: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _reports(tars: Sequence[Tar], abouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What every tar kept and lost, with its name."""
+    """Name each tar with what it kept and lost."""
     found = []
     for tar, about, recorded in zip(tars, abouts, recorded_samples(tars), strict=True):
         samples = np.empty(about["pairs"], np.uint8)  # only its length is asked for
