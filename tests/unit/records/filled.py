@@ -45,4 +45,6 @@ def _empty(annotation: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         choices = typing.get_args(annotation)
         return None if type(None) in choices else EMPTY[choices[0]]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return filled(annotation)
     raise TypeError(annotation)

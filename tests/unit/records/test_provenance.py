@@ -31,14 +31,8 @@ def checkout(tmp_path: Path) -> Path:
     package = tmp_path / "workflow" / "clip_scaling"
     package.mkdir(parents=True)
     library = Path(provenance.__file__).parents[1]
-    files = (
-        "records/provenance.py",
-        "records/files.py",
-        "records/__init__.py",
-        "machine/gpus.py",
-        "machine/__init__.py",
-    )
-    for name in (*files, "errors.py", "records/__init__.py", "__init__.py"):
+    rooms = [path.relative_to(library) for room in ("records", "machine") for path in (library / room).glob("*.py")]
+    for name in (*rooms, "errors.py", "__init__.py"):
         (package / name).parent.mkdir(exist_ok=True)
         (package / name).write_text((library / name).read_text())
     (tmp_path / "notes.md").write_text("notes\n")
@@ -119,15 +113,15 @@ def test_of_a_long_diff_only_the_files_are_kept(edited: None, monkeypatch: pytes
 
 def test_what_git_refuses_to_say_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "code", lambda: Code("abc", "", is_known=False))
-    assert provenance.provenance()["uncommitted_changes"] is None
+    assert provenance.provenance().uncommitted_changes is None
     monkeypatch.setattr(provenance, "code", lambda: Code("abc", ""))
-    assert provenance.provenance()["uncommitted_changes"] is False
+    assert provenance.provenance().uncommitted_changes is False
 
 
 def test_a_checkout_that_git_does_not_trust_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What git does with a checkout of another user.
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    said = "from clip_scaling.records.provenance import code, provenance; print(provenance()['uncommitted_changes'])"
+    said = "from clip_scaling.records.provenance import code, provenance; print(provenance().uncommitted_changes)"
     command = [sys.executable, "-B", "-c", f"import sys; sys.path.insert(0, 'workflow'); {said}"]
     done = subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True)
     assert done.stdout == "None\n"

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from clip_scaling.records.laws import Comparison, ExponentByChoice, LawFile
+from clip_scaling.records.made import Attempt
 from clip_scaling.records.training import TrainRecord
 from clip_scaling.report.account import (
     comparison_rows,
@@ -30,7 +31,7 @@ def seconds_of(records: list[TrainRecord]) -> dict[str, float]:
 
 
 def test_cost_is_planned_against_used_with_the_hours_lost(records: list[TrainRecord]) -> None:
-    records[0] = records[0].model_copy(update={"attempts": [{}, {"lost_seconds": 1800.0}]})
+    records[0] = records[0].model_copy(update={"attempts": [Attempt(), Attempt(lost_seconds=1800.0)]})
     plan = plan_file({record.cell: 0.25 for record in records})
     rows = {row["model"]: row for row in cost_rows(records, seconds_of(records), plan)}
     # 6 cells x 300 s x 2 threads = 1 core-hour against 6 x 0.25; half an hour of two threads was lost.

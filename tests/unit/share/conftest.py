@@ -84,7 +84,7 @@ def train(root: Path, config: dict[str, Any] = MODEL, objective: str = "clip", s
         "threads": 1,
         "resources": {"gpus": 0, "threads": 1},
         "attempts": [{"host": "node1", "started": 1.8e9, "from_step": 0, "slurm_job_id": "17"}],
-        "provenance": provenance.provenance("torch"),
+        "provenance": provenance.provenance("torch").model_dump(mode="json"),
         "weights_sha256": weights_sha256(weights),
     }
     filled(TrainRecord, **(about | record)).write(folder / "train.json")
@@ -126,7 +126,7 @@ def locked(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Res
     about = {
         "cell": CELL,
         "metrics": [row],
-        "provenance": provenance.provenance("torch"),
+        "provenance": provenance.provenance("torch").model_dump(mode="json"),
         "checkpoint_sha256": "d" * 64,
     }
     write_json(metrics, about)

@@ -13,6 +13,7 @@ import torch
 from clip_scaling.errors import ClipScalingError, EvaluationError, ManifestError, TrainingError
 from clip_scaling.models.checkpoint import load_checkpoint, read_state
 from clip_scaling.records.data import PackedManifest
+from clip_scaling.records.made import Attempt
 from clip_scaling.records.training import TrainRecord
 from clip_scaling.train.job import train_cell
 from clip_scaling.train.state import write_state
@@ -26,7 +27,7 @@ def test_a_line_that_a_full_disk_tore_costs_no_more_than_itself(tmp_path: Path) 
     (job.resume / "attempts.jsonl").write_text('{"host": "a", "started": 1.5, "from_step": 0}\n{"host": "b", "sta')
     assert train_cell(job, files).state == "trained"
     attempts = TrainRecord.read(files.record).attempts
-    assert len(attempts) == 2 and attempts[0] == {"host": "a", "started": 1.5, "from_step": 0}
+    assert len(attempts) == 2 and attempts[0] == Attempt(host="a", started=1.5, from_step=0)
     steps = [json.loads(line)["step"] for line in files.curve.read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
 

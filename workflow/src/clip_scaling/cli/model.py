@@ -100,6 +100,6 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
             "study": study.config.model_dump(mode="json"),
             "training": record.as_json(),
             "evaluation": evaluation.as_json() if evaluation else None,
-            "export": provenance("torch", "open_clip_torch", "safetensors", "tokenizers"),
+            "export": provenance("torch", "open_clip_torch", "safetensors", "tokenizers").model_dump(mode="json"),
         },
     )

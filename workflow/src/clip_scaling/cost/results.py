@@ -91,7 +91,7 @@ def measured_speed(cell: Cell, record: TrainRecord, job_seconds: float | None) -
 def _gpu_kind(record: TrainRecord) -> str:
     """The kind of GPU that a cell was trained on: by its name, else as the study named it."""
     named = record.resources.get("gpu_kind")
-    names = record.provenance.get("hardware", {}).get("gpus", [])
+    names = record.provenance.hardware.gpus
     return kind_of(names[0], named=named) if names else named or UNKNOWN_GPU
 
 

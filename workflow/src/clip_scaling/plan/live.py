@@ -13,6 +13,7 @@ from ..cost.needs import cells_per_gpu
 from ..cost.results import Results, last_plan, read_record, saved_step, used_seconds
 from ..records.filenames import ATTEMPTS, CHECKPOINT, CURVE, STATE
 from ..records.lines import lines_so_far
+from ..records.made import Attempt
 from ..records.training import Heartbeat
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
@@ -72,7 +73,7 @@ def _standing(
             "", job or _slurm_id(attempts), None,
         )  # fmt: skip
     resume = home / "resume"
-    attempts = lines_so_far(resume / ATTEMPTS)
+    attempts = [Attempt.model_validate(line) for line in lines_so_far(resume / ATTEMPTS)]
     beat = Heartbeat.last(resume)
     error = _last_error(results.paths.log(f"train/{cell.name}"))
     job = job or _slurm_id(attempts)
@@ -134,9 +135,9 @@ def _trunk_beat(results: Results, cell: Cell, study: ResolvedStudy) -> float:
     return (beat.step if beat else study.branch_step(cell)) / study.steps(cell)
 
 
-def _lost_hours(attempts: list[dict[str, Any]], devices: float) -> float:
+def _lost_hours(attempts: list[Attempt], devices: float) -> float:
     """Device-hours of steps that were made again, by the attempts."""
-    return sum(attempt.get("lost_seconds", 0.0) for attempt in attempts) / 3600 * devices
+    return sum(attempt.lost_seconds for attempt in attempts) / 3600 * devices
 
 
 def _seconds(curve: Path) -> float:
@@ -156,8 +157,8 @@ def _last_error(log: Path) -> str:
     return wrong[-1][:200] if wrong else ""
 
 
-def _slurm_id(attempts: list[dict[str, Any]]) -> str:
-    return next((str(a["slurm_job_id"]) for a in reversed(attempts) if "slurm_job_id" in a), "")
+def _slurm_id(attempts: list[Attempt]) -> str:
+    return next((attempt.slurm_job_id for attempt in reversed(attempts) if attempt.slurm_job_id), "")
 
 
 def _job_ids(ledger: Path) -> dict[str, str]:

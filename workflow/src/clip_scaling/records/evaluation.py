@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .base import Column, Record, Table
 from .filenames import METRICS
+from .made import Provenance
 
 
 class Measured(BaseModel):
@@ -53,7 +54,7 @@ class CheckpointMetrics(Record):
     sets_sha256: dict[str, str] | None = Field(None, description="hash of each evaluation set's manifest")
     metrics: list[Measured]
     mixtures: list[Mixture] | None = Field(None, description="fine-tuned models only: what patching tried")
-    provenance: dict[str, Any] | None = Field(None, description="code, versions, machine and job")
+    provenance: Provenance | None = None
 
 
 class OutsideMetrics(Record):
@@ -78,7 +79,7 @@ class OutsideMetrics(Record):
     checkpoint_sha256: str | None = Field(None, description="of the file of weights")
     preprocess: dict[str, Any] | None = Field(None, description="open_clip's `preprocess_cfg`")
     metrics: list[Measured]
-    provenance: dict[str, Any] | None = Field(None, description="code, versions, machine and job")
+    provenance: Provenance | None = None
 
 
 _CELL = Column("cell", "cell")

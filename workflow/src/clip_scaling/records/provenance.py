@@ -23,7 +23,8 @@ from typing import Any
 
 from ..errors import redacted
 from ..machine.gpus import visible_gpus
-from .files import sha256_file, write_json, write_text
+from .files import sha256_file, write_text
+from .made import Hardware, Lock, Provenance
 
 CODE = ("Snakefile", "workflow", "scripts", "config", "envs", "pyproject.toml")
 """What of a checkout a number can follow from."""
@@ -81,29 +82,29 @@ def code() -> Code:
     return Code(commit, "\n".join([*([changed] if changed else []), *new]), is_known)
 
 
-def provenance(*packages: str) -> dict[str, Any]:
+def provenance(*packages: str) -> Provenance:
     """Git commit of the project and digest of what differs from it, versions, machine, job, UTC times."""
     torch: Any = sys.modules.get("torch")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     if torch is not None and visible_gpus() and torch.version.cuda:
         versions["cuda"] = str(torch.version.cuda)
-    return {
-        "commit": code().commit,
-        "uncommitted_changes": bool(code().diff) if code().is_known else None,
-        "diff_sha256": code().diff_sha256,
-        "versions": versions,
-        "host": socket.gethostname(),
-        "platform": platform.platform(),
-        "hardware": {
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-            "gpus": [gpu.name for gpu in visible_gpus()],
-        },
-        "job": job(),
-        "started_utc": _STARTED.isoformat(timespec="seconds"),
-        "finished_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+    return Provenance(
+        commit=code().commit,
+        uncommitted_changes=bool(code().diff) if code().is_known else None,
+        diff_sha256=code().diff_sha256,
+        versions=versions,
+        host=socket.gethostname(),
+        platform=platform.platform(),
+        hardware=Hardware(
+            processor=_processor(),
+            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+            gpus=[gpu.name for gpu in visible_gpus()],
+        ),
+        job=job(),
+        started_utc=_STARTED.isoformat(timespec="seconds"),
+        finished_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
 
 
 def job() -> dict[str, str]:
@@ -129,12 +130,13 @@ def write_lock(result: Path, inputs: Sequence[Path], *packages: str) -> None:
 
     inputs: files that it was made from; they are known by sha256.
     """
-    lock = provenance(*packages) | {
-        "command": [redacted(text) for text in (Path(sys.argv[0]).name, *sys.argv[1:])],
-        "inputs": {path.as_posix(): sha256_file(path) for path in inputs},
-        "sha256": sha256_file(result),
-    }
-    write_json(lock_path(result), lock)
+    lock = Lock(
+        **dict(provenance(*packages)),
+        command=[redacted(text) for text in (Path(sys.argv[0]).name, *sys.argv[1:])],
+        inputs={path.as_posix(): sha256_file(path) for path in inputs},
+        sha256=sha256_file(result),
+    )
+    lock.write(lock_path(result))
     keep_diff(result)
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from ..errors import ManifestError
 from .base import Record
 from .filenames import HEARTBEAT, TRAINED
+from .made import Attempt, Provenance
 
 
 class TrainRecord(Record):
@@ -48,13 +49,13 @@ class TrainRecord(Record):
     seconds: float = Field(description="of training, all attempts together")
     samples_per_second: float
     events: list[dict[str, Any]] = Field(description="instabilities: step, kind, loss, gradient norm, action")
-    attempts: list[dict[str, Any]] = Field(description="host, job, start and first step of each process")
+    attempts: list[Attempt] = Field(description="a process each")
     finished: float = Field(description="seconds since 1970")
     device: str
     ranks: int
     threads: int = Field(description="a rank")
     resources: dict[str, Any]
-    provenance: dict[str, Any] = Field(description="code, versions, machine and job")
+    provenance: Provenance
 
 
 class Heartbeat(Record):

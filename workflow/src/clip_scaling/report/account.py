@@ -18,7 +18,7 @@ from .views import cells_of, headline_fits
 
 def lost_seconds(record: TrainRecord) -> float:
     """Seconds of training that an attempt did and its successor had to do again."""
-    return sum(attempt.get("lost_seconds", 0.0) for attempt in record.attempts)
+    return sum(attempt.lost_seconds for attempt in record.attempts)
 
 
 def cost_rows(

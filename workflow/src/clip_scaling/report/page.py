@@ -138,7 +138,7 @@ def render_report(study: StudyResults) -> str:
             for dataset, metric in study.single_figures
         ],
         "version": version("clip-scaling"),
-        "commits": sorted({record.provenance["commit"] or "unknown" for record in study.records}),
+        "commits": sorted({record.provenance.commit or "unknown" for record in study.records}),
         "command": _command(study.configfile),
         "chart_script": Markup(chart_script()),
         "charts": Markup(_in_script(canonical_json(charts()))),

@@ -237,14 +237,14 @@ def provenance_rows(records: Sequence[TrainRecord]) -> list[tuple[str, str]]:
     if not records:
         return []
     sources = [record.provenance for record in records]
-    edited = {True: " with uncommitted changes", False: ""}
-    commits = [f"{about['commit'] or 'no checkout'}{edited[about['uncommitted_changes']]}" for about in sources]
-    names = sorted({name for about in sources for name in about["versions"]})
-    finished = sorted(about["finished_utc"] for about in sources)
+    edited = {True: " with uncommitted changes", False: "", None: ", changes not known"}
+    commits = [f"{about.commit or 'no checkout'}{edited[about.uncommitted_changes]}" for about in sources]
+    names = sorted({name for about in sources for name in about.versions})
+    finished = sorted(about.finished_utc for about in sources)
     return [
         ("code", _distinct(commits)),
-        *((name, _distinct(about["versions"].get(name, "absent") for about in sources)) for name in names),
-        ("platform", _distinct(about["platform"] for about in sources)),
+        *((name, _distinct(about.versions.get(name, "absent") for about in sources)) for name in names),
+        ("platform", _distinct(about.platform for about in sources)),
         (
             "devices",
             _distinct(f"{record.device}, ranks: {record.ranks}, threads: {record.threads}" for record in records),

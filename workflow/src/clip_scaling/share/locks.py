@@ -11,9 +11,11 @@ from typing import Any
 from ..errors import ManifestError
 from ..records.evaluation import CheckpointMetrics
 from ..records.files import canonical_json, describe_file, read_json
+from ..records.made import Lock, Provenance
 from ..records.provenance import lock_path
+from ..records.training import TrainRecord
 
-MADE = ("versions", "host", "platform", "hardware", "job", "started_utc", "finished_utc")
+MADE = {"versions", "host", "platform", "hardware", "job", "started_utc", "finished_utc"}
 """Fields of `provenance` that a lock repeats; those of the code are gathered once."""
 
 
@@ -60,20 +62,20 @@ def gather(results: Results, root: Path = Path(".")) -> dict[str, Any]:
 
 
 def _cell(record: Path, root: Path, codes: dict[str, Any]) -> dict[str, Any]:
-    about = read_json(root / record)
-    folder = record.parent
-    lock = _made(about["provenance"], root / record, codes)
+    trained = TrainRecord.read(root / record)
+    about, folder = trained.as_json(), record.parent
+    lock = _made(trained.provenance, root / record, codes)
     lock |= {
         key: about[key] for key in ("seed", "attempts", "device", "ranks", "threads", "resources", "weights_sha256")
     }
     lock["config"] = {key: about[key] for key in ("model_config", "recipe", "recipe_version")}
     lock["data"] = {key: about[key] for key in ("data", "order_digest", "seen_digest", "tokenizer_sha256")}
-    for attempt in about["attempts"]:
-        if "commit" in attempt:
-            _remember(attempt["commit"], attempt["diff_sha256"], None, codes)
+    for attempt in trained.attempts:
+        if "commit" in attempt.model_fields_set:
+            _remember(attempt.commit, attempt.diff_sha256, None, codes)
     files = [describe_file(root / record, root), describe_file(root / folder / "curve.jsonl", root)]
     files.append(describe_file(root / folder / "checkpoint.pt", root))
-    return {"kind": "cell", "name": about["cell"], "files": files, "lock": lock}
+    return {"kind": "cell", "name": trained.cell, "files": files, "lock": lock}
 
 
 def _evaluation(path: Path, root: Path, codes: dict[str, Any]) -> dict[str, Any]:
@@ -88,11 +90,11 @@ def _evaluation(path: Path, root: Path, codes: dict[str, Any]) -> dict[str, Any]
 def _locked(kind: str, paths: Iterable[Path], root: Path, codes: dict[str, Any]) -> Iterable[dict[str, Any]]:
     for path in paths:
         beside = lock_path(root / path)
-        about = read_json(beside) if beside.is_file() else None
+        about = Lock.read(beside) if beside.is_file() else None
         described, lock = describe_file(root / path, root), None
         # An older version could make a file again and leave the lock of the one before.
-        if about and about["sha256"] == described["sha256"]:
-            lock = _made(about, root / path, codes) | {key: about[key] for key in ("command", "inputs")}
+        if about and about.sha256 == described["sha256"]:
+            lock = _made(about, root / path, codes) | {"command": about.command, "inputs": about.inputs}
         yield {"kind": kind, "name": _name(path), "files": [described], "lock": lock}
 
 
@@ -101,13 +103,13 @@ def _name(path: Path) -> str:
     return path.with_suffix("").relative_to(*path.parts[:2]).as_posix()
 
 
-def _made(provenance: dict[str, Any], result: Path, codes: dict[str, Any]) -> dict[str, Any]:
+def _made(provenance: Provenance, result: Path, codes: dict[str, Any]) -> dict[str, Any]:
     """What a lock repeats of `provenance`, with the key of its code; the diff beside the result is taken in."""
-    digest = provenance.get("diff_sha256")
+    digest = provenance.diff_sha256
     beside = result.with_suffix(".diff")
     diff = beside.read_text(encoding="utf-8") if digest and beside.is_file() else None
-    key = _remember(provenance["commit"], digest, diff, codes, bool(provenance["uncommitted_changes"]))
-    return {"code": key} | {name: provenance[name] for name in MADE if name in provenance}
+    key = _remember(provenance.commit, digest, diff, codes, bool(provenance.uncommitted_changes))
+    return {"code": key} | provenance.model_dump(mode="json", include=MADE, exclude_unset=True)
 
 
 def _remember(

@@ -171,10 +171,10 @@ def _limits(about: Exported) -> str:
 
 def _provenance(record: TrainRecord) -> str:
     made = record.provenance
-    edited = " with uncommitted changes" if made["uncommitted_changes"] else ""
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(made["versions"].items()))
+    edited = " with uncommitted changes" if made.uncommitted_changes else ""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(made.versions.items()))
     return (
-        f"Code {made['commit'] or 'outside a checkout'}{edited}; {versions}; finished {made['finished_utc']}; weights "
+        f"Code {made.commit or 'outside a checkout'}{edited}; {versions}; finished {made.finished_utc}; weights "
         f"sha256 `{record.weights_sha256}` (`clip_scaling.models.checkpoint.weights_sha256`). All else, and the "
         "sha256 of every file here: `provenance.json`."
     )
