@@ -67,7 +67,7 @@ def test_a_room_imports_only_what_it_may(repository: Path, room: str) -> None:
 def test_only_an_export_needs_torch(repository: Path) -> None:
     folder = repository / "workflow" / "src" / "clip_scaling" / "share"
     heavy = {path.name for path in modules(folder) if imports(path) & (HEAVY | {"safetensors", "tokenizers"})}
-    assert heavy == {"export.py", "tokenizer.py"}
+    assert heavy == {"export.py", "hub_tokenizer.py"}
 
 
 def test_scripts_are_thin_and_import_neither_snakemake_nor_each_other(repository: Path) -> None:
