@@ -85,10 +85,27 @@ def test_a_full_disk_is_told_with_the_file_and_its_entry(number: int) -> None:
 
 def test_another_error_of_the_system_keeps_its_traceback() -> None:
     def write() -> None:
-        raise PermissionError(errno.EACCES, "denied", "results/x.json")
+        raise OSError(errno.EBADF, "bad", "results/x.json")
 
-    with pytest.raises(PermissionError):
+    with pytest.raises(OSError, match="bad"):
         run_script(write)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EFBIG, "DiskFullError: results/x.json would be larger than files may be here"),
+        (errno.EROFS, "NotWritableError: results/x.json: not permitted (denied)"),
+        (errno.EACCES, "NotWritableError: results/x.json: not permitted (denied)"),
+    ],
+)
+def test_a_limit_and_a_folder_that_is_read_only_are_explained(number: int, said: str) -> None:
+    def write() -> None:
+        raise OSError(number, "denied", "results/x.json")
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(write)
+    assert str(ended.value).startswith(said)
 
 
 def test_the_executors_errors_end_with_their_entries() -> None:

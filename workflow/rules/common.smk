@@ -108,8 +108,11 @@ atexit.register(WHILE_RUNNING.close)
 onstart:
     # Snakemake's own lock outlives a killed driver and needs --unlock by hand; the profile switches it off (nolock).
     # This one is the operating system's: it goes with its process, so a killed study continues by the same command.
-    Path(STUDY_DIR).mkdir(parents=True, exist_ok=True)
-    STUDY_LOCK = open(f"{STUDY_DIR}/.lock", "w")
+    try:
+        Path(STUDY_DIR).mkdir(parents=True, exist_ok=True)
+        STUDY_LOCK = open(f"{STUDY_DIR}/.lock", "w")
+    except OSError as error:
+        raise refusal(f"{error.filename} cannot be written ({error.strerror}). Give this user the right to it.")
     try:
         fcntl.flock(STUDY_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,6 +8,8 @@ from clip_scaling.evaluate.features import Features
 from clip_scaling.evaluate.store import Store
 from clip_scaling.records.evaluation import Measured
 
+from ..data.conftest import full_disk
+
 KEY = {"checkpoint": "a"}
 
 
@@ -41,3 +43,12 @@ def test_changed_scores_are_computed_again(tmp_path: Path) -> None:
         path.write_text(path.read_text().replace(old, new, 1))
         assert store.scores(KEY, lambda: rows[1:])[0].value == 0.5, (old, new)
         path.unlink()
+
+
+def test_a_full_disk_keeps_nothing_and_the_evaluation_goes_on(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    rows = [Measured(dataset="d", task="zeroshot_retrieval", metric="r", value=0.5, ci_low=0, ci_high=1, n=100)]
+    with full_disk(20):
+        assert store.features(KEY, lambda: features(1.0)).images[0, 0] == 1
+        assert store.scores(KEY, lambda: rows) == rows
+    assert list(tmp_path.iterdir()) == []

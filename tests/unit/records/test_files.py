@@ -49,3 +49,18 @@ def test_a_file_that_differs_from_its_manifest_is_named(tmp_path: Path, content:
         path.write_text(content)
     with pytest.raises(ManifestError, match=rf"shard\.tar: .*{message}.* Next step\."):
         verify_files([entry], tmp_path, "Next step.")
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    import os
+    import subprocess
+
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, young, running = (tmp_path / f".a.json.{number}.tmp" for number in (ended.pid, 4_000_000, os.getppid()))
+    for path in (left, young, running):
+        path.touch()
+    for path in (left, running):
+        os.utime(path, (1e9, 1e9))
+    write_json(tmp_path / "a.json", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([young.name, running.name, "a.json"])

@@ -64,7 +64,9 @@ def test_weights_that_are_not_those_of_the_record_are_not_evaluated(tmp_path: Pa
     whole = torch.load(files.checkpoint, weights_only=True)
     whole["state_dict"]["logit_scale"] += 0.01
     torch.save(whole, files.checkpoint)
-    with pytest.raises(EvaluationError, match=r"checkpoint.pt: damaged: weights_sha256 not as in train.json beside it"):
+    with pytest.raises(
+        EvaluationError, match=r"checkpoint.pt: damaged: weights_sha256 not as in the record of training beside it"
+    ):
         load_checkpoint(files.checkpoint)
 
 

@@ -73,3 +73,15 @@ def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(b"no state")
     with pytest.raises(TrainingError, match="cannot be read as a state"):
         read_state(tmp_path / "state.pt")
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path: Path) -> None:
+    from clip_scaling.train.state import write_state
+
+    from ..data.conftest import full_disk
+
+    state = {"weights": torch.zeros(100_000)}
+    for write in (lambda: write_state(tmp_path / "state.pt", state), lambda: StateFolder(tmp_path).save(3, state)):
+        with full_disk(1000), pytest.raises(OSError, match=r"too large.*(state\.pt|step-0000000003)"):
+            write()
+    assert list(tmp_path.iterdir()) == []

@@ -72,7 +72,11 @@ class LawError(ClipScalingError):
 
 
 class DiskFullError(ClipScalingError):
-    """No space is left where a file is being written."""
+    """No space is left where a file is being written, or it would be larger than it may be."""
+
+
+class NotWritableError(ClipScalingError):
+    """A file or a folder may not be written, or not be read."""
 
 
 def entry(kind: str) -> str:
@@ -106,13 +110,32 @@ def run_script(main: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        explained = _of_the_machine(error)
+        if explained is None:
             raise
-        full = DiskFullError(
-            f"no space left while writing {error.filename or 'the results folder'}. Nothing half-written was kept; "
+        sys.exit(full_message(explained))
+
+
+def _of_the_machine(error: OSError) -> ClipScalingError | None:
+    """The user's error that an error of the operating system is; None for one of the code."""
+    place = str(error.filename or "the results folder")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(
+            f"no space left while writing {place}. Nothing half-written was kept; "
             "free some space (or point results/ at a larger disk) and run the same command again."
         )
-        sys.exit(full_message(full))
+    if error.errno == errno.EFBIG:
+        return DiskFullError(
+            f"{place} would be larger than files may be here. Nothing half-written was kept; raise the limit "
+            "(`ulimit -f unlimited`, or the file system's) and run the same command again."
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return NotWritableError(
+            f"not permitted ({error.strerror})",
+            place=place,
+            remedy="Give this user the right to it, or use another folder, and run the same command again.",
+        )
+    return None
 
 
 def close_matches(name: str, known: Iterable[str]) -> str:

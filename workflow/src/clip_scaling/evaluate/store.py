@@ -47,8 +47,11 @@ class Store:
         except (SafetensorError, TypeError, ValueError) as error:
             log.warning(f"{path}: cannot be read ({error}); computed again")
         found = make()
-        with atomic_path(path) as temporary:
-            save_file(vars(found), temporary, {"sha256": weights_sha256(vars(found))})
+        try:
+            with atomic_path(path) as temporary:
+                save_file(vars(found), temporary, {"sha256": weights_sha256(vars(found))})
+        except (OSError, SafetensorError) as error:
+            log.warning(f"{path}: cannot be kept ({error}); the evaluation goes on without")
         self._prune()
         return found
 
@@ -67,7 +70,10 @@ class Store:
             log.warning(f"{path}: cannot be read ({error}); computed again")
         rows = make()
         content = [row.model_dump() for row in rows]
-        write_json(path, {"key": key, "rows": content, "sha256": _sha256(content)})
+        try:
+            write_json(path, {"key": key, "rows": content, "sha256": _sha256(content)})
+        except OSError as error:
+            log.warning(f"{path}: cannot be kept ({error}); the evaluation goes on without")
         self._prune()
         return rows
 

@@ -79,7 +79,7 @@ def _compare_with_record(path: Path, state: dict[str, Tensor], about: dict[str, 
         differing.insert(0, "weights_sha256")
     if differing:
         raise EvaluationError(
-            f"damaged: {', '.join(differing)} not as in {TRAINED} beside it",
+            f"damaged: {', '.join(differing)} not as in the record of training beside it",
             place=str(path),
             remedy=f"Delete both and run `snakemake --cores all {path}`.",
         )

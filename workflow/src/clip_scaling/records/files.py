@@ -7,11 +7,13 @@ and Snakemake replans nothing.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from typing import Any
 from pydantic import ConfigDict
 
 from ..errors import ManifestError
+
+_OLD_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ def canonical_json(value: Any, *, indent: int | None = None) -> str:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; sync and rename it on success, remove it on any error. Drops its seal."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -72,8 +77,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         seal_path(path).unlink(missing_ok=True)  # no moment has a file with the seal of another
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # a full disk is found by a write, which knows no name
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes left that were killed while they wrote this file."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        writer = leftover.name.removesuffix(".tmp").rpartition(".")[2]
+        with suppress(OSError):
+            # Another machine's writer has a number that says nothing here: what is old is not being written.
+            if writer.isdigit() and not _runs(int(writer)) and time.time() - leftover.stat().st_mtime > _OLD_SECONDS:
+                leftover.unlink()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def seal_path(path: Path) -> Path:

@@ -62,10 +62,7 @@ class StateFolder:
             leftover.unlink()
         draft = self.root / f".step-{step:010d}.{os.getpid()}.tmp"
         try:
-            with open(draft, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
+            _save(state, draft)
             sha256 = sha256_file(draft)
             path = self.root / f"step-{step:010d}-{sha256}.pt"
             os.replace(draft, path)
@@ -105,7 +102,22 @@ class StateFolder:
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write a state that is an output of its own, atomically, with its seal: the branch point of a trunk."""
     with sealed_path(path) as temporary:
-        torch.save(state, temporary)
+        _save(state, temporary)
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    """Write a state and have it on disk. OSError with the file's name where there is no room for it."""
+    with open(path, "wb") as file:
+        try:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:
+            # torch's writer raises an error of its own over the system's.
+            reason = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(reason, OSError):
+                raise
+            raise OSError(reason.errno, reason.strerror, str(path)) from None
 
 
 def _sync_folder(folder: Path) -> None:

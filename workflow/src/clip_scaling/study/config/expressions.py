@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 
+MAX_DEPTH = 100
+"""Levels of an expression, at most."""
 FUNCTIONS = {"length": 1, "lower": 1, "larger": 2, "smaller": 2}
 """Name and number of arguments: characters of a text, a text in lower case, the larger and the smaller of two."""
 _OPERATORS = (
@@ -22,6 +24,10 @@ def parse_expression(text: str) -> ast.expr:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
         raise ValueError(f"{text!r} is no expression: {error.msg}") from None
+    except (RecursionError, MemoryError, ValueError):
+        raise ValueError(f"{text[:60]!r}... is no expression: nested too deeply, or with bytes of zero") from None
+    if _depth(tree) > MAX_DEPTH:
+        raise ValueError(f"{text[:60]!r}... is nested more than {MAX_DEPTH} deep")
     _check(tree, text)
     if not isinstance(tree, ast.BoolOp | ast.Compare) and not (
         isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not)
@@ -35,6 +41,14 @@ def columns_of(text: str) -> set[str]:
     tree = parse_expression(text)
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called}
+
+
+def _depth(tree: ast.AST) -> int:
+    """Levels of a tree, without recursion."""
+    level, depth = [tree], 0
+    while level:
+        level, depth = [child for node in level for child in ast.iter_child_nodes(node)], depth + 1
+    return depth
 
 
 def _check(tree: ast.expr, text: str) -> None:
