@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import ManifestError
 from .files import remake, write_text
+from .seal import check_seal
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:
@@ -32,7 +33,8 @@ def lines_so_far(path: Path) -> list[dict[str, Any]]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a finished file. ManifestError where one is no JSON object."""
+    """The lines of a finished file. ManifestError where one is no JSON object, or another than was written."""
+    check_seal(path)
     lines = []
     for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         line = _object(text)

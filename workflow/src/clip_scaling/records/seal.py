@@ -22,6 +22,11 @@ def sealed_path(path: Path) -> Iterator[Path]:
     write_text(seal_path(path), digest + "\n")
 
 
+def seal(path: Path) -> None:
+    """Seal a file that is complete."""
+    write_text(seal_path(path), sha256_file(path) + "\n")
+
+
 def check_seal(path: Path, remedy: str | None = None) -> None:
     """Compare a file with its seal, if it has one. ManifestError where they differ.
 

@@ -52,6 +52,8 @@ def load_yaml(path: Path) -> Any:
         raise ConfigError(why, remedy="Save the file as UTF-8.") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply for a study file.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML. {error}") from None
 

@@ -26,6 +26,7 @@ from ..records.filenames import ATTEMPTS, CURVE
 from ..records.files import canonical_json, remake, sha256_file
 from ..records.lines import lines_so_far, write_lines
 from ..records.provenance import keep_diff, provenance, write_lock
+from ..records.seal import seal
 from ..records.training import TrainRecord
 from ..study.config.resources import Resources, TrainResources
 from ..study.config.training import Recipe
@@ -222,6 +223,7 @@ def train_cell(asked: TrainJob, files: CellFiles) -> Outcome:
             if job.ranks.is_main:
                 curve = asked.resume / CURVE
                 write_lines(files.curve, lines_so_far(curve))
+                seal(files.curve)
                 write_cell(files, _record(job, outcome, steps), weights)
                 StateFolder(asked.resume).delete()
                 curve.unlink()

@@ -61,7 +61,7 @@ class PairReader:
         about = {"place": str(path), "remedy": remake(manifest_path)}
         try:
             index = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
+        except Exception as error:  # the reader lets through whatever a damaged header makes it meet
             raise DataError(f"cannot be read ({error})", **about) from None
         if index.dtype != INDEX_DTYPE or len(index) != manifest.pairs:
             found = f"{len(index)} rows of {index.dtype}, the manifest promises {manifest.pairs} pairs"
