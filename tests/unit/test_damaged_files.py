@@ -107,7 +107,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         "heartbeat": Kind(job.resume / Heartbeat.FILE, lambda: Heartbeat.last(job.resume), is_hashed=False),
         "curve": Kind(files.curve, lambda: read_lines(files.curve)),
         "study file": Kind(root / "study.yaml", lambda: load_yaml(root / "study.yaml"), is_hashed=False),
-        "index": Kind(subset.with_name("index.npy"), lambda: pairs(subset), is_hashed=False),
+        "index": Kind(subset.with_name("index.npy"), lambda: pairs(subset)),
     }
 
 

@@ -22,7 +22,7 @@ from clip_scaling.data.shards.write import INDEX_DTYPE, write_array, write_tar
 from clip_scaling.data.sources.iconify.raster import encode
 from clip_scaling.errors import DataError
 from clip_scaling.models.tokenizer import write_merges
-from clip_scaling.records.files import FileEntry, read_json, write_json
+from clip_scaling.records.files import FileEntry, describe_file, read_json, write_json
 from clip_scaling.train.augment import crop_boxes
 from clip_scaling.train.inputs import Batch, PackedInput
 from clip_scaling.train.order import Order, add_digests, order_digest, rank_positions
@@ -193,6 +193,9 @@ def test_a_missing_caption_and_a_shard_cut_short_are_lost_pair_by_pair(
         file.truncate(int(index[36]["offset"]) + 100)  # pairs 36 to 39 are gone
     index["size"][0] -= 1024  # pair 0 ends before its caption: header and one block
     np.save(subset.parent / "index.npy", index)
+    manifest = read_json(subset)
+    manifest["files"] = [describe_file(subset.parent / "index.npy", subset.parent)]
+    write_json(subset, manifest)
     assert [sum(batch.lost for batch in batches(open_stream(w), range(5))) for w in (0, 2)] == [5, 5]
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from ...errors import DataError
 from ...records.data import SourceManifest, SubsetManifest, read_any_manifest
 from ...records.filenames import INDEX
-from ...records.files import FileEntry, remake
+from ...records.files import FileEntry, remake, verify_files
 from .cache import ShardCache
 from .images import decoded, with_image
 from .limits import MAX_PIXELS
@@ -66,6 +66,8 @@ class PairReader:
         if index.dtype != INDEX_DTYPE or len(index) != manifest.pairs:
             found = f"{len(index)} rows of {index.dtype}, the manifest promises {manifest.pairs} pairs"
             raise DataError(found, **about)
+        listed = [entry for entry in manifest.files if entry.path == INDEX]
+        verify_files(listed, manifest_path.parent, remake(manifest_path))
         return cls(manifest_path, manifest.shards, index, manifest.caption_key, cache)
 
     @property
