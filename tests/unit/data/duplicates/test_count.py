@@ -31,6 +31,7 @@ from clip_scaling.data.subsets.prefix import write_subset
 from clip_scaling.errors import DataError
 from clip_scaling.records.data import RepeatCounts, ShownImages
 from clip_scaling.records.files import read_json
+from clip_scaling.records.seal import seal
 
 from ..conftest import verify
 
@@ -214,6 +215,7 @@ def test_subsets_of_two_sources_are_compared_by_identity(small_source: Path, tmp
     (tmp_path / "other/identities.txt").write_text("".join(f"set:{name}\n" for name in (4, 5, "own", 6, 7, 8)))
     changed = (tmp_path / "six/manifest.json").read_text().replace(manifest["source_order_digest"], "0" * 64)
     (tmp_path / "six/manifest.json").write_text(changed.replace('"source": "small"', '"source": "other"'))
+    seal(tmp_path / "six/manifest.json")
     found = overlap(tmp_path / "ten/manifest.json", tmp_path / "six/manifest.json")
     assert (found.shared, found.has_one_source) == (5, False)
     (tmp_path / "other/identities.txt").write_text("set:4\n")

@@ -32,7 +32,7 @@ def recipe(path: Path, **fields: Any) -> TableSource:
 
 def write(root: Path, table: TableSource, workers: int = 1) -> dict[str, Any]:
     write_file_source(root, "mine", table, workers)
-    assert not list(root.glob(".*"))
+    assert {path.suffix for path in root.glob(".*")} <= {".sha256"}
     return read_json(root / "manifest.json")
 
 
