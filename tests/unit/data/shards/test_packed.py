@@ -170,6 +170,8 @@ def test_a_copy_and_a_list_meet_the_same_images_as_sound(subset: Path, merges: P
     index = np.load(subset.with_name("index.npy"))
     index["offset"][:10], index["size"][:10] = np.array(spans).T
     np.save(subset.with_name("index.npy"), index)
+    for entry in manifest["files"]:
+        entry.update(describe_file(subset.parent / entry["path"], subset.parent))
     for name, form in (("copied", {"is_copied": True}), ("listed", {"is_in_place": True})):
         write_json(subset, manifest | form)
         pack(tmp_path / name, subset, merges, image_size=8, context_length=6)
