@@ -110,7 +110,7 @@ def refuse_repeats(results: Sequence[dict[str, Any]], evaluations: Sequence[Outs
                 files = f"{seen[key]} and {result.get('file')}"
                 raise EvaluationError(
                     f"{evaluation.cell}: {row.metric} on {row.dataset} is there twice, in {files}",
-                    remedy="Keep one of them; runs are told apart by `pretrained`.",
+                    remedy="Keep one of them; runs differ by `pretrained`.",
                 )
             seen[key] = result.get("file")
 

@@ -110,16 +110,16 @@ class DelayedSteps:
         own_loss, norm = engine.make_gradients(batch, draw)
         # Numbers of the host are filled in: a tensor made of them there would wait for the device.
         asked = [torch.full((), float(flag), dtype=torch.float64, device=self.device) for flag in flags()]
-        told = torch.stack([own_loss.double(), *asked])
-        ranks.sum_in_place(told)
-        loss = told[0] / ranks.size
+        sums = torch.stack([own_loss.double(), *asked])
+        ranks.sum_in_place(sums)
+        loss = sums[0] / ranks.size
         was_blocked = self.watch.blocked.clone()
         code = self.watch.judge(loss, norm.double(), ignore_gradient=engine.recipe.precision == "amp")
         engine.move_unless(self.watch.blocked, rate)
         # A skipped step teaches the gradient scaler, as in `Engine.skip`; what comes after it is not there yet.
         engine.precision.update_unless(was_blocked if will_skip else self.watch.blocked)
         scale = engine.model.base.logit_scale.detach().exp().double()
-        return self._reader(torch.stack([loss, norm.double(), scale, code.double(), told[1], told[2]]), rate)
+        return self._reader(torch.stack([loss, norm.double(), scale, code.double(), sums[1], sums[2]]), rate)
 
     def _reader(self, values: Tensor, rate: float) -> Callable[[], Result]:
         if values.is_cuda:
