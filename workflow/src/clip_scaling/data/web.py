@@ -71,10 +71,8 @@ def limited_blocks(answer: http.client.HTTPResponse, max_bytes: float, seconds: 
         raise http.client.IncompleteRead(b"", answer.length)
 
 
-def download(url: str, file: BinaryIO, max_bytes: float, seconds: float) -> int:
-    """Write what an http(s) address gives into a file; the number of bytes. OSError, ValueError, HTTPException."""
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError("not an address of http or https")
+def http_opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+    """An opener of http and https with checked redirects; neither file: nor ftp:, unlike urllib's own."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -84,11 +82,19 @@ def download(url: str, file: BinaryIO, max_bytes: float, seconds: float) -> int:
         urllib.request.HTTPDefaultErrorHandler(),
         CheckedRedirects(),
         urllib.request.HTTPErrorProcessor(),
+        *handlers,
     ):
         opener.add_handler(handler)
+    return opener
+
+
+def download(url: str, file: BinaryIO, max_bytes: float, seconds: float) -> int:
+    """Write what an http(s) address gives into a file; the number of bytes. OSError, ValueError, HTTPException."""
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError("not an address of http or https")
     request = urllib.request.Request(url, headers=_credentials(_host(url)))
     total = 0
-    with opener.open(request, timeout=SOCKET_SECONDS) as answer:
+    with http_opener().open(request, timeout=SOCKET_SECONDS) as answer:
         for block in limited_blocks(answer, max_bytes, seconds):
             total += file.write(block)
     return total

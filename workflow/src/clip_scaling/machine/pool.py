@@ -25,6 +25,7 @@ from types import FrameType
 
 from ..errors import TrainingError, full_message
 from .gpus import VISIBLE, Gpu, visible_gpus
+from .private import make_private
 from .warm import LOCKS
 
 SLOTS = 12
@@ -39,21 +40,17 @@ def gpu_slots(gpus: int, cells_per_gpu: int) -> int:
     return gpus * SLOTS // cells_per_gpu
 
 
-def private_folder(path: Path) -> Path:
-    """Make a folder that nobody else can write to. TrainingError where another user holds its name."""
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700, parents=True)
-    about = path.lstat()
-    if about.st_uid != os.getuid() or about.st_mode & 0o777 != 0o700 or not path.is_dir() or path.is_symlink():
+def pool_folder(path: Path | None = None) -> Path:
+    """Where this user's jobs on this machine say which GPUs they hold. TrainingError where it is not the user's own."""
+    folder = path or Path(tempfile.gettempdir()) / f"clip-scaling-gpus-{os.getuid()}"
+    try:
+        return make_private(folder)
+    except OSError as error:
         raise TrainingError(
-            "is not a folder of this user alone (mode 0700)", place=str(path), remedy="Set TMPDIR to another folder."
-        )
-    return path
-
-
-def pool_folder() -> Path:
-    """Where this user's jobs on this machine say which GPUs they hold."""
-    return private_folder(Path(tempfile.gettempdir()) / f"clip-scaling-gpus-{os.getuid()}")
+            f"cannot be a folder of this user alone ({error.strerror})",
+            place=str(folder),
+            remedy="Set TMPDIR to another folder.",
+        ) from None
 
 
 def take(folder: Path, gpus: Sequence[Gpu], count: int, slots: int) -> tuple[list[Gpu], list[int]] | None:

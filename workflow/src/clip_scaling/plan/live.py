@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from ..cost.needs import cells_per_gpu
 from ..cost.results import Results, last_plan, read_record, saved_step, used_seconds
+from ..machine.processes import is_alive
 from ..records.filenames import ATTEMPTS, CHECKPOINT, CURVE, STATE
 from ..records.lines import lines_so_far
 from ..records.made import Attempt
@@ -106,23 +106,9 @@ def _state_of(beat: Heartbeat, age: float, stale_seconds: float) -> str:
         return "saved"
     if beat.state != "running":
         return "finishing" if age < stale_seconds else "interrupted"
-    if beat.host == socket.gethostname() and not _is_alive(beat.pid):
+    if beat.host == socket.gethostname() and not is_alive(beat.pid):
         return "interrupted"
     return "running" if age < stale_seconds else "interrupted"
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether this machine has a process of that number that has not ended."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:  # a killed process whose parent has not looked is a zombie: it does not train
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, IndexError):
-        return not Path("/proc").is_dir()
 
 
 def _trunk_beat(results: Results, cell: Cell, study: ResolvedStudy) -> float:

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from ..errors import ManifestError
+from ..machine.processes import is_alive
 
 _OLD_SECONDS = 3600.0
 
@@ -91,18 +92,8 @@ def _remove_leftovers(path: Path) -> None:
         writer = leftover.name.removesuffix(".tmp").rpartition(".")[2]
         with suppress(OSError):
             # Another machine's writer has a number that says nothing here: what is old is not being written.
-            if writer.isdigit() and not _runs(int(writer)) and time.time() - leftover.stat().st_mtime > _OLD_SECONDS:
+            if writer.isdigit() and not is_alive(int(writer)) and time.time() - leftover.stat().st_mtime > _OLD_SECONDS:
                 leftover.unlink()
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def seal_path(path: Path) -> Path:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import logging
 import os
 import shutil
-import stat
 import tempfile
 from pathlib import Path
 
 from ...errors import DataError, redacted
+from ...machine.private import make_private
 from ...records.files import FileEntry, atomic_path, sha256_file
 from ..web import download
 from .opening import open_url
@@ -106,18 +105,6 @@ class ShardCache:
             if total > self.max_bytes and path != keep:
                 path.unlink(missing_ok=True)
                 _marker(path).unlink(missing_ok=True)
-
-
-def make_private(folder: Path) -> None:
-    """Make a folder that this user alone can enter. OSError where it is another's, or a link."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, "a link, or no folder", str(folder))
-    if status.st_uid != os.getuid():
-        raise PermissionError(errno.EPERM, "belongs to another user", str(folder))
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        folder.chmod(0o700)
 
 
 def _copy(url: str, path: Path, promised: int) -> None:

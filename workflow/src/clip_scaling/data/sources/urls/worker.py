@@ -35,7 +35,7 @@ from img2dataset.writer import WebDatasetSampleWriter
 from tqdm import tqdm
 
 from ....errors import full_message
-from ...web import CheckedRedirects, TooMuch, limited_blocks
+from ...web import TooMuch, http_opener, limited_blocks
 from ...workers import KillableSpawns, worker_was_killed
 
 _PR_SET_PDEATHSIG = 1
@@ -116,18 +116,7 @@ def _install_opener(per_second: float | None, max_bytes: int, seconds: float) ->
     """Once a process. Neither file: nor ftp:, unlike urllib's own: a list must not reach this machine's files."""
     if _installed:
         return
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        CheckedRedirects(),
-        urllib.request.HTTPErrorProcessor(),
-        HostLimit(per_second, max_bytes, seconds),
-    ):
-        opener.add_handler(handler)
+    opener = http_opener(HostLimit(per_second, max_bytes, seconds))
     urllib.request.install_opener(opener)
     _installed.append(opener)
 
