@@ -74,7 +74,7 @@ def write_folder(study: ResolvedStudy, cell: str, root: Path, folder: Path, hub:
     config = write_model(root / trained, data / "tokenizer" / "merges.txt.gz", folder, hub)
     measured = StudyPaths(study.config.study, root / "results").metrics(cell)
     evaluation = CheckpointMetrics.read(measured) if measured.is_file() else None
-    laws = [results / "laws" / dataset / f"{metric}.json" for dataset, metric in study.targets()]
+    laws = [StudyPaths(results.name, results.parent).law(*target) for target in study.targets()]
     attribution = data / ATTRIBUTION
     card = Exported(
         study=study.config.study,

@@ -38,7 +38,9 @@ def verify_study(study: ResolvedStudy, root: Path) -> Verified:
     paths = StudyPaths(study.config.study, root / "results")
     found: dict[Path, Damage] = {}
     agreed: set[Path] = set()
-    for name in sorted({*study.config.sources, *study.config.data, *map(paths_name, study.evaluation_sets)}):
+    for name in sorted(
+        {*study.config.sources, *study.config.data, *map(DataPaths.evaluation_set, study.evaluation_sets)}
+    ):
         folder = DataPaths(root / "results").folder(name)
         for manifest in sorted([*folder.glob(MANIFEST), *folder.glob(f"packed/*/{MANIFEST}")]):
             _note(_listed(manifest), found, agreed)
@@ -46,11 +48,6 @@ def verify_study(study: ResolvedStudy, root: Path) -> Verified:
     _note(_sealed(paths.folder), found, agreed)
     _note(_recorded(paths.folder / PROVENANCE, root, {*found, *agreed}), found, agreed)
     return Verified(len(agreed), [found[path] for path in sorted(found)])
-
-
-def paths_name(dataset: str) -> str:
-    """Name of the folder of an evaluation set."""
-    return DataPaths.evaluation_set(dataset)
 
 
 Looks = Iterator[tuple[Path, str | None, Path]]

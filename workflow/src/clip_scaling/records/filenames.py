@@ -31,3 +31,8 @@ METRICS = "metrics.json"
 PLAN = "plan.json"
 GRID = "grid.tsv"
 PROVENANCE = "provenance.json"
+
+
+def law_place(target: str, metric: str) -> str:
+    """Where a law file lies below results/{study}."""
+    return f"laws/{target}/{metric}.json"

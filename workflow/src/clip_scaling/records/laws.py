@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from .base import Record
+from .filenames import law_place
 
 Number = int | float
 """JSON keeps 1 and 1.0 apart, and so does a record."""
@@ -270,8 +271,3 @@ class LawFile(Record):
     def place(self) -> str:
         """Where the file lies below results/{study}."""
         return law_place(self.target, self.metric)
-
-
-def law_place(target: str, metric: str) -> str:
-    """Where a law file lies below results/{study}."""
-    return f"laws/{target}/{metric}.json"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..records.laws import LawFile, law_place
+from ..records.filenames import law_place
+from ..records.laws import LawFile
 from ..records.plan import PlanFile
 from ..records.training import TrainRecord
 from .labels import dataset_title, metric_title, source_title, with_interval

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..records.laws import LawFile, law_place
+from ..records.filenames import law_place
+from ..records.laws import LawFile
 from ..records.training import TrainRecord
 from .labels import dataset_title, gmacs_text, metric_title, short_count, source_title, supported, with_interval
 from .views import cells_of, headline_fits

@@ -97,7 +97,7 @@ class StudyPaths:
 
     def law(self, dataset: str, metric: str) -> Path:
         """All laws of one target."""
-        return self.folder / "laws" / dataset / f"{metric}.json"
+        return self.folder / names.law_place(dataset, metric)
 
     def plan(self, name: str = names.PLAN) -> Path:
         """A file of the plan."""
