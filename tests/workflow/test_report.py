@@ -78,7 +78,8 @@ def test_the_page_and_the_status_count_the_same_hours(finished: Any) -> None:
     told = summary(study, finished.root, standings(study, finished.root))
     cells = pd.read_csv(finished.root / "results/tiny/tables/cells.csv")
     inputs = Inputs(finished.root / "results/tiny", "tiny", "", {}, "study.yaml", laws=[])
-    cost = cost_summary(read_study(inputs).records)
+    counted = read_study(inputs)
+    cost = cost_summary(counted.records, counted.job_seconds)
     assert cost and told["used_hours"] == pytest.approx(sum(cost["hours"].values()))
     # Whole jobs: the steps alone, on one thread each, are less.
     assert told["used_hours"] > cells["seconds"].sum() / 3600

@@ -37,7 +37,7 @@ def test_the_manifest_says_the_task_and_lists_every_file(small_source: Path, tmp
     assert (manifest["dataset"], manifest["task"], manifest["n"]) == ("small-icons", "zeroshot_classification", 6)
     verify(tmp_path / "eval/manifest.json")
     on_disk = {path.relative_to(tmp_path / "eval").as_posix() for path in (tmp_path / "eval").rglob("*.*")}
-    assert on_disk == {entry["path"] for entry in manifest["files"]} | {"manifest.json"}
+    assert on_disk == {entry["path"] for entry in manifest["files"]} | {"manifest.json", ".manifest.json.sha256"}
 
 
 def test_an_unknown_set_is_refused_with_the_known_ones(small_source: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_every_file_of_both_splits_is_listed_and_none_is_copied(tmp_path: Path) 
     for name, text in {"nshards.txt": "2", "0.tar": "", "1.tar": ""}.items():
         write_text(folder / "train" / name, text)
     index_evaluation_set(tmp_path / "eval-x", "x", folder)
-    assert [path.name for path in (tmp_path / "eval-x").iterdir()] == ["manifest.json"]
+    assert {path.name for path in (tmp_path / "eval-x").iterdir()} == {"manifest.json", ".manifest.json.sha256"}
     path = tmp_path / "eval-x/manifest.json"
     manifest = EvaluationSetManifest.read(path)
     assert [entry.path for entry in manifest.files] == [

@@ -41,7 +41,7 @@ def test_the_manifest_lists_every_file_with_its_size_and_hash(small_source: Path
     entries = [*manifest["shards"], *manifest["files"]]
     verify(small_source)
     on_disk = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
-    assert on_disk == {entry["path"] for entry in entries} | {"manifest.json"}
+    assert on_disk == {entry["path"] for entry in entries} | {"manifest.json", ".manifest.json.sha256"}
     assert [entry["pairs"] for entry in manifest["shards"]] == [10, 10, 5]
     assert manifest["counts"] == {"parsed": 41, "kept": 25, "held_out": {"captions": 10, "icons": 6}, "dropped": {}}
 

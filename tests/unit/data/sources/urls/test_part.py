@@ -151,15 +151,14 @@ def test_a_killed_worker_ends_the_download_with_an_error(
     downloaded: Downloaded, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def kill_one() -> None:
-        workers: list[psutil.Process] = []
-        while not workers:
-            time.sleep(0.02)
-            with contextlib.suppress(psutil.Error):  # one that has just ended
-                below = psutil.Process().children(recursive=True)
-                workers = [one for one in below if "spawn_main" in " ".join(one.cmdline())]
-        workers[0].kill()
+        while not ended.wait(0.02):
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):  # one that has just ended
+                    if "spawn_main" in " ".join(process.cmdline()):
+                        process.kill()
+                        return
 
-    server, thread = downloaded.server, threading.Thread(target=kill_one)
+    server, ended, thread = downloaded.server, threading.Event(), threading.Thread(target=kill_one)
     server.is_healed = False  # hosts that answer late: the workers are busy
     thread.start()
     try:
@@ -167,6 +166,7 @@ def test_a_killed_worker_ends_the_download_with_an_error(
             download_part(tmp_path, "list-0", (downloaded.list, ".parquet"), recipe(processes=2), NOTHING, 0)
     finally:
         server.is_healed = True
+        ended.set()
         thread.join()
     assert "DataError: a worker process was killed" in capfd.readouterr().err
 
