@@ -38,7 +38,7 @@ published: $(VENV)-laws/.installed
 
 test: env-dev env-img2dataset
 	@echo "== Tests (about fifteen minutes on two cores)"
-	$(RUN) $(PYTEST) --cov --cov-report=term $(PYTEST_ARGS)
+	$(RUN) $(PYTEST) $(PYTEST_ARGS)
 
 test-fast: env-dev
 	@echo "== Unit tests (about three minutes on two cores)"

@@ -8,12 +8,18 @@ import pandas as pd
 
 from clip_scaling.errors import run_script
 from clip_scaling.published.tables import read_learning_curves
+from clip_scaling.records.curve import TrainingPoint, read_curve
+from clip_scaling.records.filenames import CURVE
 from clip_scaling.records.frames import read_frame
-from clip_scaling.records.lines import read_lines
 from clip_scaling.report.allocation_figure import allocation_figure, allocation_target
 from clip_scaling.report.prediction_figure import prediction_figure
 from clip_scaling.report.run_figures import bottleneck_figure, bottleneck_target, learning_curve_figure
 from clip_scaling.report.style import save_figure
+
+
+def training_losses(run: Path) -> pd.DataFrame:
+    """The points of a run's curve: samples, loss and the rest, without its validations."""
+    return pd.DataFrame([dict(point) for point in read_curve(run / CURVE) if isinstance(point, TrainingPoint)])
 
 
 def main() -> None:
@@ -44,10 +50,7 @@ def main() -> None:
             figure = learning_curve_figure(metrics, read_learning_curves(args.published), "imagenet_acc1")
         else:
             cells = metrics["cell"].unique()
-            losses = {cell: pd.DataFrame(read_lines(args.runs / cell / "curve.jsonl")) for cell in cells}
-            # Lines of validations hold no training loss.
-            losses = {cell: curve.dropna(subset="loss") for cell, curve in losses.items()}
-            figure = learning_curve_figure(metrics, losses, "loss")
+            figure = learning_curve_figure(metrics, {cell: training_losses(args.runs / cell) for cell in cells}, "loss")
     elif args.kind == "allocation":
         rows = read_frame(args.allocation)
         figure = allocation_figure(metrics, rows, args.target or allocation_target(rows))

@@ -17,9 +17,9 @@ from clip_scaling.data.shards.packed import open_packed
 from clip_scaling.data.shards.read import PairReader, UnreadablePair
 from clip_scaling.errors import ClipScalingError
 from clip_scaling.models.checkpoint import load_checkpoint, read_state
+from clip_scaling.records.curve import read_curve
 from clip_scaling.records.data import SubsetManifest
 from clip_scaling.records.frames import read_frame
-from clip_scaling.records.lines import read_lines
 from clip_scaling.records.seal import sealed_path
 from clip_scaling.records.training import Heartbeat, TrainRecord
 from clip_scaling.study.config.expressions import parse_expression
@@ -105,7 +105,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         "csv": Kind(root / "laws.csv", lambda: comparable(read_frame(root / "laws.csv"))),
         "parquet": Kind(root / "metrics.parquet", lambda: comparable(read_frame(root / "metrics.parquet"))),
         "heartbeat": Kind(job.resume / Heartbeat.FILE, lambda: Heartbeat.last(job.resume), is_hashed=False),
-        "curve": Kind(files.curve, lambda: read_lines(files.curve)),
+        "curve": Kind(files.curve, lambda: read_curve(files.curve)),
         "study file": Kind(root / "study.yaml", lambda: load_yaml(root / "study.yaml"), is_hashed=False),
         "index": Kind(subset.with_name("index.npy"), lambda: pairs(subset)),
     }

@@ -15,9 +15,11 @@ import pytest
 from clip_scaling.cli.study import _status_text
 from clip_scaling.plan.files import full_plan, write_plan
 from clip_scaling.plan.live import Standing, as_json, standings, summary
+from clip_scaling.records.curve import write_curve
 from clip_scaling.study.resolved import ResolvedStudy
 from snakemake_executor_plugin_submitit.nodes import FailedNode, report_nodes
 
+from ..curve_points import training_point
 from .finished import finish
 
 
@@ -47,7 +49,9 @@ def test_a_cell_without_files_is_waiting(study: ResolvedStudy, tmp_path: Path) -
 def test_a_running_cell_shows_its_share_and_the_time_left(study: ResolvedStudy, tmp_path: Path) -> None:
     folder = resume_of(tmp_path, study, next(iter(study.cells)))
     beat(folder)
-    (folder / "curve.jsonl").write_text('{"step": 20, "seconds": 36.0}\n{"step": 21, "sec')
+    write_curve(folder / "curve.jsonl", [training_point(step=20, samples=2_560, seconds=36.0)])
+    with open(folder / "curve.jsonl", "a") as file:
+        file.write('{"step": 21, "sec')
     (folder / "attempts.jsonl").write_text('{"from_step": 0}\n{"from_step": 10, "lost_seconds": 7.2}\n')
     row = first(study, tmp_path)
     assert (row.state, row.attempts, row.loss) == ("running", 2, 3.2)

@@ -1,17 +1,16 @@
-import json
 from pathlib import Path
 
+from clip_scaling.records.curve import ValidationPoint, write_curve
 from clip_scaling.report.explorer import quantity_title
 from clip_scaling.report.read import Inputs, training_curves
 
+from ..curve_points import training_point
+
 
 def test_a_curve_has_the_loss_the_validations_and_the_evaluations_on_the_way(tmp_path: Path) -> None:
-    lines = [
-        {"step": 1, "samples": 8, "loss": 2.0},
-        {"step": 2, "samples": 16, "validation": {"captions/recall@5": 0.1}},
-    ]
+    validated = ValidationPoint(step=2, samples=16, validation={"captions/recall@5": 0.1})
     (tmp_path / "train/a").mkdir(parents=True)
-    (tmp_path / "train/a/curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_curve(tmp_path / "train/a/curve.jsonl", [training_point(step=1, samples=8, loss=2.0), validated])
     points = tmp_path / "learning_curves.csv"
     points.write_text("run,samples_seen,dataset,metric,value\na,8,icons,acc1,0.25\nb,8,icons,acc1,0.75\n")
     inputs = Inputs(tmp_path, "study", "", {}, "study.yaml", [], points=points)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from clip_scaling.errors import TrainingError
+from clip_scaling.records.curve import TrainingPoint, ValidationPoint, read_curve, write_curve
 from clip_scaling.train import signals
 from clip_scaling.train.callbacks import Curve
 from clip_scaling.train.inputs import Batch
@@ -29,10 +30,10 @@ def test_the_loss_falls_and_the_budget_is_met(tmp_path: Path) -> None:
     loop.callbacks.append(Curve(monitor))
     outcome = loop.run()
     assert outcome.state == "trained" and outcome.progress.step == 100
-    lines = monitor.lines()
-    assert outcome.final_loss is not None and outcome.final_loss < 0.7 * lines[0]["loss"]
-    assert lines[0]["loss"] == pytest.approx(np.log(16), rel=0.3)
-    assert (lines[0]["step"], lines[-1]["step"], lines[-1]["samples"]) == (1, 100, 1_600)
+    first, *_, last = read_curve(tmp_path / "curve.jsonl")
+    assert isinstance(first, TrainingPoint) and first.loss == pytest.approx(np.log(16), rel=0.3)
+    assert outcome.final_loss is not None and outcome.final_loss < 0.7 * first.loss
+    assert (first.step, last.step, last.samples) == (1, 100, 1_600)
     assert list((tmp_path / "tensorboard").iterdir())
 
 
@@ -245,9 +246,11 @@ def test_too_many_lost_samples_end_the_run(tmp_path: Path) -> None:
 
 
 def test_the_curve_forgets_steps_that_are_made_again(tmp_path: Path) -> None:
-    (tmp_path / "curve.jsonl").write_text('{"step": 1, "loss": 2}\n{"step": 5, "loss": 1}\n{"step": 7, "lo')
-    monitor = Monitor(tmp_path, "run", 100, step=3)
-    assert monitor.lines() == [{"step": 1, "loss": 2}]
+    points = [ValidationPoint(step=step, samples=16 * step, validation={"scenes/acc1": 0.5}) for step in (1, 5)]
+    write_curve(tmp_path / "curve.jsonl", points)
+    with open(tmp_path / "curve.jsonl", "a") as file:
+        file.write('{"step": 7, "lo')
+    assert Monitor(tmp_path, "run", 100, step=3).points() == points[:1]
 
 
 def test_larger_data_do_not_change_how_a_run_continues(tmp_path: Path) -> None:

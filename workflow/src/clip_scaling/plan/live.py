@@ -11,6 +11,7 @@ from typing import Any
 from ..cost.needs import cells_per_gpu
 from ..cost.results import Results, last_plan, read_record, saved_step, used_seconds
 from ..machine.processes import is_alive
+from ..records.curve import TrainingPoint, curve_so_far
 from ..records.filenames import ATTEMPTS, CHECKPOINT, CURVE, STATE
 from ..records.lines import lines_so_far
 from ..records.made import Attempt
@@ -128,7 +129,8 @@ def _lost_hours(attempts: list[Attempt], devices: float) -> float:
 
 def _seconds(curve: Path) -> float:
     """Training seconds at the last point of a curve, all attempts together."""
-    return next((line["seconds"] for line in reversed(lines_so_far(curve)) if "seconds" in line), 0.0)
+    points = [point for point in curve_so_far(curve) if isinstance(point, TrainingPoint)]
+    return points[-1].seconds if points else 0.0
 
 
 def _last_error(log: Path) -> str:

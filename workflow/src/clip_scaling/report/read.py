@@ -13,13 +13,13 @@ import pandas as pd
 from ..cost.results import Results, last_plan, used_seconds
 from ..published.tables import read_learning_curves
 from ..records.base import Table
+from ..records.curve import TrainingPoint, read_curve
 from ..records.data import DataCard, read_any_manifest
-from ..records.filenames import CONTACT_SHEET
+from ..records.filenames import CONTACT_SHEET, CURVE
 from ..records.files import read_json
 from ..records.frames import read_frame
 from ..records.law_tables import LEAVE_OUT
 from ..records.laws import LawFile
-from ..records.lines import read_lines
 from ..records.training import TrainRecord
 from ..study.paths import StudyPaths
 from .explorer import EVALUATED
@@ -119,12 +119,11 @@ def training_curves(inputs: Inputs, cells: Sequence[str]) -> dict[str, pd.DataFr
     curves = {}
     points = read_frame(inputs.points) if inputs.points else pd.DataFrame({"run": []})
     for cell in cells:
-        path = inputs.folder / "train" / cell / "curve.jsonl"
-        lines = read_lines(path) if path.is_file() else []
-        rows = [
-            {"samples": line["samples"], **({"loss": line["loss"]} if "loss" in line else line["validation"])}
-            for line in lines
-            if "loss" in line or "validation" in line
+        path = inputs.folder / "train" / cell / CURVE
+        rows: list[dict[str, Any]] = [
+            {"samples": point.samples}
+            | ({"loss": point.loss} if isinstance(point, TrainingPoint) else point.validation)
+            for point in (read_curve(path) if path.is_file() else [])
         ]
         for point in points[points["run"] == cell].to_dict("records"):
             rows.append(

@@ -10,7 +10,7 @@ from types import ModuleType
 from pydantic import BaseModel
 
 from .. import records
-from ..records.base import Record, Table
+from ..records.base import Table
 from .config_docs import reachable_models, type_name
 
 HEAD = """# Files and tables
@@ -37,18 +37,18 @@ def files_reference() -> str:
     return "\n".join(lines)
 
 
-def _records_of(module: ModuleType) -> list[type[Record]]:
-    """The records that a module defines, in its order."""
+def _records_of(module: ModuleType) -> list[type[BaseModel]]:
+    """The models of files, and of lines of files, that a module defines, in its order."""
     found = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Record) and value.__module__ == module.__name__
+        if inspect.isclass(value) and issubclass(value, BaseModel) and value.__module__ == module.__name__
     ]
-    return [model for model in found if model is not Record and model.FILE]
+    return [model for model in found if getattr(model, "FILE", "")]
 
 
-def _record_section(model: type[Record]) -> list[str]:
-    lines = [f"## `{model.FILE}`: {model.__name__}", "", _about(model), ""]
+def _record_section(model: type[BaseModel]) -> list[str]:
+    lines = [f"## `{vars(model)['FILE']}`: {model.__name__}", "", _about(model), ""]
     for part in reachable_models(model):
         if part is not model:
             lines += [f"**{part.__name__}**: {_about(part)}", ""]

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import torch
 
+from ..records.curve import TrainingPoint
 from .loop import Callback, Loop, Step
-from .monitor import Monitor, Point, memory_mb
+from .monitor import Monitor, memory_mb
 from .stability import finite
 
 
@@ -45,7 +46,7 @@ class Curve(Callback):
         now, batch = loop.progress, loop.recipe.global_batch_size
         elapsed = max(now.seconds - self._seconds, 1e-9)
         self.monitor.add(
-            Point(
+            TrainingPoint(
                 step=now.step,
                 samples=now.step * batch,
                 loss=finite(step.result.loss),

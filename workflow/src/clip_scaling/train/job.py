@@ -21,10 +21,11 @@ from ..data.shards.verify import verify_shards
 from ..errors import TrainingError
 from ..models.checkpoint import ABOUT, read_state, save_checkpoint, weights_sha256
 from ..models.compute import gmacs_per_sample
+from ..records.curve import curve_so_far, write_curve
 from ..records.data import PackedManifest, SubsetManifest
 from ..records.filenames import ATTEMPTS, CURVE
 from ..records.files import canonical_json, remake, sha256_file
-from ..records.lines import lines_so_far, write_lines
+from ..records.lines import lines_so_far
 from ..records.provenance import keep_diff, provenance, write_lock
 from ..records.seal import seal
 from ..records.training import TrainRecord
@@ -222,7 +223,7 @@ def train_cell(asked: TrainJob, files: CellFiles) -> Outcome:
             weights = job.engine.model.weights()
             if job.ranks.is_main:
                 curve = asked.resume / CURVE
-                write_lines(files.curve, lines_so_far(curve))
+                write_curve(files.curve, curve_so_far(curve))
                 seal(files.curve)
                 write_cell(files, _record(job, outcome, steps), weights)
                 StateFolder(asked.resume).delete()

@@ -8,40 +8,22 @@ import resource
 import socket
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import TrainingError
+from ..records.curve import CurvePoints, TrainingPoint, ValidationPoint, curve_so_far, write_curve
 from ..records.filenames import ATTEMPTS, CURVE, HEARTBEAT
-from ..records.lines import append_line, lines_so_far, write_lines
+from ..records.lines import append_line
 from ..records.provenance import code, job
 from ..records.training import Heartbeat
 
 log = logging.getLogger(__name__)
 LOG_SECONDS = 5.0
 """Between two progress lines and two heartbeats."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One line of the training curve.
-
-    Loss is the global batch's, in nats; the gradient norm is before clipping; rates are since the point before.
-    """
-
-    step: int
-    samples: int
-    loss: float | None
-    learning_rate: float
-    gradient_norm: float | None
-    logit_scale: float
-    pairs_per_second: float
-    data_wait_share: float
-    memory_mb: float
-    seconds: float
 
 
 def memory_mb() -> float:
@@ -89,19 +71,19 @@ class Monitor:
     def _forget_after(self, step: int) -> None:
         """Drop the lines of steps that will be made again."""
         if self.curve.exists():
-            write_lines(self.curve, (line for line in self.lines() if line.get("step", step + 1) <= step))
+            write_curve(self.curve, (point for point in self.points() if point.step <= step))
 
-    def lines(self) -> list[dict[str, Any]]:
+    def points(self) -> CurvePoints:
         """The curve so far. A line that a kill cut short is left out."""
-        return lines_so_far(self.curve)
+        return curve_so_far(self.curve)
 
     def rewind(self, step: int) -> None:
         """Forget the points after a step, to which the run has gone back."""
         self._forget_after(step)
 
-    def add(self, point: Point) -> None:
+    def add(self, point: TrainingPoint) -> None:
         """Take one point of the curve."""
-        self._append(asdict(point))
+        self._append(point, point.model_dump(exclude={"step", "samples"}))
         now = time.monotonic()
         self.first_samples = point.samples if self.first_samples is None else self.first_samples
         if now - self.said >= LOG_SECONDS or point.samples >= self.total:
@@ -133,18 +115,17 @@ class Monitor:
 
     def validated(self, step: int, samples: int, metrics: dict[str, float]) -> None:
         """Take the metrics of a validation."""
-        self._append({"step": step, "samples": samples, "validation": metrics})
+        self._append(ValidationPoint(step=step, samples=samples, validation=metrics), metrics)
         log.info(f"{self.name} step={step} " + " ".join(f"{name}={value:.4f}" for name, value in metrics.items()))
 
-    def _append(self, line: dict[str, Any]) -> None:
-        append_line(self.curve, line)
-        values = line.get("validation") or {k: v for k, v in line.items() if k not in ("step", "samples")}
+    def _append(self, point: TrainingPoint | ValidationPoint, values: Mapping[str, float | None]) -> None:
+        append_line(self.curve, point.model_dump())
         for name, value in values.items():
             if value is not None:
                 # TensorBoard takes no @ in a name.
-                self.board.add_scalar(name.replace("@", "_at_"), value, line["step"])
+                self.board.add_scalar(name.replace("@", "_at_"), value, point.step)
         if self.wandb is not None:
-            self.wandb.log({**values, "samples": line["samples"]}, step=line["step"])
+            self.wandb.log({**values, "samples": point.samples}, step=point.step)
 
     def close(self) -> None:
         """Write out what is buffered."""

@@ -6,7 +6,6 @@ record (gradient norms, what was lost, the order) is missing from the cell's rec
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -16,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,15 @@ from ..data.shards.opening import is_url
 from ..errors import TrainingError
 from ..machine.gpus import VISIBLE
 from ..models.build import PREPROCESS, model_config_of
+from ..records.curve import TrainingPoint, write_curve
 from ..records.data import SubsetManifest
-from ..records.files import sha256_file, write_json, write_text
+from ..records.files import sha256_file, write_json
 from ..records.provenance import provenance
 from ..study.config.resources import Resources, TrainResources
 from ..study.config.training import Recipe
 from ..study.grid import steps_for
 from .distributed import choose_device
 from .job import CellFiles, TrainJob, about_cell, write_cell
-from .monitor import Point
 from .schedule import cosine, warmup_steps
 from .signals import received
 
@@ -153,9 +152,9 @@ def peer_python() -> str:
     return os.path.abspath(python)
 
 
-def read_curve(text: str, run: PeerRun) -> list[Point]:
+def read_curve(text: str, run: PeerRun) -> list[TrainingPoint]:
     """The points of a run's log, with the rates of its schedule. Losses are those of the first rank."""
-    points: list[Point] = []
+    points: list[TrainingPoint] = []
     batch = run.recipe.global_batch_size
     begun: float | None = None
     warmup = warmup_steps(run.recipe, run.steps)
@@ -167,7 +166,7 @@ def read_curve(text: str, run: PeerRun) -> list[Point]:
             total = int(found["total"]) // batch
             loss, spent = float(found["loss"]), float(found["batch"])
             points.append(
-                Point(
+                TrainingPoint(
                     step=samples // batch,
                     samples=samples,
                     loss=loss if math.isfinite(loss) else None,
@@ -288,5 +287,5 @@ def _convert(asked: TrainJob, files: CellFiles, run: PeerRun, manifest: SubsetMa
         "resources": run.resources.model_dump(),
         "provenance": provenance("torch", "open_clip_torch", "numpy"),
     }
-    write_text(files.curve, "".join(json.dumps(asdict(point)) + "\n" for point in points))
+    write_curve(files.curve, points)
     write_cell(files, fields, weights)
