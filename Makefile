@@ -8,7 +8,7 @@
 # make docs   regenerate config/schema.json, the option table of config/README.md and the pictures of docs/design.md
 # make env-peers   install what the benchmarks and `recipe.trainer: open_clip_train` compare with, into .venv-peers
 # make env-img2dataset   install img2dataset into .venv-img2dataset, for sources that are lists of URLs
-# make lock   resolve the pinned requirements in envs/ anew (needs uv)
+# make lock   resolve the pinned requirements in envs/, with hashes (needs uv)
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,6 +16,9 @@ RUN := . $(VENV)/bin/activate &&
 # A worker a core, and one thread in each: two threads on a shared core are slower than one.
 TEST_WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 python -m pytest -n $(TEST_WORKERS) --dist loadfile
+# Pins of all packages with the hashes of all their files: pip takes no other.
+COMPILE := uv pip compile --universal --python-version 3.11 --no-annotate --no-header --generate-hashes
+INSTALL := -m pip install --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-dev env-peers env-img2dataset demo smoke published test test-fast test-cluster lint docs lock
@@ -57,11 +60,11 @@ docs: env-dev
 	$(RUN) python scripts/generate_references.py && python scripts/generate_pictures.py
 
 lock:
-	uv pip compile pyproject.toml --extra study --universal --python-version 3.11 --no-annotate --no-header -o envs/study.txt
-	uv pip compile pyproject.toml --extra laws --universal --python-version 3.11 --no-annotate --no-header -c envs/study.txt -o envs/laws.txt
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header -c envs/study.txt -o envs/dev.txt
-	uv pip compile envs/peers.in --universal --python-version 3.11 --no-annotate --no-header -o envs/peers.txt
-	uv pip compile envs/img2dataset.in --universal --python-version 3.11 --no-annotate --no-header -o envs/img2dataset.txt
+	$(COMPILE) pyproject.toml --extra study -o envs/study.txt
+	$(COMPILE) pyproject.toml --extra laws -c envs/study.txt -o envs/laws.txt
+	$(COMPILE) pyproject.toml --extra dev -c envs/study.txt -o envs/dev.txt
+	$(COMPILE) envs/peers.in -o envs/peers.txt
+	$(COMPILE) envs/img2dataset.in -o envs/img2dataset.txt
 
 env: $(VENV)/.study
 env-dev: $(VENV)/.dev
@@ -75,27 +78,27 @@ $(VENV)/bin/python $(VENV)-laws/bin/python $(VENV)-peers/bin/python $(VENV)-img2
 
 $(VENV)/.study: envs/study.txt pyproject.toml | $(VENV)/bin/python
 	@echo "== Installing the study's environment into $(VENV) (about 2 minutes, 6 GB with PyTorch)"
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps -r envs/study.txt
+	$(VENV)/bin/python $(INSTALL) -r envs/study.txt
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@touch $@
 
 $(VENV)-laws/.installed: envs/laws.txt pyproject.toml | $(VENV)-laws/bin/python
 	@echo "== Installing the light environment into $(VENV)-laws (no PyTorch; under a minute)"
-	$(VENV)-laws/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r envs/laws.txt
+	$(VENV)-laws/bin/python $(INSTALL) --quiet -r envs/laws.txt
 	$(VENV)-laws/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@touch $@
 
 $(VENV)-peers/.installed: envs/peers.txt | $(VENV)-peers/bin/python
 	@echo "== Installing open_clip_train and other peers into $(VENV)-peers (about 2 minutes, 6 GB)"
-	$(VENV)-peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r envs/peers.txt
+	$(VENV)-peers/bin/python $(INSTALL) --quiet -r envs/peers.txt
 	@touch $@
 
 $(VENV)-img2dataset/.installed: envs/img2dataset.txt | $(VENV)-img2dataset/bin/python
 	@echo "== Installing img2dataset into $(VENV)-img2dataset (under a minute, 0.8 GB)"
-	$(VENV)-img2dataset/bin/python -m pip install --disable-pip-version-check --quiet --no-compile --no-deps -r envs/img2dataset.txt
+	$(VENV)-img2dataset/bin/python $(INSTALL) --quiet --no-compile -r envs/img2dataset.txt
 	@touch $@
 
 $(VENV)/.dev: envs/dev.txt $(VENV)/.study
 	@echo "== Installing the tests' environment into $(VENV)"
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r envs/dev.txt
+	$(VENV)/bin/python $(INSTALL) --quiet -r envs/dev.txt
 	@touch $@
