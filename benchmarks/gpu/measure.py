@@ -46,6 +46,7 @@ def recipe_of(given: Row) -> dict[str, Any]:
     """Fields of the recipe that a setting names, and no early end."""
     known = {"global_batch_size": given["batch"], "precision": given.get("precision", "amp_bf16")}
     known |= {"crop_scale": given.get("crop"), "patch_dropout": given.get("patch_dropout", 0.0)}
+    known |= {"deterministic": given.get("deterministic", True)}
     return known | {"instability": {"spike_factor": None}, "max_lost_fraction": 0.5, "learning_rate": 5e-4}
 
 

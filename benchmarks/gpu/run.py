@@ -154,7 +154,13 @@ class Study:
             "base-bf16": base | {"data": self.places["packed"]},
             "streamed": self.stream | base,
         }
-        return [self.one("exact", f"exact-{name}", "exactness", 200, **given) for name, given in groups.items()]
+        long = base | {"model": self.sizes.middle, "data": self.places["packed"], "steps": self.sizes.steps}
+        groups |= {"long-bf16": long, "long-fp32": long | {"precision": "fp32"}}
+        cost = {"data": self.places["packed"], "steps": self.sizes.steps, **self.base, "deterministic": False}
+        return [
+            *(self.one("exact", f"exact-{name}", "exactness", 200, **given) for name, given in groups.items()),
+            self.one("exact", "exact-cost", "cell", 90, **cost),
+        ]
 
     def evaluate(self) -> list[Measurement]:
         """Whole evaluations, against clip-benchmark's CLI."""

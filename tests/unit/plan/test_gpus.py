@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from clip_scaling.errors import ConfigError
+from clip_scaling.plan.files import full_plan
 from clip_scaling.plan.gpus import check_gpus, gpu_problems
 from clip_scaling.plan.schedule import jobs_of, machines_of
 from clip_scaling.plan.table import make_plan
@@ -61,3 +62,17 @@ def test_the_plan_counts_a_cells_share_of_a_gpu(
     study = load_study(raw | {"resources": {"train": {"cells_per_gpu": 4}}}, repository)
     assert {job.devices for job in jobs_of(shared, study)} == {0.25}
     assert machines_of(study, is_cpu=False).devices == 1
+
+
+def test_the_plan_names_what_cannot_be_exact(raw: dict[str, Any], repository: Path, tmp_path: Path) -> None:
+    def notes(train: dict[str, Any], **recipe: Any) -> list[str]:
+        changed = raw | {"resources": {"train": train}, "recipe": {"defaults": raw["recipe"]["defaults"] | recipe}}
+        plan = full_plan(load_study(changed, repository), tmp_path)
+        return [note for note in plan.notes if note.startswith("recipe.deterministic")]
+
+    assert notes({"gpus": 8}) == notes({"gpus": 0}, trainer="open_clip_train") == []
+    assert notes({"gpus": 8, "nodes": 2}, deterministic=False) == []
+    (said,) = notes({"gpus": 8, "nodes": 2})
+    assert "over several nodes" in said and "Hold it to the same nodes" in said and said.endswith("and 7 more")
+    (said,) = notes({"gpus": 1}, trainer="open_clip_train")
+    assert "its own kernels (recipe.trainer: clip_scaling" in said

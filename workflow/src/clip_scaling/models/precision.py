@@ -31,9 +31,6 @@ class Precision:
         self.dtype = {"amp": torch.float16, "amp_bf16": torch.bfloat16}.get(name)
         torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = name == "tf32"
-        if device.type == "cuda":
-            # Else the weight gradient of the patch embedding differs from run to run.
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         self.scaler = torch.amp.GradScaler("cuda", enabled=name == "amp")
         if name == "amp_bf16" and device.type == "cpu":
             F.scaled_dot_product_attention = attention  # type: ignore[assignment]

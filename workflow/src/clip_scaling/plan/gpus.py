@@ -41,3 +41,24 @@ def _count(gpus: int) -> str:
 
 def _cells(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def exactness_notes(plan: Plan, study: ResolvedStudy) -> list[str]:
+    """Say which cells to do on GPUs cannot be promised the same bits in every run; a line a reason, with a remedy."""
+    reasons: dict[str, list[str]] = {}
+    for row in plan.to_do:
+        cell = study.cells[row.cell]
+        recipe, asked = study.recipe(cell), study.config.resources.train_of(cell)
+        if not row.gpus or not recipe.deterministic:
+            continue
+        if recipe.trainer != "clip_scaling":
+            what = f"{recipe.trainer} chooses its own kernels (recipe.trainer: clip_scaling has those that repeat)"
+        elif asked.nodes > 1:
+            what = (
+                "sums over several nodes may be taken in another order where a run continues on other nodes (NCCL). "
+                "Hold it to the same nodes, or to one node, where the last bits matter"
+            )
+        else:
+            continue
+        reasons.setdefault(what, []).append(row.cell)
+    return [f"recipe.deterministic: {what}: {_cells(names)}" for what, names in reasons.items()]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import TrainingError
 from ..models.build import build_model, model_config_of
+from ..models.determinism import choose_kernels, refusals_named
 from ..models.image_tower import take_class_token
 from ..models.precision import Precision
 from ..models.text_tower import Captions, attention_on, pack, take_packed
@@ -45,6 +47,7 @@ class Engine:
         self.accumulate = resources.accumulate
         self.model_config = model_config_of(model_config, recipe)
         self.precision = Precision(recipe.precision, ranks.device)
+        choose_kernels(ranks.device, recipe.deterministic)
         has_tf32 = ranks.device.type == "cuda" and recipe.precision != "fp32"
         self.objective = Objective(recipe.objective, ranks, tf32_product if has_tf32 else torch.matmul)
         torch.manual_seed(seed)
@@ -71,12 +74,36 @@ class Engine:
         texts = [self._text(*chunk) for chunk in zip(*chunks, strict=True)]
         parts = MicroBatches(batch, texts, self.ranks.device, (self.seed, draw, self.ranks.rank))
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.objective.backward(
-            self.model.module, parts, self.precision.forward, self.model.without_sync, self.precision.scaler.scale
-        )
+        with refusals_named():
+            loss = self.objective.backward(
+                self.model.module, parts, self.precision.forward, self.model.without_sync, self.precision.scaler.scale
+            )
         self.precision.scaler.unscale_(self.optimizer)
         norm = self.model.finish_gradients(self.recipe.gradient_clip)
         return loss, norm
+
+    @property
+    def needs_warm_up(self) -> bool:
+        """Whether the first gradients of a process differ from later ones in their bits.
+
+        DDP arranges its buckets by the first backward pass, and a sum over ranks follows the place in a bucket;
+        compiled kernels follow the lengths of the captions that they are first made for.
+        """
+        is_exact = self.ranks.device.type == "cuda" and self.recipe.deterministic
+        return is_exact and (self.is_compiled or self.model.is_ddp)
+
+    def warm_up(self) -> None:
+        """Make a gradient of black images and give it up, so that a continued run takes the kernels of the first."""
+        size = self.model_config["vision_cfg"].get("image_size", 224)
+        text = self.model_config["text_cfg"]
+        context, end = text.get("context_length", 77), text.get("vocab_size", 49408) - 1
+        count, place = self.recipe.global_batch_size // self.ranks.size, min(context, 16) - 1
+        tokens = torch.zeros(count, context, dtype=torch.int64)
+        tokens[:, place] = end if self.ends is None or self.ends.pool_type == "argmax" else self.ends.eos_id
+        pixels = torch.zeros(count, size, size, 3, dtype=torch.uint8, device=self.ranks.device)
+        self.make_gradients(Batch(pixels, tokens, np.arange(count)), 0)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.precision.load_scaler(self.precision.scaler.state_dict())
 
     def lengths(self, batch: Batch) -> Tensor:
         """Tokens of each text that the text tower takes, (n,) int64 on the CPU."""

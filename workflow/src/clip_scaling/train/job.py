@@ -188,6 +188,8 @@ def run_loop(job: OpenJob, name: str, stop: int, steps: int | None) -> Outcome:
     before = read_state(asked.start) if asked.start else None
     # A state of this very run is a step on its way; one of a trunk is where the run begins.
     origin = before["progress"]["step"] if before and before["identity"] != job.identity else 0
+    if job.engine.needs_warm_up:
+        job.engine.warm_up()
     seconds, lag = resources.checkpoint_minutes * 60, lag_on(job.ranks.device)
     stretch = Stretch(stop, steps, job.identity, origin, seconds, lag)
     loop = Loop(job.engine, job.data, schedule_of(job.recipe, steps), folder, stretch)

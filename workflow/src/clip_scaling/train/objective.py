@@ -81,9 +81,12 @@ class Objective:
 
         words: words of the global batch that are not padding, divided by the ranks.
         """
-        total = F.cross_entropy(
-            out["logits"].float().permute(0, 2, 1), out["labels"], ignore_index=PAD_TOKEN, reduction="sum"
-        )
+        logits, labels = out["logits"].float(), out["labels"]
+        if labels.device.type == "cpu":
+            logits = logits.permute(0, 2, 1)
+        else:  # on a GPU the kernel over two dimensions is not deterministic
+            logits, labels = logits.flatten(0, 1), labels.flatten()
+        total = F.cross_entropy(logits, labels, ignore_index=PAD_TOKEN, reduction="sum")
         return CAPTION_WEIGHT * total / words
 
     def backward(

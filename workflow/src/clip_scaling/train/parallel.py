@@ -55,6 +55,11 @@ class ParallelModel:
             model = DistributedDataParallel(model, device_ids=[ranks.device] if ranks.device.type == "cuda" else None)
         self.module: nn.Module = model
 
+    @property
+    def is_ddp(self) -> bool:
+        """Whether ranks sum their gradients in DDP's buckets."""
+        return isinstance(self.module, DistributedDataParallel)
+
     @contextmanager
     def without_sync(self) -> Iterator[None]:
         """Ranks exchange no gradients inside: all but the last micro-batch of a step."""

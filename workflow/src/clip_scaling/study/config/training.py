@@ -125,6 +125,13 @@ class Recipe(Strict):
     precision: Literal["fp32", "tf32", "amp", "amp_bf16"] = Field(
         "fp32", description="amp: fp16 with a gradient scaler (CUDA only); amp_bf16: bfloat16; weights stay fp32"
     )
+    deterministic: bool = Field(
+        True,
+        # What it was before there was a choice: recipes of finished cells stay as they are.
+        exclude_if=lambda value: value is True,
+        description="on a GPU choose kernels that give the same bits in every run, continued ones too (docs/gpu.md); a "
+        "CPU has no others",
+    )
     patch_dropout: float = Field(0.0, ge=0, lt=1, description="share of image patches left out in training")
     crop_scale: tuple[float, float] | None = Field(
         None, description="random resized crop: bounds of the area's share, open_clip's are [0.9, 1.0]; null: none"
