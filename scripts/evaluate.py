@@ -2,20 +2,23 @@
 
 The store keeps what was measured before; it can be deleted at any time. Several checkpoints share one process
 (--checkpoint A B --output a.json b.json). A state saved in training (resume/step-*.pt, a trunk's state.pt) is evaluated
-too: --recipe, as scripts/train.py takes it, says what model it is of.
+too: --recipe, as scripts/train.py takes it, says what model it is of. Signals end it after the next batch with exit
+code 75; the same command goes on from the store.
 """
 
 import argparse
 import json
 import logging
+import sys
 from pathlib import Path
-from typing import Any
 
 from clip_scaling.errors import run_script
 from clip_scaling.machine.warm import hand_over
+from clip_scaling.train.signals import EXIT_SAVED, ignore, listen, received
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, type=Path, nargs="+")
     parser.add_argument("--sets", required=True, type=Path, nargs="+", help="manifests of the evaluation sets")
@@ -38,48 +41,47 @@ def main() -> None:
         parser.error(f"{len(args.checkpoint)} checkpoints, but {len(args.output)} outputs: give one for each")
     if bool(args.recipe) != bool(args.cell):
         parser.error("--recipe and --cell go together: both say what a saved state is of")
+    return args
+
+
+def main() -> None:
+    listen()  # before torch is imported: a signal must not be missed
+    args = parse()
     import torch
 
     import clip_scaling.models.fast_import  # noqa: F401, before all that imports open_clip
 
     # isort: split
     from clip_scaling.data.evaluation_sets.read import KeptImages, open_set
+    from clip_scaling.evaluate.job import EvaluateJob
     from clip_scaling.evaluate.store import Store
-    from clip_scaling.evaluate.suite import SuiteEvaluator, protocol_of
-    from clip_scaling.models.build import model_config_of
-    from clip_scaling.models.encode import load_cell, load_state
-    from clip_scaling.records.evaluation import CheckpointMetrics
+    from clip_scaling.evaluate.suite import Stopped, SuiteEvaluator, protocol_of
     from clip_scaling.records.files import sha256_file
     from clip_scaling.records.provenance import code, keep_diff, provenance
-    from clip_scaling.study.config.training import Recipe
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     code()  # before a long evaluation, in which the checkout may move on
-    protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
-    kept = KeptImages() if len(args.checkpoint) > 1 else None
-    evaluator = SuiteEvaluator(list(map(open_set, args.sets)), protocol, Store(args.store, args.store_mb * 1e6), kept)
+    evaluator = SuiteEvaluator(
+        list(map(open_set, args.sets)),
+        protocol_of(args.suite, args.batch_size, args.loss_batch_size),
+        Store(args.store, args.store_mb * 1e6),
+        KeptImages() if len(args.checkpoint) > 1 else None,
+        lambda: received() is not None,
+    )
     sets_sha256 = {path.parent.name: sha256_file(path) for path in args.sets}
-    for checkpoint, output in zip(args.checkpoint, args.output, strict=True):
-        about: dict[str, Any]
-        if args.recipe:
-            recipe = Recipe.model_validate(args.recipe["recipe"])
-            encoder, about = load_state(
-                checkpoint, args.tokenizer, model_config_of(args.recipe["model_config"], recipe)
-            )
-            about |= {"cell": args.cell, "samples_seen": about["step"] * recipe.global_batch_size}
-        else:
-            encoder, about = load_cell(checkpoint, args.tokenizer)
-        CheckpointMetrics(
-            **{key: about[key] for key in ("cell", "state", "step", "samples_seen") if key in about},
-            checkpoint_sha256=sha256_file(checkpoint),
-            sets_sha256=sets_sha256,
-            metrics=evaluator.run(encoder, about["cell"]) if encoder else [],
-            provenance=provenance("torch", "open_clip_torch", "numpy", "pillow", "torchvision", "webdataset"),
-        ).write(output)
-        keep_diff(output)
+    try:
+        for checkpoint, output in zip(args.checkpoint, args.output, strict=True):
+            found = EvaluateJob(checkpoint, args.tokenizer, args.recipe, args.cell).run(evaluator)
+            made_by = provenance("torch", "open_clip_torch", "numpy", "pillow", "torchvision", "webdataset")
+            found.model_copy(update={"sets_sha256": sets_sha256, "provenance": made_by}).write(output)
+            keep_diff(output)
+    except Stopped:
+        ignore()
+        print(f"stopped by {received()}: the same command goes on from the store", flush=True)
+        sys.exit(EXIT_SAVED)
 
 
 if __name__ == "__main__":
-    hand_over()
+    hand_over(is_listening=True)
     run_script(main)

@@ -87,9 +87,11 @@ rule evaluate:
     message:
         "Evaluate {wildcards.cell}"
     shell:
-        "{resources.launcher}python scripts/evaluate.py --checkpoint {input.checkpoint} --sets {input.sets}"
-        " --tokenizer {input.tokenizer} --batch-size {params.batch_size} --loss-batch-size {params.loss_batch_size}"
-        " --suite {params.suite:q} --store {params.store} --output {output.metrics} --threads {threads} 2>&1 | tee {log}"
+        # A signal ends it after the next batch: the shell and the log's writer must live on until it has.
+        "trap : INT TERM USR1 USR2; {resources.launcher}python scripts/evaluate.py --checkpoint {input.checkpoint}"
+        " --sets {input.sets} --tokenizer {input.tokenizer} --batch-size {params.batch_size}"
+        " --loss-batch-size {params.loss_batch_size} --suite {params.suite:q} --store {params.store}"
+        " --output {output.metrics} --threads {threads} 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 
 rule evaluate_state:
@@ -120,10 +122,12 @@ rule evaluate_state:
     message:
         "Evaluate {wildcards.run}"
     shell:
-        "{resources.launcher}python scripts/evaluate.py --checkpoint {input.state} --sets {input.sets} --tokenizer {input.tokenizer}"
-        " --recipe {params.recipe:q} --cell {params.name} --batch-size {params.batch_size}"
-        " --loss-batch-size {params.loss_batch_size} --suite {params.suite:q} --output {output.metrics}"
-        " --threads {threads} 2>&1 | tee {log}"
+        # The store is for an evaluation that is stopped, and empty at its end.
+        "trap : INT TERM USR1 USR2; {resources.launcher}python scripts/evaluate.py --checkpoint {input.state}"
+        " --sets {input.sets} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --cell {params.name}"
+        " --batch-size {params.batch_size} --loss-batch-size {params.loss_batch_size} --suite {params.suite:q}"
+        " --store {STUDY_DIR}/{wildcards.run}/store --store-mb 0 --output {output.metrics}"
+        " --threads {threads} 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 
 localrules:

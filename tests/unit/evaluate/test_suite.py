@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +118,8 @@ def test_another_checkpoint_is_measured_again(place: Path, tmp_path: Path) -> No
 def test_the_store_keeps_to_its_cap(place: Path, tmp_path: Path) -> None:
     evaluate(place, Store(tmp_path, max_bytes=10_000), probes={"digits": ["full"]})
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 10_000
+    evaluate(place, Store(tmp_path / "none", max_bytes=0))
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_diverged_checkpoint_has_no_metrics(place: Path) -> None:
@@ -199,3 +203,23 @@ def test_what_cannot_be_read_is_an_error_or_left_out_and_counted(place: Path, tm
     with pytest.raises(EvaluationError, match=r"0\.tar: 002: its label or caption cannot be read"):
         rows()
     assert {(row.n, row.skipped) for row in rows(on_unreadable="skip", batch_size=2)} == {(5, 1)}
+
+
+def test_a_signal_ends_an_evaluation_with_75_and_the_same_command_goes_on(
+    place: Path, tmp_path: Path, repository: Path
+) -> None:
+    command = [sys.executable, "scripts/evaluate.py", "--sets", str(place / "eval-digits" / "manifest.json")]
+    command += ["--tokenizer", str(place / "merges.txt.gz"), "--checkpoint", str(place / "checkpoint.pt")]
+    command += ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "metrics.json")]
+
+    def signalled() -> None:
+        """It waits for the process from its first moment on."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    ended = subprocess.run(command, cwd=repository, capture_output=True, text=True, preexec_fn=signalled)
+    assert (ended.returncode, ended.stdout) == (75, "stopped by SIGUSR2: the same command goes on from the store\n")
+    assert not (tmp_path / "metrics.json").exists()
+    subprocess.run(command, cwd=repository, check=True, capture_output=True)
+    metrics = CheckpointMetrics.read(tmp_path / "metrics.json")
+    assert metrics.metrics and metrics.seconds and metrics.seconds["digits"].keys() == {"test", "measure"}

@@ -6,12 +6,14 @@ metric's code. The folder can be deleted at any time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -22,79 +24,132 @@ from ..records.files import atomic_path, canonical_json, write_json
 from .features import Features
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Store:
-    """A folder of features and scores, at most `max_bytes` in all: the least recently used go first.
+    """A folder of features and scores. `prune` leaves at most `max_bytes`: the least recently used go first.
 
-    root: None keeps nothing.
+    root: None keeps nothing. spent: seconds by label that making took, now or before, of all that was asked for.
     """
 
     def __init__(self, root: Path | None, max_bytes: float = 1e9) -> None:
         self.root, self.max_bytes = root, max_bytes
+        self.spent: dict[str, float] = {}
+        self._within: list[float] = []
 
-    def features(self, key: dict[str, Any], make: Callable[[], Features]) -> Features:
+    def features(self, key: dict[str, Any], make: Callable[[], Features], label: str = "") -> Features:
         """Read the features of a key; make them where they are not there or cannot be read."""
-        if self.root is None:
-            return make()
-        path = self.root / f"{_digest(key)}.features.safetensors"
-        try:
-            found = _load(path)
-            path.touch()
-            return found
-        except FileNotFoundError:
-            pass
-        except (SafetensorError, TypeError, ValueError) as error:
-            log.warning(f"{path}: cannot be read ({error}); computed again")
-        found = make()
-        try:
-            with atomic_path(path) as temporary:
-                save_file(vars(found), temporary, {"sha256": weights_sha256(vars(found))})
-        except (OSError, SafetensorError) as error:
-            log.warning(f"{path}: cannot be kept ({error}); the evaluation goes on without")
-        self._prune()
+        stored = self.stored_features(key, label)
+        if stored is not None:
+            return stored
+        before = self.spent.get(label, 0.0)
+        found = self.made(make, label)
+        self.keep_features(key, found, self.spent[label] - before)
         return found
 
-    def scores(self, key: dict[str, Any], make: Callable[[], list[Measured]]) -> list[Measured]:
+    def stored_features(self, key: dict[str, Any], label: str = "") -> Features | None:
+        """Read the features of a key; None where they are not there or cannot be read."""
+        if self.root is None:
+            return None
+        path = self._features_path(key)
+        try:
+            found, seconds = _load(path)
+            path.touch()
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, TypeError, ValueError) as error:
+            log.warning(f"{path}: cannot be read ({error}); computed again")
+            return None
+        self._spend(label, seconds)
+        return found
+
+    def keep_features(self, key: dict[str, Any], found: Features, seconds: float) -> None:
+        """Write features, and the seconds that making them took."""
+        if self.root is None:
+            return
+        path = self._features_path(key)
+        about = {"sha256": weights_sha256(vars(found)), "seconds": f"{seconds:.3f}"}
+        try:
+            with atomic_path(path) as temporary:
+                save_file(vars(found), temporary, about)
+        except (OSError, SafetensorError) as error:
+            log.warning(f"{path}: cannot be kept ({error}); the evaluation goes on without")
+
+    def drop_features(self, key: dict[str, Any]) -> None:
+        """Delete the features of a key, if they are there."""
+        if self.root is not None:
+            self._features_path(key).unlink(missing_ok=True)
+
+    def scores(self, key: dict[str, Any], make: Callable[[], list[Measured]], label: str = "") -> list[Measured]:
         """Read the scores of a key; make them where they are not there or cannot be read."""
         if self.root is None:
-            return make()
+            return self.made(make, label)
         path = self.root / f"{_digest(key)}.scores.json"
         try:
-            rows = _rows(json.loads(path.read_text(encoding="utf-8")), key)
+            content = json.loads(path.read_text(encoding="utf-8"))
+            rows = _rows(content, key)
             path.touch()
+            self._spend(label, float(content.get("seconds", 0.0)))
             return rows
         except FileNotFoundError:
             pass
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning(f"{path}: cannot be read ({error}); computed again")
-        rows = make()
+        before = self.spent.get(label, 0.0)
+        rows = self.made(make, label)
         content = [row.model_dump() for row in rows]
+        about = {"sha256": _sha256(content), "seconds": round(self.spent[label] - before, 3)}
         try:
-            write_json(path, {"key": key, "rows": content, "sha256": _sha256(content)})
+            write_json(path, {"key": key, "rows": content} | about)
         except OSError as error:
             log.warning(f"{path}: cannot be kept ({error}); the evaluation goes on without")
-        self._prune()
         return rows
 
-    def _prune(self) -> None:
-        assert self.root is not None
+    def prune(self) -> None:
+        """Delete what has not been used for longest, until the rest is within the cap."""
+        if self.root is None:
+            return
         files = sorted(self.root.glob("*.*"), key=lambda path: path.stat().st_mtime, reverse=True)
         total = 0
-        for number, path in enumerate(files):
+        for path in files:
             total += path.stat().st_size
-            if number and total > self.max_bytes:
+            if total > self.max_bytes:
                 path.unlink()
+        if files and not self.max_bytes:
+            with contextlib.suppress(OSError):
+                self.root.rmdir()
+
+    def _features_path(self, key: dict[str, Any]) -> Path:
+        assert self.root is not None
+        return self.root / f"{_digest(key)}.features.safetensors"
+
+    def made(self, make: Callable[[], T], label: str) -> T:
+        """Make something, and book the time of it that was not booked by what it asked for itself."""
+        self._within.append(0.0)
+        start = time.monotonic()
+        try:
+            found = make()
+        finally:
+            elapsed = time.monotonic() - start
+            own = elapsed - self._within.pop()
+            if self._within:
+                self._within[-1] += elapsed
+        self._spend(label, own)
+        return found
+
+    def _spend(self, label: str, seconds: float) -> None:
+        self.spent[label] = self.spent.get(label, 0.0) + seconds
 
 
-def _load(path: Path) -> Features:
-    """Read features. ValueError where they are not those that were written."""
+def _load(path: Path) -> tuple[Features, float]:
+    """Read features and the seconds they took, 0 where nobody looked. ValueError where they are not those written."""
     with safe_open(path, "pt") as file:
-        promised = (file.metadata() or {}).get("sha256")
+        about = file.metadata() or {}
         content = {name: file.get_tensor(name) for name in file.keys()}
-    if promised is not None and promised != weights_sha256(content):
+    if about.get("sha256") not in (None, weights_sha256(content)):
         raise ValueError("sha256 differs")
-    return Features(**content)
+    return Features(**content), float(about.get("seconds", 0.0))
 
 
 def _rows(content: dict[str, Any], key: dict[str, Any]) -> list[Measured]:

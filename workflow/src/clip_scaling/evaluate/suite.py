@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 from ..data.evaluation_sets.read import EvaluationSet, ImageBatch, KeptImages, read_batches
@@ -13,12 +13,15 @@ from ..errors import EvaluationError
 from ..models.encode import Encoder
 from ..records.evaluation import Measured
 from ..study.config.evaluation import Aggregate, LinearProbes, probe_name
+from .blocks import Blocks
 from .features import Features, encode_set
 from .measure import mean_of, measure, probe
 from .probe import probe_accuracy
 from .store import Store
 
 log = logging.getLogger(__name__)
+MEASURE = "measure"
+"""Label of the seconds of all that follows encoding."""
 CODE_VERSION = 2
 """Rises when the meaning of features or metrics changes, so that stored ones are computed again."""
 
@@ -47,45 +50,76 @@ def protocol_of(suite: dict[str, Any], batch_size: int, loss_batch_size: int) ->
     )
 
 
+class Stopped(Exception):
+    """A signal asked the evaluation to leave. What was encoded and measured is in the store."""
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class SuiteEvaluator:
     """Measure checkpoints on all sets of a suite, one set in memory at a time.
 
-    store: features and scores of before. kept: images for the next checkpoint.
+    store: features and scores of before. kept: images for the next checkpoint. is_stopped: asked after every batch and
+    every probe; where it says yes, `Stopped` is raised. seconds: by set, of each split and of MEASURE; filled by `run`.
     """
 
     sets: Sequence[EvaluationSet]
     protocol: Protocol
-    store: Store = Store(None)
+    store: Store = field(default_factory=lambda: Store(None))
     kept: KeptImages | None = None
+    is_stopped: Callable[[], bool] = _never
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def run(self, encoder: Encoder, name: str) -> list[Measured]:
         """Measure every metric of every set, and the means that the suite asks for. name: of the checkpoint."""
         rows: list[Measured] = []
         for found in self.sets:
-            measured = self._measure_set(encoder, found)
+            measured = self.measure_set(encoder, found)
             log.info(f"{name} {found.name} " + " ".join(f"{row.metric}={row.value:.4f}" for row in measured))
             rows += measured
+        self.store.prune()
         return rows + _aggregates(rows, self.protocol.aggregates)
 
     def features(self, encoder: Encoder, found: EvaluationSet, split: str = "test") -> Features:
         """Encode a split, or take its features from the store."""
+        blocks = self.blocks(encoder, found, split)
+        features = self.store.features(blocks.key, blocks.whole, split)
+        blocks.drop(len(features.images))
+        return features
+
+    def blocks(self, encoder: Encoder, found: EvaluationSet, split: str) -> Blocks:
+        """The blocks in which a split is encoded."""
         protocol = self.protocol
 
-        def read() -> Iterator[ImageBatch]:
-            return read_batches(
-                found.folder,
-                encoder.preprocess,
-                protocol.batch_size,
-                split=split,
-                on_unreadable=protocol.on_unreadable,
-            )
+        def read(begin: int) -> Iterator[ImageBatch]:
+            def batches() -> Iterator[ImageBatch]:
+                return read_batches(
+                    found.folder,
+                    encoder.preprocess,
+                    protocol.batch_size,
+                    split=split,
+                    on_unreadable=protocol.on_unreadable,
+                    begin=begin,
+                )
 
-        def make() -> Features:
-            key = (found.folder, split, encoder.preprocess, protocol.batch_size, protocol.on_unreadable)
-            return encode_set(encoder, self.kept.batches(key, read) if self.kept else read())
+            key = (found.folder, split, encoder.preprocess, protocol.batch_size, protocol.on_unreadable, begin)
+            return self._until_stopped(self.kept.batches(key, batches) if self.kept else batches())
 
-        return self.store.features(self._key(encoder, found) | {"split": split}, make)
+        key = self._key(encoder, found) | {"split": split}
+        return Blocks(self.store, key, protocol.batch_size, read, partial(encode_set, encoder))
+
+    def _until_stopped(self, batches: Iterator[ImageBatch]) -> Iterator[ImageBatch]:
+        for batch in batches:
+            yield batch
+            self.leave_if_stopped()
+
+    def leave_if_stopped(self) -> None:
+        """Raise `Stopped` where a signal has come."""
+        if self.is_stopped():
+            raise Stopped
 
     def _key(self, encoder: Encoder, found: EvaluationSet) -> dict[str, Any]:
         """All that features and scores of a set depend on, whatever is measured."""
@@ -97,9 +131,10 @@ class SuiteEvaluator:
             "on_unreadable": self.protocol.on_unreadable,
         }
 
-    def _measure_set(self, encoder: Encoder, found: EvaluationSet) -> list[Measured]:
+    def measure_set(self, encoder: Encoder, found: EvaluationSet) -> list[Measured]:
         """Measure a set and its probes, or take their scores from the store."""
         manifest, protocol, key = found.manifest, self.protocol, self._key(encoder, found)
+        self.store.spent.clear()
 
         @cache
         def features(split: str) -> Features:
@@ -110,14 +145,16 @@ class SuiteEvaluator:
             return _with_skipped(measure(encoder, manifest, test, protocol.loss_batch_size), test)
 
         prompts = {"prompts": [manifest.classes, manifest.templates], "task": manifest.task}
-        rows = self.store.scores(key | prompts | {"loss_batch_size": protocol.loss_batch_size}, zeroshot)
+        rows = self.store.scores(key | prompts | {"loss_batch_size": protocol.loss_batch_size}, zeroshot, MEASURE)
         for shots in (protocol.probes or {}).get(found.name, []):
 
             def linear_probe(shots: int | str = shots) -> list[Measured]:
                 return self._probe(found, shots, features("train"), features("test"))
 
             settings = {"task": "linear_probe", "shots": shots, "settings": protocol.linear_probe.model_dump()}
-            rows = rows + self.store.scores(key | settings, linear_probe)
+            rows = rows + self.store.scores(key | settings, linear_probe, MEASURE)
+            self.leave_if_stopped()
+        self.seconds[found.name] = {label: round(seconds, 3) for label, seconds in self.store.spent.items()}
         return rows
 
     def _probe(self, found: EvaluationSet, shots: int | str, train: Features, test: Features) -> list[Measured]:

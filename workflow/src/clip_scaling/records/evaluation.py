@@ -54,6 +54,9 @@ class CheckpointMetrics(Record):
     sets_sha256: dict[str, str] | None = Field(None, description="hash of each evaluation set's manifest")
     metrics: list[Measured]
     mixtures: list[Mixture] | None = Field(None, description="fine-tuned models only: what patching tried")
+    seconds: dict[str, dict[str, float]] | None = Field(
+        None, description="by set: what encoding each split took, and `measure`, all that followed"
+    )
     provenance: Provenance | None = None
 
 

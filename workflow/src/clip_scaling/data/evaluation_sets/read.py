@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -74,10 +75,16 @@ def open_set(manifest_path: Path) -> EvaluationSet:
     return EvaluationSet(manifest, folder, hashlib.sha256(files.encode()).hexdigest())
 
 
-def read_samples(folder: Path, split: str = "test", on_unreadable: str = "error") -> Iterator[Sample | None]:
-    """Yield every sample of a split, in order. EvaluationError where one cannot be read; None for it under "skip"."""
+def read_samples(
+    folder: Path, split: str = "test", on_unreadable: str = "error", begin: int = 0
+) -> Iterator[Sample | None]:
+    """Yield the samples of a split, in order. EvaluationError where one cannot be read; None for it under "skip".
+
+    begin: samples before it are passed over without decoding.
+    """
     urls = [str(folder / path) for path in tar_paths(folder, split)]
-    for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False, nodesplitter=_all_shards):
+    samples = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False, nodesplitter=_all_shards)
+    for sample in itertools.islice(samples, begin, None):
         try:
             yield _read(sample)
         except EvaluationError as error:
@@ -135,10 +142,11 @@ def read_batches(
     limit: int | None = None,
     split: str = "test",
     on_unreadable: str = "error",
+    begin: int = 0,
 ) -> Iterator[ImageBatch]:
     """Yield the first `limit` images of a split, in order, resized and cropped by open_clip's evaluation transform.
 
-    preprocess: as the model was trained, or pixels a side where that was here.
+    preprocess: as the model was trained, or pixels a side where that was here. begin: samples that are passed over.
     EvaluationError where a sample cannot be read, unless on_unreadable is "skip": then it is left out and counted.
     """
     preprocess = Preprocess(preprocess) if isinstance(preprocess, int) else preprocess
@@ -146,7 +154,7 @@ def read_batches(
     labels: list[int | list[int]] = []
     captions: list[list[str]] = []
     count = skipped = 0
-    for sample in read_samples(folder, split, on_unreadable):
+    for sample in read_samples(folder, split, on_unreadable, begin):
         if sample is None:
             skipped += 1
             continue

@@ -1,0 +1,48 @@
+"""Evaluation of one checkpoint, or of a state saved in training, from its files to its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..models.build import model_config_of
+from ..models.encode import Encoder, load_cell, load_state
+from ..records.evaluation import CheckpointMetrics
+from ..records.files import sha256_file
+from ..study.config.training import Recipe
+from .suite import SuiteEvaluator
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """One checkpoint to evaluate.
+
+    merges: the tokenizer. recipe: {"recipe", "model_config"} of a saved state, and cell the name of its run; None for a
+    checkpoint, which says both itself.
+    """
+
+    checkpoint: Path
+    merges: Path
+    recipe: dict[str, Any] | None = None
+    cell: str | None = None
+
+    def load(self) -> tuple[Encoder | None, dict[str, Any]]:
+        """Load the model, none where it diverged, and what its file says of it."""
+        if self.recipe is None:
+            return load_cell(self.checkpoint, self.merges)
+        recipe = Recipe.model_validate(self.recipe["recipe"])
+        model_config = model_config_of(self.recipe["model_config"], recipe)
+        encoder, about = load_state(self.checkpoint, self.merges, model_config)
+        return encoder, about | {"cell": self.cell, "samples_seen": about["step"] * recipe.global_batch_size}
+
+    def run(self, evaluator: SuiteEvaluator) -> CheckpointMetrics:
+        """Measure all sets; a model that diverged has no metrics. Stopped where a signal came."""
+        encoder, about = self.load()
+        evaluator.seconds.clear()
+        return CheckpointMetrics(
+            **{key: about[key] for key in ("cell", "state", "step", "samples_seen") if key in about},
+            checkpoint_sha256=sha256_file(self.checkpoint),
+            metrics=evaluator.run(encoder, about["cell"]) if encoder else [],
+            seconds=dict(evaluator.seconds),
+        )
