@@ -46,12 +46,17 @@ def evaluate_suite(wildcards):
     suite = RESOLVED.suite.model_dump(mode="json", include={"aggregates"} | ({"linear_probe"} if probes else set()))
     # Only where it is not the default: another key would evaluate every cell again.
     skip = {"on_unreadable": "skip"} if RESOLVED.suite.on_unreadable == "skip" else {}
-    return canonical_json(suite | {"probes": probes} | skip)
+    precision = STUDY.evaluation.precision
+    named = {} if precision == "fp32" else {"precision": precision}
+    return canonical_json(suite | {"probes": probes} | skip | named)
 
 
 def fine_tune_settings(wildcards):
     """Settings of fine-tuning; which cells are fine-tuned changes no number."""
-    return canonical_json(RESOLVED.suite.fine_tuning.model_dump(mode="json", exclude={"cells", "control"}))
+    settings = RESOLVED.suite.fine_tuning
+    # Only where it is not the default: another key would fine-tune every cell again.
+    usual = {"precision"} if settings.precision == "fp32" else set()
+    return canonical_json(settings.model_dump(mode="json", exclude={"cells", "control"} | usual))
 
 
 def fine_tune_model(wildcards):

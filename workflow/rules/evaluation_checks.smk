@@ -42,7 +42,7 @@ rule measure_evaluation_noise:
         loss_batch_size=STUDY.evaluation.loss_batch_size,
         suite=evaluate_suite,
     message:
-        "Measure how far bfloat16 and another batch size move each metric"
+        "Measure how far number formats and another batch size move each metric"
     shell:
         "python scripts/measure_evaluation_noise.py --checkpoint {input.checkpoint} --sets {input.sets}"
         " --tokenizer {input.tokenizer} --batch-size {params.batch_size} --other-batch-size {params.other_batch_size}"

@@ -30,3 +30,4 @@ def test_noise_is_measured_of_every_metric(place: Path, tmp_path: Path) -> None:
     # fp32 has 24 bits and bfloat16 8: sums in another order move the loss in its last digits, the format in its third.
     assert loss["change_batch_size"] == pytest.approx(0, abs=1e-5)
     assert 1e-6 < abs(loss["change_amp_bf16"]) < 0.1
+    assert {row["change_tf32"] for row in rows} == {None}  # a CPU has none

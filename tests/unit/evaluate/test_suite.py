@@ -223,3 +223,30 @@ def test_a_signal_ends_an_evaluation_with_75_and_the_same_command_goes_on(
     subprocess.run(command, cwd=repository, check=True, capture_output=True)
     metrics = CheckpointMetrics.read(tmp_path / "metrics.json")
     assert metrics.metrics and metrics.seconds and metrics.seconds["digits"].keys() == {"test", "measure"}
+
+
+def test_each_metric_says_its_number_format(place: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plain = evaluate(place, store)
+    rough = evaluate(place, store, precision="bf16")
+    assert {row.precision for row in plain.values()} == {"fp32"}
+    assert {row.precision for row in rough.values()} == {"bf16"}
+    assert evaluate(place, store) == plain  # each is stored under its own key
+    with pytest.raises(EvaluationError, match="'tf32' needs a CUDA device"):
+        evaluate(place, precision="tf32")
+
+
+def test_scores_of_before_numbers_had_a_format_stay_valid(place: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = evaluate(place, store)
+    for path in tmp_path.glob("*.scores.json"):
+        content = read_json(path)
+        for row in content["rows"]:
+            del row["precision"]
+        del content["sha256"]  # nor had they a hash
+        path.write_text(json.dumps(content))
+    for path in tmp_path.glob("*.features.safetensors"):
+        path.unlink()
+    again = evaluate(place, store)
+    assert {row.precision for row in again.values()} == {None} and not list(tmp_path.glob("*.features.safetensors"))
+    assert [row.value for row in again.values()] == [row.value for row in first.values()]

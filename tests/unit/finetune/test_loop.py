@@ -77,8 +77,12 @@ def test_fine_tuning_learns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"rand_augment": "rand-m9-n2", "random_erase": 0.5, "crop_scale": (0.5, 1.0), "stochastic_depth": 0.5}],
-    ids=["plain", "augmented"],
+    [
+        {},
+        {"rand_augment": "rand-m9-n2", "random_erase": 0.5, "crop_scale": (0.5, 1.0), "stochastic_depth": 0.5},
+        {"precision": "bf16"},
+    ],
+    ids=["plain", "augmented", "bf16"],
 )
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, changes: dict[str, Any]) -> None:
     whole = run(tmp_path / "whole", **changes)

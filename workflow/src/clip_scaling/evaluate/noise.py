@@ -1,4 +1,4 @@
-"""Noise of an evaluation: the change of each metric under another number format and another batch size."""
+"""Noise of an evaluation: the change of each metric under other number formats and another batch size."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from dataclasses import replace
 from typing import Any
 
 from ..models.encode import Encoder
-from ..models.precision import Precision
-from ..records.evaluation import EVALUATION_NOISE_TABLE
+from ..records.evaluation import EVALUATION_NOISE_TABLE, Measured
 from .suite import SuiteEvaluator
 
 
 def evaluation_noise(
     encoder: Encoder, name: str, evaluator: SuiteEvaluator, other_batch_size: int
 ) -> list[dict[str, Any]]:
-    """Measure the suite on one checkpoint in fp32, under bfloat16 autocast, and with another batch size.
+    """Measure the suite on one checkpoint in fp32, in bf16, on a GPU in tf32, and with another batch size.
 
-    name: of the cell. Returns one row a metric: its fp32 value and both changes.
+    name: of the cell. Returns one row a metric: its fp32 value and the changes, whatever the suite's own precision is.
     """
-    precision = Precision("amp_bf16", encoder.device)
-    rough = replace(encoder, forward=precision.forward, identity=encoder.identity | {"precision": precision.name})
-    other = replace(evaluator, protocol=replace(evaluator.protocol, batch_size=other_batch_size))
-    usual = evaluator.run(encoder, name)
-    in_bf16 = evaluator.run(rough, f"{name} amp_bf16")
-    in_batches = other.run(encoder, f"{name} batch_size={other_batch_size}")
+    settings: dict[str, dict[str, Any]] = {"amp_bf16": {"precision": "bf16"}}
+    if encoder.device.type == "cuda":
+        settings["tf32"] = {"precision": "tf32"}
+    settings["batch_size"] = {"batch_size": other_batch_size}
+
+    def run(**changes: Any) -> list[Measured]:
+        protocol = replace(evaluator.protocol, **({"precision": "fp32"} | changes))
+        return replace(evaluator, protocol=protocol).run(encoder, " ".join([name, *map(str, changes.values())]))
+
+    usual = run()
+    others = {setting: run(**changes) for setting, changes in settings.items()}
     rows = []
-    for row, bf16, batch in zip(usual, in_bf16, in_batches, strict=True):
+    for number, row in enumerate(usual):
         about = {key: value for key, value in row.model_dump().items() if key in EVALUATION_NOISE_TABLE.names}
-        changes = {"change_amp_bf16": bf16.value - row.value, "change_batch_size": batch.value - row.value}
+        found = {setting: measured[number].value - row.value for setting, measured in others.items()}
+        changes = {f"change_{setting}": found.get(setting) for setting in ("amp_bf16", "tf32", "batch_size")}
         rows.append({"cell": name} | about | changes | {"other_batch_size": other_batch_size})
     return rows

@@ -28,7 +28,10 @@ CODE_VERSION = 2
 
 @dataclass(frozen=True)
 class Protocol:
-    """Settings of an evaluation. probes: shots by dataset. on_unreadable: "error", or "skip" and count."""
+    """Settings of an evaluation. probes: shots by dataset. on_unreadable: "error", or "skip" and count.
+
+    precision: number format of the encoder, as in `evaluation.precision`.
+    """
 
     batch_size: int = 256
     loss_batch_size: int = 250
@@ -36,10 +39,11 @@ class Protocol:
     linear_probe: LinearProbes = LinearProbes()
     aggregates: Sequence[Aggregate] = ()
     on_unreadable: str = "error"
+    precision: str = "fp32"
 
 
 def protocol_of(suite: dict[str, Any], batch_size: int, loss_batch_size: int) -> Protocol:
-    """Parse a script's JSON: {"probes", "linear_probe", "aggregates", "on_unreadable"}, each optional."""
+    """Parse a script's JSON: {"probes", "linear_probe", "aggregates", "on_unreadable", "precision"}, each optional."""
     return Protocol(
         batch_size=batch_size,
         loss_batch_size=loss_batch_size,
@@ -47,6 +51,7 @@ def protocol_of(suite: dict[str, Any], batch_size: int, loss_batch_size: int) ->
         linear_probe=LinearProbes.model_validate(suite.get("linear_probe", {})),
         aggregates=[Aggregate.model_validate(mean) for mean in suite.get("aggregates", [])],
         on_unreadable=suite.get("on_unreadable", "error"),
+        precision=suite.get("precision", "fp32"),
     )
 
 
@@ -75,6 +80,7 @@ class SuiteEvaluator:
 
     def run(self, encoder: Encoder, name: str) -> list[Measured]:
         """Measure every metric of every set, and the means that the suite asks for. name: of the checkpoint."""
+        encoder = encoder.in_precision(self.protocol.precision)
         rows: list[Measured] = []
         for found in self.sets:
             measured = self.measure_set(encoder, found)
@@ -142,7 +148,7 @@ class SuiteEvaluator:
 
         def zeroshot() -> list[Measured]:
             test = features("test")
-            return _with_skipped(measure(encoder, manifest, test, protocol.loss_batch_size), test)
+            return self._noted(measure(encoder, manifest, test, protocol.loss_batch_size), test)
 
         prompts = {"prompts": [manifest.classes, manifest.templates], "task": manifest.task}
         rows = self.store.scores(key | prompts | {"loss_batch_size": protocol.loss_batch_size}, zeroshot, MEASURE)
@@ -167,12 +173,12 @@ class SuiteEvaluator:
         )
         name = probe_name(found.name, shots)
         log.info(f"{name} acc1={value:.4f} chosen: {'; '.join(map(str, chosen))}")
-        return _with_skipped([probe(name, value, spread, len(chosen), len(test.labels))], train, test)
+        return self._noted([probe(name, value, spread, len(chosen), len(test.labels))], train, test)
 
-
-def _with_skipped(rows: list[Measured], *splits: Features) -> list[Measured]:
-    skipped = sum(int(features.skipped) for features in splits)
-    return [row.model_copy(update={"skipped": skipped}) for row in rows]
+    def _noted(self, rows: list[Measured], *splits: Features) -> list[Measured]:
+        """Say with each metric what it was measured from."""
+        how = {"skipped": sum(int(features.skipped) for features in splits), "precision": self.protocol.precision}
+        return [row.model_copy(update=how) for row in rows]
 
 
 def _aggregates(rows: list[Measured], aggregates: Sequence[Aggregate]) -> list[Measured]:
@@ -185,5 +191,8 @@ def _aggregates(rows: list[Measured], aggregates: Sequence[Aggregate]) -> list[M
             raise EvaluationError(
                 f"{mean.metric} was not measured on {', '.join(missing)}", place=f"aggregate {mean.dataset}"
             )
-        means.append(mean_of(mean.dataset, mean.metric, [found[name, mean.metric] for name in mean.of]))
+        of = [found[name, mean.metric] for name in mean.of]
+        formats = {row.precision for row in of}
+        own = {"precision": formats.pop() if len(formats) == 1 else None}
+        means.append(mean_of(mean.dataset, mean.metric, of).model_copy(update=own))
     return means

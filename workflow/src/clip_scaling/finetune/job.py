@@ -18,6 +18,7 @@ from ..errors import EvaluationError
 from ..evaluate.probe import carve
 from ..evaluate.uncertainty import wilson
 from ..models.encode import Encoder, load_cell
+from ..models.precision import require_number_format
 from ..records.data import EvaluationSetManifest
 from ..records.evaluation import CheckpointMetrics, Measured, Mixture
 from ..study.config.evaluation import FineTuning
@@ -59,6 +60,7 @@ class FineTuneJob:
                 "its image tower is no plain vision transformer; only those are fine-tuned", place=str(self.checkpoint)
             )
         settings, device = self.settings, encoder.device
+        require_number_format(settings.precision, device)
         manifest, images = _read(self.manifest, encoder, ("train", "test"))
         train, test = images["train"], images["test"]
         kept, held = carve(train.labels.numpy(), settings.validation_share, settings.seed)
@@ -71,11 +73,11 @@ class FineTuneJob:
         if not run.run():
             return None
         tuned, name, n = run.average.module, manifest.dataset, len(test.labels)
-        rows = [_row(f"fine_tune/{name}", accuracy(tuned, test, device), n)]
+        rows = [self._row(f"fine_tune/{name}", self._accuracy(tuned, test, device), n)]
         mixtures: list[Mixture] = []
         if mixes:
             mixtures = self._mix(encoder, start, tuned, train.rows(held), test)
-            rows.append(_row(f"patched/{name}", next(m.test for m in mixtures if m.chosen), n))
+            rows.append(self._row(f"patched/{name}", next(m.test for m in mixtures if m.chosen), n))
         log.info(f"{about['cell']} " + " ".join(f"{row.dataset}={row.value:.4f}" for row in rows))
         folder.delete()
         return report.model_copy(update={"metrics": rows, "mixtures": mixtures})
@@ -92,12 +94,24 @@ class FineTuneJob:
         table = []
         for share, mixture in patched(start, tuned, settings.mixing):
             if self.control is not None:
-                control = {"control": accuracy(mixture, images["test"], device, head)}
-            validation = accuracy(mixture, held, device)
-            test_accuracy = accuracy(mixture, test, device)
+                control = {"control": self._accuracy(mixture, images["test"], device, head)}
+            validation = self._accuracy(mixture, held, device)
+            test_accuracy = self._accuracy(mixture, test, device)
             table.append(Mixture(share=share, validation=validation, test=test_accuracy, **control))
         chosen = choose(table, settings.max_control_loss)
         return [entry.model_copy(update={"chosen": entry is chosen}) for entry in table]
+
+    def _accuracy(
+        self, model: Any, images: LabelledImages, device: torch.device, head: torch.Tensor | None = None
+    ) -> float:
+        return accuracy(model, images, device, head, precision=self.settings.precision)
+
+    def _row(self, dataset: str, value: float, n: int) -> Measured:
+        low, high = wilson(value, n)
+        return Measured(
+            dataset=dataset, task="fine_tune", metric="acc1", value=value, ci_low=low, ci_high=high, n=n,
+            precision=self.settings.precision,
+        )  # fmt: skip
 
 
 def choose(table: list[Mixture], max_loss: float) -> Mixture:
@@ -110,11 +124,6 @@ def choose(table: list[Mixture], max_loss: float) -> Mixture:
         mixture for mixture in table if least is None or mixture.control is None or mixture.control >= least - max_loss
     ]
     return max(allowed, key=lambda mixture: (mixture.validation, -mixture.share))
-
-
-def _row(dataset: str, value: float, n: int) -> Measured:
-    low, high = wilson(value, n)
-    return Measured(dataset=dataset, task="fine_tune", metric="acc1", value=value, ci_low=low, ci_high=high, n=n)
 
 
 def _classifier(encoder: Encoder, manifest: EvaluationSetManifest, settings: FineTuning) -> Classifier:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ..errors import EvaluationError
 from ..models.build import normalise
 from ..models.checkpoint import read_state
+from ..models.precision import number_format, tf32
 from ..study.config.evaluation import FineTuning
 from ..train.augment import crop_boxes, fit
 from ..train.order import Order, key
@@ -120,6 +121,10 @@ class FineTune:
 
     def run(self) -> bool:
         """Train to the end; False where a signal ended it, with its state saved."""
+        with tf32(self.settings.precision == "tf32"):
+            return self._run()
+
+    def _run(self) -> bool:
         found = self.folder.newest_whole()
         if found is not None:
             state = read_state(found.path)
@@ -139,7 +144,9 @@ class FineTune:
                 group["lr"] = rate * group["share"]
             images, labels = self._batch()
             torch.manual_seed(int(key(self.settings.seed, self.step)) >> 1)
-            loss = F.cross_entropy(self.model(images), labels, label_smoothing=self.settings.label_smoothing)
+            with number_format(self.settings.precision, self.device):
+                logits = self.model(images)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.settings.label_smoothing)
             if not math.isfinite(loss.item()):
                 raise EvaluationError(
                     f"fine-tuning: the loss is {loss.item()} at step {self.step + 1} of {self.steps}. "
@@ -191,14 +198,21 @@ class FineTune:
 
 @torch.no_grad()
 def accuracy(
-    model: nn.Module, images: LabelledImages, device: torch.device, head: Tensor | None = None, batch_size: int = 256
+    model: nn.Module,
+    images: LabelledImages,
+    device: torch.device,
+    head: Tensor | None = None,
+    batch_size: int = 256,
+    precision: str = "fp32",
 ) -> float:
     """Measure top-1 accuracy. head: of other classes, in place of the model's own."""
     model.eval()
     right = 0
     for begin in range(0, len(images.labels), batch_size):
         part = images.rows(slice(begin, begin + batch_size))
-        right += int((model(normalise(part.pixels.to(device)), head).argmax(dim=1).cpu() == part.labels).sum())
+        with number_format(precision, device):
+            logits = model(normalise(part.pixels.to(device)), head)
+        right += int((logits.argmax(dim=1).cpu() == part.labels).sum())
     return right / len(images.labels)
 
 

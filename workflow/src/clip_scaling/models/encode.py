@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ from ..models.checkpoint import read_state
 from ..records.files import sha256_file
 from .build import build_model
 from .checkpoint import load_checkpoint, with_weights
+from .precision import number_format, require_number_format
 from .preprocess import Preprocess
 from .tokenizer import load_tokenizer
 
@@ -31,7 +31,7 @@ class Encoder:
     """A model on its device.
 
     identity: plain JSON values that its features follow from: weights, tokenizer, precision.
-    forward: the precision of a forward pass, fp32 by default.
+    precision: number format of a forward pass, as in `evaluation.precision`.
     """
 
     model: Any
@@ -39,23 +39,30 @@ class Encoder:
     preprocess: Preprocess
     device: torch.device
     identity: dict[str, Any]
-    forward: Callable[[], AbstractContextManager[None]] = nullcontext
+    precision: str = "fp32"
 
     @property
     def scale(self) -> float:
         """The inverse temperature."""
         return float(self.model.logit_scale.exp().item())
 
+    def in_precision(self, name: str) -> Encoder:
+        """The same model in another number format. EvaluationError where the device cannot do it."""
+        require_number_format(name, self.device)
+        # The key says more on a GPU: features were stored there as fp32 while convolutions ran in TF32.
+        more = {"cudnn_tf32": name == "tf32"} if self.device.type == "cuda" else {}
+        return replace(self, precision=name, identity=self.identity | {"precision": name} | more)
+
     @torch.no_grad()
     def images(self, pixels: Tensor) -> Tensor:
         """Encode (n, size, size, 3) uint8 pixels as (n, dim) unit vectors, on the CPU."""
-        with self.forward():
+        with number_format(self.precision, self.device):
             return _unit(self.model.encode_image(self.preprocess.normalise(pixels.to(self.device)))).cpu()
 
     @torch.no_grad()
     def texts(self, lines: list[str]) -> Tensor:
         """Encode n texts as (n, dim) unit vectors, on the CPU."""
-        with self.forward():
+        with number_format(self.precision, self.device):
             return _unit(self.model.encode_text(self.tokenizer(lines).to(self.device))).cpu()
 
     def classes(self, names: list[str], templates: list[str], batch_size: int = 1024) -> Tensor:

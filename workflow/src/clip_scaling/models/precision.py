@@ -1,4 +1,4 @@
-"""Number formats of a training step: fp32, TF32, and mixed precision in fp16 or bfloat16."""
+"""Number formats of a training step, and of an evaluation: fp32, TF32, and mixed precision in fp16 or bfloat16."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import TrainingError
+from ..errors import EvaluationError, TrainingError
 from ..study.config.training import GPU_PRECISIONS
 
 
@@ -67,6 +67,45 @@ class Precision:
         else:
             with torch.autocast(self.device.type, dtype=self.dtype):
                 yield
+
+
+@contextmanager
+def tf32(is_allowed: bool) -> Iterator[None]:
+    """Let a GPU's products and convolutions run in TF32, or not, whatever torch is set to before and after."""
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if is_allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = is_allowed
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+@contextmanager
+def number_format(name: str, device: torch.device) -> Iterator[None]:
+    """Run forward passes in `evaluation.precision`: fp32 throughout, TF32, or bf16 autocast."""
+    before: Any = F.scaled_dot_product_attention
+    if name == "bf16" and device.type == "cpu":
+        F.scaled_dot_product_attention = attention  # type: ignore[assignment]
+    try:
+        with tf32(name == "tf32"), torch.autocast(device.type, dtype=torch.bfloat16, enabled=name == "bf16"):
+            yield
+    finally:
+        F.scaled_dot_product_attention = before
+
+
+def require_number_format(name: str, device: torch.device) -> None:
+    """EvaluationError where a device cannot encode in a number format."""
+    if name == "tf32" and device.type != "cuda":
+        raise EvaluationError(
+            f"precision 'tf32' needs a CUDA device, and this job runs on {device.type}",
+            remedy="Use fp32 or bf16, or evaluate on a GPU.",
+        )
+    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise EvaluationError(
+            f"{torch.cuda.get_device_name(device)} has no bfloat16", remedy="Use precision fp32 or tf32."
+        )
 
 
 _torch_attention = F.scaled_dot_product_attention

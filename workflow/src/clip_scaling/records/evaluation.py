@@ -24,6 +24,11 @@ class Measured(BaseModel):
     ci_high: float | None = Field(description="as ci_low")
     n: int | None = Field(description="images, captions or pairs that were measured")
     skipped: int = Field(0, description="images that could not be read and were left out")
+    precision: str | None = Field(
+        None,
+        description="number format of the encoder: fp32, tf32 or bf16; absent in earlier results, which are fp32 (on a "
+        "GPU with convolutions in TF32)",
+    )
 
 
 class Mixture(BaseModel):
@@ -161,7 +166,7 @@ LEARNING_RATES_TABLE = Table(
 )
 EVALUATION_NOISE_TABLE = Table(
     "tables/evaluation_noise.csv",
-    "How far each metric of one checkpoint moves under another number format and another batch size.",
+    "How far each metric of one checkpoint moves under other number formats and another batch size.",
     [
         _CELL,
         _ABOUT[0],
@@ -170,6 +175,7 @@ EVALUATION_NOISE_TABLE = Table(
         *_INTERVAL,
         _N,
         Column("change_amp_bf16", "value under bfloat16 autocast minus value"),
+        Column("change_tf32", "value with TF32 products and convolutions minus value; empty on a CPU"),
         Column("change_batch_size", "value with other_batch_size minus value"),
         Column("other_batch_size", "images or captions a forward pass"),
     ],

@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 from .base import SetName, Strict
 from .training import Selector
 
+EvaluationPrecision = Literal["fp32", "tf32", "bf16"]
+"""Number formats of an evaluation."""
+
 
 class Validation(Strict):
     """A small evaluation while a cell trains: the points of its learning curves."""
@@ -27,6 +30,11 @@ class Evaluation(Strict):
     suite: str = Field(description="a file of config/evaluation/, without .yaml")
     batch_size: int = Field(256, ge=1, description="images or captions a forward pass")
     loss_batch_size: int = Field(250, ge=2, description="fixed batch of the held-out contrastive loss")
+    precision: EvaluationPrecision = Field(
+        "fp32",
+        description="of the encoder: fp32 everywhere; tf32: products and convolutions of a GPU; bf16: autocast. Each "
+        "metric says which, and `snakemake evaluation_noise` how far the others move it",
+    )
     learning_curve: int = Field(
         0,
         ge=0,
@@ -63,6 +71,7 @@ class FineTuning(Strict):
     epochs: int = Field(10, ge=1)
     warmup_epochs: int = Field(1, ge=0)
     batch_size: int = Field(128, ge=1)
+    precision: EvaluationPrecision = Field("fp32", description="as evaluation.precision, of the image tower")
     learning_rate: float = Field(1e-3, gt=0, description="peak, of the head and the uppermost layer")
     learning_rates: dict[str, float] = Field({}, description="peak rate by model, where it is not the default")
     layer_decay: float = Field(0.65, gt=0, le=1, description="the rate's factor from each layer to the one below")
