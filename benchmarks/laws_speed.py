@@ -25,8 +25,8 @@ from scipy.optimize import OptimizeWarning, curve_fit
 from clip_scaling.laws.fits import Fit, fit_runs
 from clip_scaling.laws.intervals import redraw, refit
 from clip_scaling.laws.methods import find_method
+from clip_scaling.laws.runs import Runs
 from clip_scaling.laws.synthetic import TRUTHS, Truth, draw_runs
-from clip_scaling.laws.table import Runs
 
 EPOCH = {"E": 1.8169, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}  # arXiv 2404.10102
 

@@ -8,20 +8,20 @@ import argparse
 from pathlib import Path
 
 from clip_scaling.errors import run_script
-from clip_scaling.laws import tables
+from clip_scaling.laws import study_tables
 from clip_scaling.laws.calibrate import calibrated
 from clip_scaling.records.laws import LawFile
 from clip_scaling.records.seal import sealed_path
 
 TABLES = {
-    "laws": (tables.laws_table, "one row a (target, metric, source, method)"),
-    "predictions": (tables.predictions_table, "one row a prediction"),
-    "methods": (tables.methods_table, "hold-out error of each method, and the one it chooses"),
-    "comparisons": (tables.comparisons_table, "one row a pair of sources"),
-    "sensitivity": (tables.sensitivity_table, "the exponent over all defensible choices"),
-    "allocation": (tables.allocation_table, "model size and samples seen of least error, by budget"),
-    "next-cells": (tables.next_cells_table, "what one more cell would buy"),
-    "leave-out": (tables.leave_out_table, "what each method predicts for the models left out"),
+    "laws": (study_tables.laws_table, "one row a (target, metric, source, method)"),
+    "predictions": (study_tables.predictions_table, "one row a prediction"),
+    "methods": (study_tables.methods_table, "hold-out error of each method, and the one it chooses"),
+    "comparisons": (study_tables.comparisons_table, "one row a pair of sources"),
+    "sensitivity": (study_tables.sensitivity_table, "the exponent over all defensible choices"),
+    "allocation": (study_tables.allocation_table, "model size and samples seen of least error, by budget"),
+    "next-cells": (study_tables.next_cells_table, "what one more cell would buy"),
+    "leave-out": (study_tables.leave_out_table, "what each method predicts for the models left out"),
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from clip_scaling.cli import main as cli
 from clip_scaling.errors import LawError
-from clip_scaling.laws.own_table import tidy_table
+from clip_scaling.laws.own_table.tidy import tidy_table
 from clip_scaling.records.files import read_json
 
 COMPUTE = np.geomspace(1e3, 1e6, 6)

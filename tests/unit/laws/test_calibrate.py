@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from clip_scaling.laws.calibrate import calibrated, factor, factors, misses, widen
-from clip_scaling.laws.tables import methods_table
+from clip_scaling.laws.study_tables import methods_table
 from clip_scaling.records.laws import FittedLaw, HeldOut, Prediction
 
 from ..records.filled import filled, law_file

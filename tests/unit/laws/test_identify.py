@@ -13,8 +13,8 @@ from clip_scaling.laws.design import candidate_cells
 from clip_scaling.laws.forms import FORMS
 from clip_scaling.laws.identify import unidentified
 from clip_scaling.laws.planning import allocation_method
+from clip_scaling.laws.runs import Runs
 from clip_scaling.laws.synthetic import Truth, draw_runs
-from clip_scaling.laws.table import Runs
 
 SIZES, SAMPLES = np.geomspace(0.06, 3, 10), np.geomspace(1e9, 1e12, 10)
 # Chinchilla's law: 480 N^-0.35 + 2000 D^-0.37 + 1.8 with N in parameters, a GMAC a billion of them.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clip_scaling.laws import tables
+from clip_scaling.laws import study_tables
 from clip_scaling.laws.methods import find_method
 from clip_scaling.laws.study import fit_target, leave_models_out
 from clip_scaling.laws.synthetic import TRUTHS, draw_runs
@@ -25,7 +25,7 @@ def law(published_table):
 
 
 def test_the_tables_have_the_columns_that_others_read(law):
-    laws, predictions = tables.laws_table([law]), tables.predictions_table([law])
+    laws, predictions = study_tables.laws_table([law]), study_tables.predictions_table([law])
     assert list(laws.columns) == LAW_COLUMNS
     assert list(predictions.columns) == PREDICTION_COLUMNS
     assert len(laws) == 2 * len(METHODS)
@@ -37,7 +37,7 @@ def test_the_tables_have_the_columns_that_others_read(law):
 
 def test_predictions_are_of_every_run_and_of_the_paper_s_scenarios(published, published_table):
     law = fit_target(published_table, "imagenet1k", "acc1", ["binned-min-5"], read_scenarios(published), draws=20)
-    rows = tables.predictions_table([law]).query("source == 'openclip'")
+    rows = study_tables.predictions_table([law]).query("source == 'openclip'")
     assert len(rows) == 29 + 6
     largest = rows[(rows["model"] == "ViT-G-14") & (rows["samples_seen"] == 68_431_790_112)].iloc[0]
     assert largest["predicted"] == pytest.approx(0.81923599, abs=5e-9)  # the released notebook
@@ -54,21 +54,21 @@ def test_curves_reach_four_times_beyond_the_points_and_lie_in_their_band(law):
 
 
 def test_a_comparison_says_which_is_better_where_both_measured_and_what_was_not_matched(law):
-    row = tables.comparisons_table([law]).query("method == 'ols-all'").iloc[0]
+    row = study_tables.comparisons_table([law]).query("method == 'ols-all'").iloc[0]
     assert row["at_gmacs"] == pytest.approx(87.73 * 12.8e9, rel=1e-3)  # the largest of the three OpenAI runs
     assert row["error_ratio_low"] < row["error_ratio"] < row["error_ratio_high"]
     assert row["unmatched"] == "global_batch_size learning_rate warmup_steps"
 
 
 def test_the_sensitivity_table_holds_the_paper_s_exponent_among_its_choices(law):
-    rows = tables.sensitivity_table([law]).query("source == 'openclip'")
+    rows = study_tables.sensitivity_table([law]).query("source == 'openclip'")
     paper = rows.query("left_out == '' and points == 'binned-min-5' and scale == 'log' and estimator == 'ols'")
     assert paper["alpha"].iloc[0] == pytest.approx(-0.1114, abs=5e-5)
     assert set(rows["left_out"]) >= {"", "data LAION-80M", "model ViT-B-32"}
 
 
 def test_the_method_of_least_hold_out_error_is_the_default(law):
-    rows = tables.methods_table([law])
+    rows = study_tables.methods_table([law])
     assert rows["chosen"].sum() == 1
     assert rows.loc[rows["chosen"], "holdout_mae_pp"].iloc[0] == rows["holdout_mae_pp"].min()
 
@@ -80,7 +80,7 @@ def test_models_left_out_are_predicted_by_every_method_that_never_saw_them():
     exact = [row for row in rows if row.method == "loglinear"]
     assert [row.predicted for row in exact] == pytest.approx([row.actual for row in exact])
     assert leave_models_out(runs, ["model-1"]) == []
-    table = tables.leave_out_table([law_file("t", leave_out=rows)])
+    table = study_tables.leave_out_table([law_file("t", leave_out=rows)])
     assert set(table.loc[table["chosen"], "method"]) == {"loglinear"}
     assert table.loc[table["chosen"], "difference_pp"].abs().max() < 1e-9
 
@@ -89,13 +89,13 @@ def test_a_study_without_any_law_still_has_its_tables(make_table):
     law = fit_target(make_table([1e3, 1e4], [0.5, 0.4]), "target", "acc1", ["binned-min-5", "loglinear"])
     assert [fit.verdict.kind for fit in law.fits] == ["no law", "no law"]
     for build in (
-        tables.laws_table,
-        tables.predictions_table,
-        tables.methods_table,
-        tables.comparisons_table,
-        tables.sensitivity_table,
-        tables.leave_out_table,
-        tables.allocation_table,
-        tables.next_cells_table,
+        study_tables.laws_table,
+        study_tables.predictions_table,
+        study_tables.methods_table,
+        study_tables.comparisons_table,
+        study_tables.sensitivity_table,
+        study_tables.leave_out_table,
+        study_tables.allocation_table,
+        study_tables.next_cells_table,
     ):
-        assert len(build([law])) == (2 if build is tables.laws_table else 0)
+        assert len(build([law])) == (2 if build is study_tables.laws_table else 0)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clip_scaling.laws.tables import laws_table
+from clip_scaling.laws.study_tables import laws_table
 from clip_scaling.records.laws import FittedLaw, LawFile
 from clip_scaling.records.training import TrainRecord
 from clip_scaling.report.page import StudyResults

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from clip_scaling.laws.tables import laws_table
+from clip_scaling.laws.study_tables import laws_table
 from clip_scaling.records.training import TrainRecord
 from clip_scaling.report.page import FIGURE_LABELS, StudyResults, render_report
 

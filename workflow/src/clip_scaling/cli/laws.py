@@ -19,11 +19,11 @@ from ..laws.fits import Fit, fit_runs
 from ..laws.holdout import interval_held, mean_absolute_error, rolling_holdout
 from ..laws.law_file import fit_record
 from ..laws.methods import METHODS, find_method
-from ..laws.own_table import loss_name
+from ..laws.own_table.tidy import loss_name
+from ..laws.own_table.units import PASSES, UNITS
 from ..laws.planning import allocation_of_table, ranked_cells
 from ..laws.points import BINS
-from ..laws.table import Runs, select_runs
-from ..laws.units import PASSES, UNITS
+from ..laws.runs import Runs, select_runs
 from ..laws.verdicts import after_holdout
 from ..records.files import atomic_path, write_json
 from ..records.laws import Comparison, LawFile

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import LawError
-from ..laws.own_table import COLUMNS, DERIVED, Reading, tidy_candidates, tidy_table
-from ..laws.table_file import read_table
-from ..laws.units import PASSES, UNITS
+from ..laws.own_table.file import read_table
+from ..laws.own_table.tidy import COLUMNS, DERIVED, Reading, tidy_candidates, tidy_table
+from ..laws.own_table.units import PASSES, UNITS
 
 SIZE, TOKENS = "gmacs_per_sample", "samples_seen"
 

@@ -13,8 +13,8 @@ from .fits import Fit, fit, fit_runs
 from .holdout import rolling_holdout
 from .isoflop import isoflop_exponent, isoflop_minima, isoflop_optima
 from .methods import METHODS, Method, find_method
+from .runs import Runs, UnfitPoints, select_runs
 from .sensitivity import sensitivity
-from .table import Runs, UnfitPoints, select_runs
 
 __all__ = [
     "METHODS",

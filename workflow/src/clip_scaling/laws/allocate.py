@@ -12,7 +12,7 @@ from .fits import fit_runs
 from .identify import NOTHING_OPEN, Unidentified, unidentified
 from .intervals import redraw, refit
 from .methods import Method
-from .table import Runs, UnfitPoints
+from .runs import Runs, UnfitPoints
 
 _GRID = 401  # Model sizes tried for a budget; a parabola through the best three refines the minimum.
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from .holdout import mean_absolute_error, rolling_holdout
 from .methods import Method, find_method
-from .table import Runs, UnfitPoints
+from .runs import Runs, UnfitPoints
 
 CANDIDATES = ("binned-min-5", "ols-all", "frontier-ols", "loglinear", "power-floor")
 

@@ -12,8 +12,8 @@ from .fits import Fit
 from .forms import LogLinear
 from .holdout import budgets
 from .identify import NOTHING_OPEN, unidentified
+from .runs import Runs, UnfitPoints
 from .student import t_reach
-from .table import Runs, UnfitPoints
 
 
 def next_cells(

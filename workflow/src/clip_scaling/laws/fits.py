@@ -15,8 +15,8 @@ from .identify import NOTHING_OPEN, unidentified
 from .intervals import Spread, draws_bias, intervals_of, redraw, refit, t_interval
 from .methods import Method, find_method
 from .redraw import Redraws
+from .runs import Runs, UnfitPoints, select_runs
 from .student import t_reach
-from .table import Runs, UnfitPoints, select_runs
 from .verdicts import judge
 
 DRAWS = 1000

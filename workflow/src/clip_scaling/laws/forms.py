@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .table import Runs, UnfitPoints
+from .runs import Runs, UnfitPoints
 
 Columns = Mapping[str, np.ndarray]
 FACTORS = ("compute", "gmacs", "samples", "unique")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .fits import Fit, fit_runs
 from .methods import Method
-from .table import Runs, UnfitPoints
+from .runs import Runs, UnfitPoints
 
 BUDGET_RATIO = 1.1  # Samples seen within 10 % of the next are one budget: the paper's "34B" is 32.0B to 34.7B.
 LEVEL = 0.9

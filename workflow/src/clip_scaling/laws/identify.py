@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from .forms import COLUMN_NAMES, Form, Reference
-from .table import Runs
+from .runs import Runs
 
 SAME = float(np.log(1.1))  # A factor that varies by less than 10 %, given the others, is not varied.
 _NULL = 1e-7  # Of the greatest singular value: below it a direction of parameters changes no run.

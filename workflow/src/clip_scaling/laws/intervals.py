@@ -17,8 +17,8 @@ from .estimators import (
 from .forms import LogLinear, Reference
 from .methods import Method
 from .redraw import Redraws, redraw_about_fit, redraw_about_surface
+from .runs import Runs
 from .student import t_reach
-from .table import Runs
 
 LEVEL = 0.95
 _WALK = np.geomspace(0.1, 80.0, 32)  # Standard errors away from the estimate where a profile is looked at.

@@ -9,8 +9,8 @@ import pandas as pd
 
 from .fits import FEWEST_FOR_BOOTSTRAP
 from .redraw import redraw_about_fit
+from .runs import Runs, UnfitPoints
 from .student import slope_and_error, t_reach
-from .table import Runs, UnfitPoints
 from .verdicts import most_data
 
 SAME_COMPUTE = 1.1  # Runs within 10 % of the next lie on one isoFLOP curve.

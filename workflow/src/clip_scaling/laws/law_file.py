@@ -13,7 +13,7 @@ from ..records.metrics import from_error, is_loss
 from .fits import Fit
 from .forms import FACTORS
 from .holdout import BUDGET_RATIO, interval_held, mean_absolute_error
-from .table import Runs
+from .runs import Runs
 
 
 def fit_record(fit: Fit, holdout: pd.DataFrame | None = None) -> FittedLaw:

@@ -14,7 +14,7 @@ from .design import candidate_cells, next_cells
 from .fits import FEWEST_FOR_BOOTSTRAP, fit_runs
 from .isoflop import SAME_COMPUTE, isoflop_exponent, isoflop_optima, slice_optima
 from .methods import CHINCHILLA_OLS, Method, find_method
-from .table import Runs, UnfitPoints
+from .runs import Runs, UnfitPoints
 
 DRAWS = 200
 LISTED = 10  # Next cells that a law file keeps.

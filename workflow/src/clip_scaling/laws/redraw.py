@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .table import Runs
+from .runs import Runs
 
 SMOOTHING = 0.25  # Variance of the surface's departure from a plane, over that of a run's scatter.
 REACH = 1.0  # How far such a departure is shared, in standard deviations of each coordinate.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..records.metrics import is_loss
-from .table import Runs, UnfitPoints
+from .runs import Runs, UnfitPoints
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from ..records.metrics import is_loss
 from .fits import fit_runs
 from .methods import ESTIMATORS, POINTS, Method
-from .table import Runs, UnfitPoints
+from .runs import Runs, UnfitPoints
 
 COLUMNS = ("left_out", "points", "scale", "estimator", "n_points", "alpha")
 

@@ -18,8 +18,8 @@ from .holdout import draws_for, mean_absolute_error, predict_runs, rolling_holdo
 from .law_file import fit_record, number, plain_records, prediction_records
 from .methods import METHODS, Method, find_method
 from .planning import best_next_cells, optima
+from .runs import Runs, UnfitPoints, select_runs, sources
 from .sensitivity import sensitivity
-from .table import Runs, UnfitPoints, select_runs, sources
 
 PARTS = tuple(name for name, field in LawFile.model_fields.items() if not field.is_required())
 COMPARE_BEYOND = (1.0, 10.0)  # Which source is better is said at the greatest common compute and ten times that.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .table import Runs
+from .runs import Runs
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..records.laws import Verdict
 from .identify import NOTHING_OPEN, Unidentified
+from .runs import Runs
 from .student import slope_and_error, t_reach
-from .table import Runs
 
 FEWEST_HELD_OUT = 3
 MISSED = 0.003

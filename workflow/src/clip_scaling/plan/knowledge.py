@@ -15,7 +15,7 @@ from ..errors import ConfigError, LawError
 from ..laws.design import next_cells
 from ..laws.fits import Fit, fit_runs
 from ..laws.planning import design_law_method
-from ..laws.table import Runs, UnfitPoints, select_runs
+from ..laws.runs import Runs, UnfitPoints, select_runs
 from ..records.frames import read_frame
 from ..study.resolved import ResolvedStudy
 from .table import Plan

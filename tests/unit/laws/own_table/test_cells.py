@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from clip_scaling.errors import LawError
-from clip_scaling.laws.cells import Style, numbers
+from clip_scaling.laws.own_table.cells import Style, numbers
 
 
 def column(*cells: object) -> pd.Series:

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from clip_scaling.errors import LawError
-from clip_scaling.laws.own_table import Reading, tidy_candidates, tidy_table
-from clip_scaling.laws.table import UnfitPoints, select_runs
-from clip_scaling.laws.units import factor
+from clip_scaling.laws.own_table.tidy import Reading, tidy_candidates, tidy_table
+from clip_scaling.laws.own_table.units import factor
+from clip_scaling.laws.runs import UnfitPoints, select_runs
 
 SIZES, TOKENS = np.array([1e8, 1e8, 1e9, 1e9]), np.array([2e9, 2e10, 2e10, 2e11])
 NAMES = {"compute_gmacs": "FLOP", "gmacs_per_sample": "N", "samples_seen": "D", "value": "loss"}

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from clip_scaling.errors import LawError
-from clip_scaling.laws.table_file import read_table
+from clip_scaling.laws.own_table.file import read_table
 
 ROWS = [["run", "gmacs", "acc"], ["a, b", "1", "0.5"], ["c", "2", "0.6"]]
 

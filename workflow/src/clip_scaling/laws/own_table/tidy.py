@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from ..errors import LawError
-from ..records.metrics import from_error, is_loss
+from ...errors import LawError
+from ...records.metrics import from_error, is_loss
 from .cells import MISSING, Style, numbers
 from .repeats import reduce_sweeps, refuse_repeats, refuse_twins
 from .units import PASSES, UNITS, factor

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import LawError
+from ...errors import LawError
 
 SEPARATORS = (",", ";", "\t", "|")
 _OPENERS: dict[str, Callable[[Path], bytes]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import LawError
+from ...errors import LawError
 from .cells import COUNTS
 
 # A FLOP count takes a multiply and an add for one MAC; training costs three forward passes (Kaplan et al. 2020).

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from ..errors import LawError
+from ...errors import LawError
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "--", "\u2013", "\u2014", "?", "#n/a", "nil", "missing"}
 COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}

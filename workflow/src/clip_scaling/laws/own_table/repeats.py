@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ..errors import LawError
-from ..records.metrics import to_error
+from ...errors import LawError
+from ...records.metrics import to_error
 
 TUNED = set(
     """
