@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from clip_scaling.data.shared_batches import SharedBatches
 from clip_scaling.train.augment import crop_boxes
 from clip_scaling.train.inputs import PackedInput
 from clip_scaling.train.order import Order, rank_positions
 from clip_scaling.train.prefetch import Prefetch
 from clip_scaling.train.resample import resample
-from clip_scaling.train.shared_batches import SharedBatches
 from clip_scaling.train.steps import DelayedSteps
 
 from .conftest import Run, some_pairs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,26 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
+from ..data.part_workers import AHEAD, PartWorkers
 from ..data.shards.opening import is_url
 from ..data.shards.packed import squared
 from ..data.shards.read import PairReader, UnreadablePair, decode_caption, decode_image, decode_shrunk
-from ..data.workers import KillableForks, worker_was_killed
+from ..data.shared_batches import Rows, SharedBatches
 from ..errors import DataError
 from ..models.tokenizer import load_tokenizer
 from .augment import crop_boxes, fit
 from .inputs import Batch
 from .order import Indices, Order
-from .shared_batches import Rows, SharedBatches
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 64
 """Substitutes tried for an unreadable pair: with a tenth of the data readable, all fail once in 850 samples."""
 _NAMED = 10
 """Unreadable pairs that a process names in the log; the record counts them all."""
-_AHEAD = 2
-"""Batches that workers have ready, or are making, beside the one in use."""
 _CAPTIONS = 1 << 15
 """Distinct captions whose tokens a process remembers."""
 
@@ -160,9 +157,7 @@ class StreamInput:
         if order.readers is None and any(is_url(entry.path) for entry in reader.shards):
             log.warning(f"{reader.home}: shards at URLs, and a full shuffle reads all of them: set recipe.readers")
         self.decoder = Decoder(self.reader, merges, order, form)
-        self._forks = KillableForks()
-        self._batches: SharedBatches | None = None
-        self._parts: Any = None
+        self._workers: PartWorkers | None = None
         self._next: Indices | None = None
         self._number = 0
 
@@ -174,78 +169,33 @@ class StreamInput:
         if not self.workers:
             rows = Rows.of_own_memory(len(positions), self.form.image_size, self.form.context_length)
             return _batch(rows, self.decoder.decode(positions, rows, np.arange(len(positions))))
-        if self._parts is None or self._next is None or not np.array_equal(positions, self._next):
+        if self._workers is None or self._next is None or not np.array_equal(positions, self._next):
             self.close()
-            self._parts, self._number = self._start(positions), 0
+            self._workers, self._number = self._start(positions), 0
         self._next = positions + self.batch_size
-        lost = sum(self._next_part() for _ in range(self.workers))  # the loader gives the workers' parts in turn
-        assert self._batches is not None, "made with the workers"
-        batch = _batch(self._batches[self._number], lost)
+        lost = 0
+        for part in self._workers.next_batch():
+            if isinstance(part, DataError):
+                self.close()
+                raise part
+            lost += part
+        batch = _batch(self._workers.batches[self._number], lost)
         self._number += 1
         return batch
 
-    def _next_part(self) -> int:
-        try:
-            part: int | DataError = next(self._parts)
-        except Exception:
-            if not self._forks.has_lost_one(seconds=1.0):
-                raise
-            self.close()
-            raise worker_was_killed("Give the cell more `mem_mb`, or set fewer resources.train.workers") from None
-        if isinstance(part, DataError):
-            self.close()
-            raise part
-        return part
-
-    def _start(self, positions: Indices) -> Iterator[int | DataError]:
-        self._forks = KillableForks()
-        # While a batch is in use its workers write the next ones, as many as they have been asked for, into others.
-        self._batches = SharedBatches(_AHEAD + 1, len(positions), self.form.image_size, self.form.context_length)
-        loader = DataLoader(
-            _Parts(self.decoder, self._batches, positions, self.batch_size, self.ranks),
-            batch_size=None,
-            num_workers=self.workers,
-            prefetch_factor=_AHEAD,
-            collate_fn=_same,
-            worker_init_fn=_leave_signals_to_the_rank,
-            multiprocessing_context=self._forks,
-            generator=torch.Generator(),  # its own: the loader draws a seed, and the run's must not move
-        )
-        before = signal.getsignal(signal.SIGCHLD)
-        parts = iter(loader)
-        if signal.getsignal(signal.SIGCHLD) is not before:
-            # torch's handler raises an error wherever the run then is; the loader itself looks every five seconds.
-            signal.signal(signal.SIGCHLD, before)
-        if self.is_for_gpu:
-            self._batches.pin()
-        return parts
+    def _start(self, positions: Indices) -> PartWorkers:
+        batches = SharedBatches(AHEAD + 1, len(positions), self.form.image_size, self.form.context_length)
+        parts = _Parts(self.decoder, batches, positions, self.batch_size, self.ranks)
+        remedy = "Give the cell more `mem_mb`, or set fewer resources.train.workers"
+        return PartWorkers(parts, self.workers, batches, remedy, is_for_gpu=self.is_for_gpu)
 
     def close(self) -> None:
         """End the workers and close the shards."""
-        if self._parts is not None:
-            if self._forks.has_lost_one():
-                # The loader's own way out could wait for a lock that the killed worker held.
-                self._forks.end()
-                self._parts._shutdown = True
-            else:
-                # Not left to the garbage collector: the frames of an error keep the loader, and Python waits for it.
-                self._parts._shutdown_workers()
-        self._parts = self._next = None
-        if self._batches is not None:
-            self._batches.close()
-            self._batches = None
+        if self._workers is not None:
+            self._workers.close()
+        self._workers = self._next = None
         self.reader.close()
 
 
 def _batch(rows: Rows, lost: int) -> Batch:
     return Batch(torch.from_numpy(rows.pixels), torch.from_numpy(rows.tokens), rows.indices.copy(), lost)
-
-
-def _same(part: Any) -> Any:
-    return part
-
-
-def _leave_signals_to_the_rank(worker: int) -> None:
-    # Slurm signals every process of a step; the rank still needs batches to come to its step's end.
-    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

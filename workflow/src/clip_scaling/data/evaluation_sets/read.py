@@ -6,8 +6,8 @@ import hashlib
 import io
 import itertools
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,19 @@ class Sample:
 class ImageBatch:
     """Images ready for a model. pixels: (n, size, size, 3) uint8. labels, captions: as in `Sample`, one an image.
 
-    skipped: samples that were left out since the batch before.
+    skipped: samples that were left out since the batch before. is_lent: the pixels hold until the next batch is asked
+    for, whose memory theirs is.
     """
 
     pixels: Tensor
     labels: list[int | list[int]]
     captions: list[list[str]]
     skipped: int = 0
+    is_lent: bool = False
+
+    def kept(self) -> ImageBatch:
+        """The same batch with pixels of its own."""
+        return replace(self, pixels=self.pixels.clone(), is_lent=False) if self.is_lent else self
 
 
 def open_set(manifest_path: Path) -> EvaluationSet:
@@ -86,7 +92,7 @@ def read_samples(
     samples = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False, nodesplitter=_all_shards)
     for sample in itertools.islice(samples, begin, None):
         try:
-            yield _read(sample)
+            yield as_sample(sample, f"{sample['__url__']}: {sample['__key__']}")
         except EvaluationError as error:
             if on_unreadable == "error":
                 raise
@@ -99,8 +105,8 @@ def _all_shards(urls: Iterable[Any]) -> Iterable[Any]:
     return urls
 
 
-def _read(sample: dict[str, Any]) -> Sample:
-    place = f"{sample['__url__']}: {sample['__key__']}"
+def as_sample(sample: Mapping[str, Any], place: str) -> Sample:
+    """Decode a sample of encoded members by extension. place: for the EvaluationError where it cannot be read."""
     image = _decode(sample, place)
     label: int | list[int] | None = None
     captions = None
@@ -118,7 +124,7 @@ def _read(sample: dict[str, Any]) -> Sample:
     return Sample(image, label, captions)
 
 
-def _decode(sample: dict[str, Any], place: str) -> Image.Image:
+def _decode(sample: Mapping[str, Any], place: str) -> Image.Image:
     kind = next((kind for kind in IMAGE_EXTENSIONS if kind in sample), None)
     if kind is None:
         raise EvaluationError(f"it has no image ({', '.join(IMAGE_EXTENSIONS)})", place=place, remedy=REMEDY)
@@ -190,7 +196,7 @@ class KeptImages:
         for batch in read():
             size += batch.pixels.nbytes
             if size <= self._left:
-                kept.append(batch)
+                kept.append(batch.kept())
             else:
                 kept.clear()
             yield batch
