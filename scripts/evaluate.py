@@ -36,6 +36,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cell", help="of saved states")
     parser.add_argument("--output", required=True, type=Path, nargs="+", help="evaluation of each checkpoint, JSON")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--workers", type=int, help="processes that decode images; default: one a thread")
     args = parser.parse_args()
     if len(args.checkpoint) != len(args.output):
         parser.error(f"{len(args.checkpoint)} checkpoints, but {len(args.output)} outputs: give one for each")
@@ -52,6 +53,7 @@ def main() -> None:
     import clip_scaling.models.fast_import  # noqa: F401, before all that imports open_clip
 
     # isort: split
+    from clip_scaling.data.evaluation_sets.parallel import workers_of
     from clip_scaling.data.evaluation_sets.read import KeptImages, open_set
     from clip_scaling.evaluate.job import EvaluateJob
     from clip_scaling.evaluate.store import Store
@@ -68,6 +70,7 @@ def main() -> None:
         Store(args.store, args.store_mb * 1e6),
         KeptImages() if len(args.checkpoint) > 1 else None,
         lambda: received() is not None,
+        workers=workers_of(args.workers, args.threads, has_gpu=torch.cuda.is_available()),
     )
     sets_sha256 = {path.parent.name: sha256_file(path) for path in args.sets}
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from clip_scaling.data.evaluation_sets.parallel import workers_of
 from clip_scaling.errors import run_script
 from clip_scaling.evaluate.foreign import foreign_models, load_foreign, named_set, released_models
 from clip_scaling.evaluate.import_results import tidy_evaluations
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--source", default="foreign", help="name of these runs in the table")
     parser.add_argument("--output", required=True, type=Path, help="folder of {checkpoint}.json and metrics.csv")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--workers", type=int, help="processes that decode images; default: one a thread")
     args = parser.parse_args()
     if bool(args.model) != bool(args.pretrained):
         parser.error("--model goes with --pretrained FILE ...")
@@ -48,7 +50,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
     sets = list(map(named_set, args.sets))
-    evaluator = SuiteEvaluator(sets, protocol, Store(args.store, args.store_mb * 1e6))
+    workers = workers_of(args.workers, args.threads, has_gpu=torch.cuda.is_available())
+    evaluator = SuiteEvaluator(sets, protocol, Store(args.store, args.store_mb * 1e6), workers=workers)
     found = (
         released_models(args.released)
         if args.released

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from clip_scaling.data.evaluation_sets.parallel import workers_of
 from clip_scaling.data.evaluation_sets.read import open_set
 from clip_scaling.errors import EvaluationError, run_script
 from clip_scaling.evaluate.noise import evaluation_noise
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--suite", type=json.loads, default={}, help="JSON, as evaluate.py takes it")
     parser.add_argument("--output", required=True, type=Path, help="evaluation_noise.csv")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--workers", type=int, help="processes that decode images; default: one a thread")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
@@ -35,7 +37,8 @@ def main() -> None:
     if encoder is None:
         raise EvaluationError(f"{args.checkpoint}: {about['cell']} diverged, it has no metrics. Name another cell.")
     protocol = protocol_of(args.suite, args.batch_size, args.loss_batch_size)
-    evaluator = SuiteEvaluator(list(map(open_set, args.sets)), protocol)
+    workers = workers_of(args.workers, args.threads, has_gpu=torch.cuda.is_available())
+    evaluator = SuiteEvaluator(list(map(open_set, args.sets)), protocol, workers=workers)
     rows = evaluation_noise(encoder, about["cell"], evaluator, args.other_batch_size)
     with sealed_path(args.output) as temporary:
         pd.DataFrame(rows, columns=EVALUATION_NOISE_TABLE.names).to_csv(temporary, index=False)

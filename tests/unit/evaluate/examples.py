@@ -61,7 +61,7 @@ def levels(brightness: list[int]) -> list[Image.Image]:
 
 
 def encoder_of(model: Any, tokens: Tokenizer = tokenizer, size: int = 8) -> Encoder:
-    return Encoder(model, tokens, Preprocess(size), torch.device("cpu"), {})
+    return Encoder(model, tokens, Preprocess(size), torch.device("cpu"), {"precision": "fp32"})
 
 
 def random_images(count: int, size: tuple[int, int]) -> list[Image.Image]:

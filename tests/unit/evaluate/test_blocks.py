@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from clip_scaling.data.evaluation_sets import parallel
 from clip_scaling.data.evaluation_sets.read import EvaluationSet, open_set
 from clip_scaling.data.evaluation_sets.webdataset import index_evaluation_set
+from clip_scaling.errors import EvaluationError, ManifestError
 from clip_scaling.evaluate import blocks
 from clip_scaling.evaluate.features import Features
 from clip_scaling.evaluate.store import Store
@@ -126,3 +129,64 @@ def test_seconds_of_a_set_are_those_of_making_it_whenever_that_was(encoder: Enco
     again.run(encoder, "c")
     assert first.seconds["pairs"].keys() == {"test", "measure"}
     assert again.seconds["pairs"] == pytest.approx({"measure": first.seconds["pairs"]["measure"]}, abs=0.002)
+
+
+def test_a_set_that_changes_while_it_is_read_is_an_error_and_nothing_of_it_is_kept(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    found = pairs(tmp_path)
+    tar = tmp_path / "wds" / "test" / "0.tar"
+    asked = 0
+
+    def change() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 3:  # within the second block
+            content = bytearray(tar.read_bytes())
+            content[-3000] ^= 1
+            tar.write_bytes(content)
+        return False
+
+    with pytest.raises(ManifestError, match=r"0\.tar: sha256 differs from the manifest\. It changed while it was read"):
+        evaluator(found, Store(tmp_path / "store"), change).run(encoder, "c")
+    assert files(tmp_path / "store") == 1
+
+
+def test_a_set_that_is_only_touched_goes_on(encoder: Encoder, tmp_path: Path) -> None:
+    found = pairs(tmp_path)
+    whole = evaluator(found, Store(None)).features(encoder, found)
+    (tmp_path / "wds" / "test" / "0.tar").touch()
+    assert is_equal(evaluator(found, Store(None)).features(encoder, found), whole)
+
+
+def test_workers_change_no_bit_of_the_features(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "FEWEST", 1)
+    found = pairs(tmp_path, broken=(1, 7))
+    one = evaluator(found, Store(None))
+    assert is_equal(replace(one, workers=2).features(encoder, found), one.features(encoder, found))
+
+
+def test_a_batch_that_the_gpu_cannot_hold_is_halved_and_the_record_says_so(encoder: Encoder, tmp_path: Path) -> None:
+    found = pairs(tmp_path)
+    largest: list[int] = []
+
+    def images(pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        largest.append(len(pixels))
+        return encoder.images(pixels)
+
+    small = encoder_of(encoder.model, encoder.tokenizer, size=16)
+    object.__setattr__(small, "images", images)
+    object.__setattr__(small, "in_precision", lambda name: small)
+    rows = evaluator(found, Store(tmp_path / "store")).run(small, "c")
+    assert set(largest) == {1} and len(largest) == IMAGES
+    assert {row.halved_to for row in rows} == {1}
+    usual = evaluator(found, Store(None)).run(encoder, "c")
+    assert {row.halved_to for row in usual} == {None}
+    assert [row.value for row in rows] == pytest.approx([row.value for row in usual], abs=1e-5)
+    object.__setattr__(small, "images", lambda pixels: images(torch.cat([pixels, pixels])))
+    with pytest.raises(EvaluationError, match="the GPU's memory is full with one image or text"):
+        evaluator(found, Store(None)).run(small, "c")

@@ -99,4 +99,9 @@ def joined(blocks: list[Features]) -> Features:
         torch.cat([block.texts for block in blocks]),
         torch.cat([first + block.owners for first, block in zip(firsts, blocks, strict=True)]),
         torch.stack([block.skipped for block in blocks]).sum(),
+        _least([int(block.halved_to) for block in blocks]),
     )
+
+
+def _least(sizes: list[int]) -> torch.Tensor:
+    return torch.tensor(min((size for size in sizes if size), default=0))

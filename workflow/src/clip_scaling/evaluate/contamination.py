@@ -38,6 +38,7 @@ def without_rows(features: Features, rows: list[int]) -> Features:
         features.texts[texts] if len(features.owners) else features.texts,
         place[features.owners[texts]],
         features.skipped,
+        features.halved_to,
     )
 
 

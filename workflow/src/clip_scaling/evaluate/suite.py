@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
-from ..data.evaluation_sets.read import EvaluationSet, ImageBatch, KeptImages, read_batches
+from ..data.evaluation_sets.parallel import Decoding, decoded_batches
+from ..data.evaluation_sets.read import EvaluationSet, ImageBatch, KeptImages
 from ..errors import EvaluationError
 from ..models.encode import Encoder
 from ..records.evaluation import Measured
 from ..study.config.evaluation import Aggregate, LinearProbes, probe_name
+from .ahead import ahead
 from .blocks import Blocks
 from .features import Features, encode_set
 from .measure import mean_of, measure, probe
@@ -69,6 +72,7 @@ class SuiteEvaluator:
 
     store: features and scores of before. kept: images for the next checkpoint. is_stopped: asked after every batch and
     every probe; where it says yes, `Stopped` is raised. seconds: by set, of each split and of MEASURE; filled by `run`.
+    workers: processes that decode images; 0: this one.
     """
 
     sets: Sequence[EvaluationSet]
@@ -77,10 +81,10 @@ class SuiteEvaluator:
     kept: KeptImages | None = None
     is_stopped: Callable[[], bool] = _never
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    workers: int = 0
 
     def run(self, encoder: Encoder, name: str) -> list[Measured]:
         """Measure every metric of every set, and the means that the suite asks for. name: of the checkpoint."""
-        encoder = encoder.in_precision(self.protocol.precision)
         rows: list[Measured] = []
         for found in self.sets:
             measured = self.measure_set(encoder, found)
@@ -91,6 +95,7 @@ class SuiteEvaluator:
 
     def features(self, encoder: Encoder, found: EvaluationSet, split: str = "test") -> Features:
         """Encode a split, or take its features from the store."""
+        encoder = encoder.in_precision(self.protocol.precision)
         blocks = self.blocks(encoder, found, split)
         features = self.store.features(blocks.key, blocks.whole, split)
         blocks.drop(len(features.images))
@@ -101,26 +106,27 @@ class SuiteEvaluator:
         protocol = self.protocol
 
         def read(begin: int) -> Iterator[ImageBatch]:
-            def batches() -> Iterator[ImageBatch]:
-                return read_batches(
-                    found.folder,
-                    encoder.preprocess,
-                    protocol.batch_size,
-                    split=split,
-                    on_unreadable=protocol.on_unreadable,
-                    begin=begin,
-                )
+            def batches() -> Generator[ImageBatch]:
+                is_for_gpu = encoder.device.type == "cuda"
+                how = Decoding(protocol.batch_size, self.workers, protocol.on_unreadable, is_for_gpu)
+                return decoded_batches(found.folder, encoder.preprocess, how, split, begin)
 
             key = (found.folder, split, encoder.preprocess, protocol.batch_size, protocol.on_unreadable, begin)
-            return self._until_stopped(self.kept.batches(key, batches) if self.kept else batches())
+            images = self.kept.batches(key, batches) if self.kept else batches()
+            return self._until_stopped(ahead(images, encoder.device))
 
-        key = self._key(encoder, found) | {"split": split}
-        return Blocks(self.store, key, protocol.batch_size, read, partial(encode_set, encoder))
+        def encode(batches: Iterator[ImageBatch]) -> Features:
+            features = encode_set(encoder, batches)
+            found.require_unchanged()  # before anything is kept
+            return features
 
-    def _until_stopped(self, batches: Iterator[ImageBatch]) -> Iterator[ImageBatch]:
-        for batch in batches:
-            yield batch
-            self.leave_if_stopped()
+        return Blocks(self.store, self._key(encoder, found) | {"split": split}, protocol.batch_size, read, encode)
+
+    def _until_stopped(self, batches: Generator[ImageBatch]) -> Iterator[ImageBatch]:
+        with closing(batches):  # at once: an error keeps the frames of whoever reads, and so their workers
+            for batch in batches:
+                yield batch
+                self.leave_if_stopped()
 
     def leave_if_stopped(self) -> None:
         """Raise `Stopped` where a signal has come."""
@@ -139,6 +145,7 @@ class SuiteEvaluator:
 
     def measure_set(self, encoder: Encoder, found: EvaluationSet) -> list[Measured]:
         """Measure a set and its probes, or take their scores from the store."""
+        encoder = encoder.in_precision(self.protocol.precision)
         manifest, protocol, key = found.manifest, self.protocol, self._key(encoder, found)
         self.store.spent.clear()
 
@@ -177,7 +184,9 @@ class SuiteEvaluator:
 
     def _noted(self, rows: list[Measured], *splits: Features) -> list[Measured]:
         """Say with each metric what it was measured from."""
-        how = {"skipped": sum(int(features.skipped) for features in splits), "precision": self.protocol.precision}
+        how: dict[str, Any] = {"skipped": sum(int(features.skipped) for features in splits)}
+        halved = [int(features.halved_to) for features in splits if int(features.halved_to)]
+        how |= {"precision": self.protocol.precision} | ({"halved_to": min(halved)} if halved else {})
         return [row.model_copy(update=how) for row in rows]
 
 

@@ -51,7 +51,10 @@ class Encoder:
         require_number_format(name, self.device)
         # The key says more on a GPU: features were stored there as fp32 while convolutions ran in TF32.
         more = {"cudnn_tf32": name == "tf32"} if self.device.type == "cuda" else {}
-        return replace(self, precision=name, identity=self.identity | {"precision": name} | more)
+        identity = self.identity | {"precision": name} | more
+        if (name, identity) == (self.precision, self.identity):
+            return self
+        return replace(self, precision=name, identity=identity)
 
     @torch.no_grad()
     def images(self, pixels: Tensor) -> Tensor:

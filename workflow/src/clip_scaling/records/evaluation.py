@@ -29,6 +29,9 @@ class Measured(BaseModel):
         description="number format of the encoder: fp32, tf32 or bf16; absent in earlier results, which are fp32 (on a "
         "GPU with convolutions in TF32)",
     )
+    halved_to: int | None = Field(
+        None, description="images a forward pass, where the GPU's memory was full with the study's batch size"
+    )
 
 
 class Mixture(BaseModel):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ..models.side_stream import SideStream
 from .inputs import Batch, Input
 from .order import Indices
 
@@ -26,7 +27,7 @@ class Prefetch:
 
     def __init__(self, inner: Input, batch_size: int, device: torch.device, ahead: int = AHEAD) -> None:
         self.inner, self.order, self.batch_size, self.device, self.ahead = inner, inner.order, batch_size, device, ahead
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.stream = SideStream(device)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
         self._coming: deque[tuple[Indices, Future[Batch]]] = deque()
 
@@ -41,8 +42,7 @@ class Prefetch:
             # Asked for by this thread: the first batch may fork workers, which a second thread should not do.
             batch = self._staged(positions)
             self._ask(positions)
-        if self.stream is not None:
-            batch.pixels.record_stream(torch.cuda.current_stream(self.device))
+        self.stream.hand_over(batch.pixels)
         return batch
 
     def _ask(self, positions: Indices) -> None:
@@ -54,15 +54,8 @@ class Prefetch:
     def _staged(self, positions: Indices) -> Batch:
         """A batch whose memory is its own: `inner` may use its arrays again."""
         batch = self.inner.batch(positions)
-        if self.stream is None:
-            return replace(batch, pixels=batch.pixels.clone(), tokens=batch.tokens.clone())
-        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
-            pixels = batch.pixels.to(self.device, non_blocking=True)
-            copied = torch.cuda.Event(blocking=True)
-            copied.record(self.stream)
-        tokens = batch.tokens.pin_memory()
-        copied.synchronize()
-        return replace(batch, pixels=pixels, tokens=tokens)
+        tokens = batch.tokens.pin_memory() if self.device.type == "cuda" else batch.tokens.clone()
+        return replace(batch, pixels=self.stream.copy(batch.pixels), tokens=tokens)
 
     def _forget(self) -> None:
         for _, future in self._coming:

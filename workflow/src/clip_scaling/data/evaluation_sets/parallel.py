@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,16 @@ class Decoding:
     is_for_gpu: bool = False
 
 
+def workers_of(asked: int | None, threads: int, *, has_gpu: bool) -> int:
+    """Processes that decode where nobody says: one a CPU thread; with one thread and no GPU this process does."""
+    if asked is not None:
+        return asked
+    return threads if threads > 1 or has_gpu else 0
+
+
 def decoded_batches(
     folder: Path, preprocess: Preprocess, how: Decoding, split: str = "test", begin: int = 0
-) -> Iterator[ImageBatch]:
+) -> Generator[ImageBatch]:
     """Yield the images of a split from sample `begin` on, in order, as `read_batches` does.
 
     Pixels of a batch may hold until the next one only (`ImageBatch.is_lent`). EvaluationError where a sample cannot be
@@ -109,7 +117,7 @@ class _Parts(IterableDataset[Any]):
             yield [self.samples.decode(first + row, pixels[row]) for row in rows]
 
 
-def _rows(samples: _Samples, how: Decoding, workers: int) -> Iterator[tuple[Tensor, list[_Row]]]:
+def _rows(samples: _Samples, how: Decoding, workers: int) -> Generator[tuple[Tensor, list[_Row]]]:
     """Yield the pixels and the rows of each batch of samples, readable or not."""
     batches = SharedBatches(AHEAD + 1, how.batch_size, samples.preprocess.size, 0)
     remedy = "Give the evaluation more `mem_mb`, or fewer workers"
@@ -124,8 +132,13 @@ def _rows(samples: _Samples, how: Decoding, workers: int) -> Iterator[tuple[Tens
         parts.close()
 
 
-def _regrouped(batches: Iterator[tuple[Tensor, list[_Row]]], how: Decoding) -> Iterator[ImageBatch]:
+def _regrouped(batches: Generator[tuple[Tensor, list[_Row]]], how: Decoding) -> Generator[ImageBatch]:
     """Make whole batches of what can be read; what cannot is an error, or counted."""
+    with closing(batches):
+        yield from _whole(batches, how)
+
+
+def _whole(batches: Iterable[tuple[Tensor, list[_Row]]], how: Decoding) -> Iterator[ImageBatch]:
     pixels: list[Tensor] = []
     rows: list[_Row] = []
     skipped = 0

@@ -6,8 +6,8 @@ import hashlib
 import io
 import itertools
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,28 @@ REMEDY = "Prepare the set again, or set `on_unreadable: skip` in the suite."
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A set on disk whose files are those of its manifest. digest: of the files' hashes."""
+    """A set on disk whose files are those of its manifest. digest: of the files' hashes.
+
+    stamps: of each file before it was hashed, as `_stamp` gives them. remedy: the next step where a file differs.
+    """
 
     manifest: EvaluationSetManifest
     folder: Path
     digest: str
+    stamps: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    remedy: str = ""
 
     @property
     def name(self) -> str:
         """Its name in the suite."""
         return self.manifest.dataset
+
+    def require_unchanged(self) -> None:
+        """Compare files that were touched since with the manifest once more. ManifestError where one differs."""
+        touched = [
+            entry for entry in self.manifest.files if _stamp(self.folder / entry.path) != self.stamps.get(entry.path)
+        ]
+        verify_files(touched, self.folder, f"It changed while it was read. {self.remedy}")
 
 
 @dataclass(frozen=True)
@@ -75,10 +87,20 @@ class ImageBatch:
 def open_set(manifest_path: Path) -> EvaluationSet:
     """Check a set's files against its manifest, by size and hash. ManifestError where one differs."""
     manifest = EvaluationSetManifest.read(manifest_path)
-    folder = manifest.home(manifest_path)
-    verify_files(manifest.files, folder, remake(manifest_path))
+    folder, remedy = manifest.home(manifest_path), remake(manifest_path)
+    stamps = {entry.path: _stamp(folder / entry.path) for entry in manifest.files}
+    verify_files(manifest.files, folder, remedy)
     files = canonical_json([asdict(entry) for entry in manifest.files])
-    return EvaluationSet(manifest, folder, hashlib.sha256(files.encode()).hexdigest())
+    return EvaluationSet(manifest, folder, hashlib.sha256(files.encode()).hexdigest(), stamps, remedy)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with a file's content: its size, time and place; nothing where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def read_samples(
@@ -149,7 +171,7 @@ def read_batches(
     split: str = "test",
     on_unreadable: str = "error",
     begin: int = 0,
-) -> Iterator[ImageBatch]:
+) -> Generator[ImageBatch]:
     """Yield the first `limit` images of a split, in order, resized and cropped by open_clip's evaluation transform.
 
     preprocess: as the model was trained, or pixels a side where that was here. begin: samples that are passed over.
@@ -186,7 +208,7 @@ class KeptImages:
         self._left = cap_mb * 1e6
         self._kept: dict[Hashable, list[ImageBatch]] = {}
 
-    def batches(self, key: Hashable, read: Callable[[], Iterator[ImageBatch]]) -> Iterator[ImageBatch]:
+    def batches(self, key: Hashable, read: Callable[[], Iterator[ImageBatch]]) -> Generator[ImageBatch]:
         """Yield the batches of `read`, which must follow from the key alone."""
         if key in self._kept:
             yield from self._kept[key]
