@@ -51,7 +51,7 @@ def test_on_one_machine_every_rank_finds_its_place_and_one_meeting_point() -> No
 
 @pytest.mark.parametrize(
     ("codes", "expected"),
-    [([0, 0], 0), ([75, 0], 75), ([75, 1, 75], 1), ([3, 1], 3), ([0, 137], 137)],
+    [([0, 0], 0), ([75, 0], 75), ([75, 1, 75], 1), ([3, 1], 3), ([0, 137], 137), ([76, 1, 137], 75), ([1, 76], 75)],
 )
 def test_a_failure_outweighs_a_save_and_a_save_outweighs_success(codes: list[int], expected: int) -> None:
     assert overall_exit_code(codes) == expected
@@ -137,3 +137,11 @@ def test_a_process_is_known_to_have_a_handler_or_not() -> None:
         assert not catches(os.getpid(), signal.SIGUSR2)
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_rank_that_is_stopped_is_ended_after_those_that_hung_with_it() -> None:
+    module = "import sys; import snakemake_executor_plugin_submitit.launch as l; l.SECONDS_AFTER_HANG = 0.2;"
+    rank = "import os, signal; os._exit(76) if os.environ['RANK'] == '0' else os.kill(os.getpid(), signal.SIGSTOP)"
+    argv = f"['--nodes', '1', '--tasks-per-node', '2', '--', sys.executable, '-c', {rank!r}]"
+    done = subprocess.run([sys.executable, "-c", f"{module} sys.exit(l.main({argv}))"], timeout=200)
+    assert done.returncode == CONTINUE

@@ -7,11 +7,18 @@ from collections.abc import Iterable
 
 CONTINUE = os.EX_TEMPFAIL
 """75: the program has saved; the same command goes on from there."""
+HUNG = 76
+"""76: a rank of several made no step for too long. The same command goes on from what was saved before."""
 
 
 def overall_exit_code(codes: Iterable[int]) -> int:
-    """Exit code of a group of ranks, whose codes are given in the order in which they ended."""
+    """Exit code of a group of ranks, whose codes are given in the order in which they ended.
+
+    Where one hung, the ends of the others follow from it.
+    """
     codes = list(codes)
+    if HUNG in codes:
+        return CONTINUE
     failed = [code for code in codes if code not in (0, CONTINUE)]
     return failed[0] if failed else CONTINUE if CONTINUE in codes else 0
 

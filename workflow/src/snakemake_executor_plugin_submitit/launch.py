@@ -7,7 +7,8 @@ MASTER_PORT in its environment, as torch.distributed's "env://" expects. Only th
 Snakefile may import this module.
 
 Signals USR1, USR2 and TERM go on to all ranks. The exit code is 0 when all ranks gave 0; 75 (EX_TEMPFAIL: saved, run
-the same command to continue) when some gave 75 and none failed; else that of the rank that failed first.
+the same command to continue) when some gave 75 and none failed, or when one gave 76 (it made no step for too long);
+else that of the rank that failed first.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 
-from .exits import CONTINUE, catches, overall_exit_code
+from .exits import CONTINUE, HUNG, catches, overall_exit_code
 
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 # Ranks that wait for one that has failed would wait for ever; those that save get longer.
 SECONDS_AFTER_FAILURE = 15.0
 SECONDS_AFTER_SAVE = 300.0
+# Ranks that hang with one that has ended write their stacks first; one that is stopped never ends.
+SECONDS_AFTER_HANG = 60.0
 # One rank of an srun step. Slurm signals the shell too, so it must outlive the signal to pass the exit code on, and a
 # rank that still imports its libraries has no handler yet, and would die of it. The
 # code goes through a file because srun itself returns only the highest one, and 75 would hide a failure of 1.
@@ -149,7 +152,8 @@ def run_on_slurm(command: list[str], nodes: int, tasks_per_node: int) -> int:
             time.sleep(0.2)
         _read_codes(codes, ranks, ended)
     code = overall_exit_code(ended.values())
-    return code if len(ended) == ranks or code not in (0, CONTINUE) else _positive(step.returncode) or 1
+    is_known = len(ended) == ranks or HUNG in ended.values() or code not in (0, CONTINUE)
+    return code if is_known else _positive(step.returncode) or 1
 
 
 class _Deadline:
@@ -161,8 +165,8 @@ class _Deadline:
     def passed(self, codes: Iterable[int]) -> bool:
         for code in codes:
             if code:
-                limit = SECONDS_AFTER_SAVE if code == CONTINUE else SECONDS_AFTER_FAILURE
-                self._since.setdefault(limit, time.monotonic())
+                limits = {CONTINUE: SECONDS_AFTER_SAVE, HUNG: SECONDS_AFTER_HANG}
+                self._since.setdefault(limits.get(code, SECONDS_AFTER_FAILURE), time.monotonic())
         return any(time.monotonic() - since > limit for limit, since in self._since.items())
 
 
@@ -175,7 +179,7 @@ def _read_codes(folder: Path, ranks: int, ended: dict[int, int]) -> None:
 
 def _report(rank: int, code: int) -> None:
     if code:
-        meaning = "saved, to be continued" if code == CONTINUE else "failed"
+        meaning = {CONTINUE: "saved, to be continued", HUNG: "no step, to be continued"}.get(code, "failed")
         print(f"launch: rank={rank} exit_code={code} ({meaning})", file=sys.stderr, flush=True)
 
 

@@ -6,6 +6,7 @@ import datetime
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +15,13 @@ import torch
 import torch.distributed as dist
 
 from ..errors import TrainingError
+
+MEETING = datetime.timedelta(minutes=30)
+"""That ranks wait for each other at the start."""
+WAITING = datetime.timedelta(hours=12)
+"""That ranks wait for each other later: one may write a state. A hang is found before (watchdog.py)."""
+SECONDS_TO_LEAVE = 10.0
+"""That a rank which fails takes at most to leave the process group."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,23 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def close(self) -> None:
-        """Leave the process group."""
-        if self.size > 1 and dist.is_initialized():
+    def meet(self) -> None:
+        """Wait until every rank has come here."""
+        if self.size > 1:
+            dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
+
+    def close(self, *, is_failing: bool = False) -> None:
+        """Leave the process group. is_failing: others may wait for this rank; it does not wait for them."""
+        if self.size == 1 or not dist.is_initialized():
+            return
+        if not is_failing:
             dist.destroy_process_group()
+            return
+        has_nccl = self.device.type == "cuda"
+        leave = dist.distributed_c10d._abort_process_group if has_nccl else dist.destroy_process_group
+        leaving = threading.Thread(target=leave, name="leaving", daemon=True)
+        leaving.start()
+        leaving.join(SECONDS_TO_LEAVE)
 
 
 def gpu_count() -> int:
@@ -127,9 +148,10 @@ def join_ranks(gpus: int | Literal["auto"] = 0, environment: dict[str, str] | No
             "nccl" if device.type == "cuda" else "gloo",
             rank=rank,
             world_size=size,
-            timeout=datetime.timedelta(minutes=30),
+            timeout=MEETING,
             device_id=device if device.type == "cuda" else None,
         )
+        dist.distributed_c10d.set_timeout(WAITING)
     return Ranks(rank, size, local_rank, device)
 
 

@@ -44,6 +44,7 @@ from .schedule import schedule_of
 from .state import StateFolder, write_state
 from .steps import lag_on
 from .stream import Form, StreamInput
+from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +107,11 @@ class OpenJob:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """End the workers, and leave the process group of a run that ended well."""
-        self.data.close()
-        if error is None:
-            self.ranks.close()
+        """End the workers, and leave the process group."""
+        try:
+            self.data.close()
+        finally:
+            self.ranks.close(is_failing=error is not None)
 
 
 def open_job(asked: TrainJob) -> OpenJob:
@@ -119,9 +121,13 @@ def open_job(asked: TrainJob) -> OpenJob:
     ranks = join_ranks(resources.gpus)
     logging.basicConfig(level=logging.INFO if ranks.is_main else logging.ERROR, format="%(message)s")
     torch.set_num_threads(resources.threads)
-    engine = Engine(asked.recipe["model_config"], recipe, resources, ranks, asked.cell.seed)
-    open_input = _open_packed if resources.input == "packed" else _open_stream
-    manifest, data = open_input(asked, engine, resources)
+    try:
+        engine = Engine(asked.recipe["model_config"], recipe, resources, ranks, asked.cell.seed)
+        open_input = _open_packed if resources.input == "packed" else _open_stream
+        manifest, data = open_input(asked, engine, resources)
+    except BaseException:
+        ranks.close(is_failing=True)
+        raise
     if ranks.device.type == "cuda":
         data = Prefetch(data, recipe.global_batch_size, ranks.device)
     return OpenJob(asked, ranks, recipe, resources, manifest, data, engine)
@@ -193,6 +199,7 @@ def run_loop(job: OpenJob, name: str, stop: int, steps: int | None) -> Outcome:
     seconds, lag = resources.checkpoint_minutes * 60, lag_on(job.ranks.device)
     stretch = Stretch(stop, steps, job.identity, origin, seconds, lag)
     loop = Loop(job.engine, job.data, schedule_of(job.recipe, steps), folder, stretch)
+    loop.watchdog = Watchdog(resources.hang_minutes, job.ranks.rank, job.ranks.size)
     is_continued = loop.continue_saved()
     if before is not None and not (is_continued and loop.progress.step >= before["progress"]["step"]):
         loop.start_from(before)

@@ -21,6 +21,7 @@ from .signals import received
 from .stability import Event, finite
 from .state import StateFolder
 from .steps import Result
+from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 POINTS = 100
@@ -124,6 +125,7 @@ class Loop:
         self.callbacks = list(callbacks)
         self.progress = Progress()
         self.pipeline = Pipeline(engine, data, stretch.lag)
+        self.watchdog = Watchdog()
         self.is_save_asked = self.is_leave_asked = False
         self.unsaved_digest = self.unsaved_lost = self.unsaved_tokens = 0  # of this rank, since the last state
 
@@ -167,14 +169,20 @@ class Loop:
     def save(self) -> None:
         """Write a state."""
         state = self.state()
-        if self.ranks.is_main:
-            self.folder.save(self.progress.step, state)
+        with self.watchdog.excused():
+            if self.ranks.is_main:
+                self.folder.save(self.progress.step, state)
+            self.ranks.meet()
         del state
 
     # ------------------------------------------------------------ steps
 
     def run(self) -> Outcome:
         """Train to the end, to a signal, or to divergence."""
+        with self.watchdog:
+            return self._run()
+
+    def _run(self) -> Outcome:
         begun = last_saved = time.monotonic()
         seconds_before = self.progress.seconds
         self.is_save_asked = self.is_leave_asked = False
@@ -263,8 +271,10 @@ class Loop:
             now.tail_sum, now.tail_steps = now.tail_sum + result.loss, now.tail_steps + 1
         if self.is_at_point:
             self._check_lost()
-        for callback in self.callbacks:
-            callback.after_step(self, Step(issued.rate, issued.waited, result))
+        self.watchdog.step()
+        with self.watchdog.excused():
+            for callback in self.callbacks:
+                callback.after_step(self, Step(issued.rate, issued.waited, result))
 
     def _is_signalled_alone(self) -> bool:
         return self.ranks.size == 1 and received() is not None
@@ -303,7 +313,8 @@ class Loop:
                 f"{self.folder.root}: the state of step {target}, to roll back to, is gone or damaged. "
                 "Delete the folder and run the cell again."
             )
-        self.start_from(read_state(found.path))
+        with self.watchdog.excused():
+            self.start_from(read_state(found.path))
         for callback in self.callbacks:
             callback.after_rollback(self)
         return self.progress

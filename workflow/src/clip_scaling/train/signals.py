@@ -11,6 +11,8 @@ from types import FrameType
 
 EXIT_SAVED = 75
 """Exit code of a run that saved its state and left (EX_TEMPFAIL): the same command continues it."""
+EXIT_HUNG = 76
+"""Exit code of a rank of several that made no step for too long; their launcher ends with EXIT_SAVED then."""
 
 SAVING = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 

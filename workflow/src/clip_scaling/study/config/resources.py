@@ -41,6 +41,12 @@ class TrainResources(Strict):
     )
     workers: int = Field(0, ge=0, description="processes a rank that decode a stream; 0: the rank itself")
     checkpoint_minutes: float = Field(15, gt=0, description="minutes between saved states")
+    hang_minutes: float | None = Field(
+        30,
+        gt=0,
+        description="minutes without a step (fifty times the longest step, if that is more; four times as long before "
+        "the first) after which a run ends with its stacks in the log and exit code 75; null: never",
+    )
     keep_states: int = Field(2, ge=1, description="saved states kept a cell")
     max_state_gb: float | None = Field(None, gt=0, description="cap on a cell's saved states; the newest always stays")
     wandb_project: str | None = Field(None, description="log to Weights & Biases too (needs the package wandb)")
