@@ -74,6 +74,28 @@ def test_a_training_job_waits_for_its_gpus(machine: GpuProject, train: dict[str,
     assert re.sub(" +", " ", command(machine, **train)).lstrip().startswith(wanted)
 
 
+@pytest.mark.parametrize(
+    ("resources", "wanted"),
+    [
+        ({}, "python -m clip_scaling.machine.pool --gpus 1 --cells-per-gpu 4 -- python"),
+        ({"train": {"gpus": 2}}, "python -m clip_scaling.machine.pool --gpus 1 --cells-per-gpu 1 -- python"),
+        ({"train": {"gpus": 0}}, "env CUDA_VISIBLE_DEVICES= python"),
+        (
+            {"train": {"gpus": 0}, "evaluate": {"gpus": 1, "cells_per_gpu": 2}},
+            "python -m clip_scaling.machine.pool --gpus 1 --cells-per-gpu 2 -- python",
+        ),
+        ({"evaluate": {"gpus": 0}}, "env CUDA_VISIBLE_DEVICES= python"),
+    ],
+)
+def test_an_evaluation_takes_a_gpu_as_its_resources_say(
+    machine: GpuProject, resources: dict[str, Any], wanted: str
+) -> None:
+    path = machine.write(machine.study(resources=resources))
+    text = machine.snakemake("-n", "-p", "--configfile", path).stdout
+    found = re.search(r"trap : INT TERM USR1 USR2; (.*?) scripts/evaluate.py", text)
+    assert found is not None and found[1] == wanted
+
+
 def test_more_gpus_than_the_machine_has_are_refused_before_the_first_job(machine: GpuProject) -> None:
     path = machine.write(machine.study(resources={"train": {"gpus": 4}}))
     done = machine.snakemake("--configfile", path, check=False)

@@ -1,5 +1,7 @@
 """What a dry run says: the default study, other studies, single cells, and refusals."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,28 @@ def test_the_cluster_profile_is_planned_where_there_is_no_slurm(
     assert done.returncode == 0, done.stderr
     counts = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
     assert counts["train"] == counts["evaluate"] == "8"
+
+
+def test_a_cluster_gives_evaluations_what_the_study_says_and_no_more_is_asked(
+    make_project: Any, repository: Path
+) -> None:
+    project = make_project()
+    (project.root / "workflow").unlink()
+    shutil.copytree(repository / "workflow", project.root / "workflow")
+    rules = project.root / "workflow" / "rules" / "evaluate.smk"
+    # Snakemake lists the resources of jobs without a message alone.
+    rules.write_text(rules.read_text().replace('    message:\n        "Evaluate {wildcards.cell}"\n', ""))
+    overrides = [{"model": "ViT-micro-8", "evaluate": {"mem_mb": 9000, "runtime_minutes": 240, "threads": 2}}]
+    study = project.study(resources={"train": {"gpus": 1}, "overrides": overrides})
+    profile = repository / "config" / "profiles" / "cluster"
+    text = project.snakemake("--profile", profile, "-n", "--configfile", project.write(study)).stdout
+    jobs = {}
+    for block in text.split("\nrule ")[1:]:
+        found = dict(re.findall(r"(\w+)[=:] ?(\d+)\b", block.split("\n[")[0]))
+        jobs[re.search(r"cell=Model-(\S+?)_", block)[1]] = found
+    names = ("gpus", "gpu_slots", "mem_mb", "runtime", "threads")
+    assert [jobs["ViT-micro-8"][name] for name in names] == ["1", "0", "9000", "240", "2"]
+    assert [jobs["ViT-nano-8"].get(name, "1") for name in names] == ["1", "0", "5100", "30", "1"]
 
 
 def test_one_cell_is_planned_by_its_path(project: Any) -> None:

@@ -79,11 +79,13 @@ rule evaluate:
         f"results/logs/{STUDY.study}/evaluate/{{cell}}.log",
     benchmark:
         f"results/benchmarks/{STUDY.study}/evaluate/{{cell}}.tsv"
+    threads: after_threads
     resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu_slots=evaluation_gpu_slots,
-        launcher=evaluation_launcher,
+        mem_mb=after_mem_mb,
+        runtime=after_runtime,
+        gpus=after_gpus,
+        gpu_slots=after_gpu_slots,
+        launcher=after_launcher,
     params:
         batch_size=STUDY.evaluation.batch_size,
         loss_batch_size=STUDY.evaluation.loss_batch_size,
@@ -113,11 +115,13 @@ rule evaluate_state:
         f"results/benchmarks/{STUDY.study}/{{run}}/metrics.tsv"
     wildcard_constraints:
         run="trunk/Model-[^/]+/[^/]+|train/Model-[^/]+/parts/[^/]+",
+    threads: after_threads
     resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu_slots=evaluation_gpu_slots,
-        launcher=evaluation_launcher,
+        mem_mb=after_mem_mb,
+        runtime=after_runtime,
+        gpus=after_gpus,
+        gpu_slots=after_gpu_slots,
+        launcher=after_launcher,
     params:
         recipe=state_recipe,
         name=state_name,
@@ -204,11 +208,13 @@ if RESOLVED.fine_tuned_sets():
             f"results/logs/{STUDY.study}/fine_tune/{{cell}}/{{dataset}}.log",
         benchmark:
             f"results/benchmarks/{STUDY.study}/fine_tune/{{cell}}/{{dataset}}.tsv"
+        threads: after_threads
         resources:
-            mem_mb=3000,
-            runtime=120,
-            gpu_slots=evaluation_gpu_slots,
-            launcher=evaluation_launcher,
+            mem_mb=after_mem_mb,
+            runtime=after_runtime,
+            gpus=after_gpus,
+            gpu_slots=after_gpu_slots,
+            launcher=after_launcher,
         params:
             settings=fine_tune_settings,
             model=fine_tune_model,

@@ -18,11 +18,22 @@ CELL_EVALUATIONS = (
 TRUNK_STATES = [trunk_state(cell) for cells in TRUNKS.values() for cell in cells] if IS_TRAINED else []
 
 
+def unused_resources():
+    """Resources that only studies of this release can name, where this one does not: its lock is as it was."""
+    names = ("evaluate", "fine_tune")
+    sections = {name: True for name in names if not getattr(STUDY.resources, name).model_fields_set}
+    overrides = STUDY.resources.overrides
+    keys = {name for name in names if not any(getattr(override, name) for override in overrides)}
+    return {"resources": sections | {"overrides": {"__all__": keys}}}
+
+
 def locked_config(wildcards):
     """Study and suite as validated, but for the places of files, which are known by their hashes."""
     places = {"published": True, "sources": {"__all__": {"path"}}}
     if STUDY.report.targets is None:
         places["report"] = True  # a key that studies of an older release do not know
+    if IS_TRAINED:
+        places |= unused_resources()
     suite = RESOLVED.suite.model_dump(mode="json") if IS_TRAINED else None
     return canonical_json({"study": STUDY.model_dump(mode="json", exclude=places), "suite": suite})
 

@@ -1,6 +1,8 @@
-"""What training jobs ask of a machine, from `resources.train` of the study."""
+"""What training, evaluation and fine-tuning ask of a machine, from `resources` of the study."""
 
+from clip_scaling.cost.evaluation_needs import EvaluationNeeds
 from clip_scaling.cost.needs import cells_per_gpu, job_mem_mb
+from clip_scaling.cost.results import Results
 from clip_scaling.machine.gpus import visible_gpus
 from clip_scaling.machine.pool import gpu_slots
 from snakemake_executor_plugin_submitit.launch import launcher
@@ -73,35 +75,71 @@ def train_launcher(wildcards):
     """
     resources = cell_resources(wildcards)
     ranks = launcher(resources.nodes, resources.ranks_per_node)
-    return f"{gpu_prefix(train_gpus(wildcards), wildcards)}{ranks}"
+    gpus = train_gpus(wildcards) if IS_ONE_MACHINE else 0
+    return f"{pool_prefix(gpus, cells_per_gpu(*cell_demand(wildcards)))}{ranks}" if gpus else ranks
 
 
-def gpu_prefix(gpus, wildcards):
-    """What waits for the GPUs of a job of a cell on this machine, before its command."""
-    if not gpus or not IS_ONE_MACHINE:
-        return ""
-    sharing = cells_per_gpu(*cell_demand(wildcards))
+def pool_prefix(gpus, sharing):
+    """What waits for GPUs of this machine, before a job's command."""
     return f"python -m clip_scaling.machine.pool --gpus {gpus} --cells-per-gpu {sharing} -- "
 
 
-# ---------------------------------------------------------------- after training: one GPU, shared as in training
+# ---------------------------------------------------------------- after training: `resources.evaluate`, `.fine_tune`
+
+NEEDS = EvaluationNeeds(RESOLVED, Results(Path("."), STUDY.study))
 
 
-def evaluated(wildcards):
-    """The wildcards of the training job whose result is measured."""
-    return state_wildcards(wildcards) if hasattr(wildcards, "run") else wildcards
+def measured_cell(wildcards):
+    """The cell whose checkpoint, or whose or whose trunk's state, is measured."""
+    return trained_cell(state_wildcards(wildcards) if hasattr(wildcards, "run") else wildcards)
 
 
-def evaluation_gpu_slots(wildcards):
-    if not IS_ONE_MACHINE or not visible_gpus() or cell_resources(evaluated(wildcards)).gpus == 0:
-        return 0
-    return gpu_slots(1, cells_per_gpu(*cell_demand(evaluated(wildcards))))
+def after_resources(wildcards):
+    """`resources.fine_tune` of a job that fine-tunes, else `resources.evaluate`."""
+    cell = measured_cell(wildcards)
+    is_tuning = hasattr(wildcards, "dataset")
+    return STUDY.resources.fine_tune_of(cell) if is_tuning else STUDY.resources.evaluate_of(cell)
 
 
-def evaluation_launcher(wildcards):
-    """A GPU of this machine's pool; none where the study trains on the CPU though there is one."""
+def after_threads(wildcards):
+    return after_resources(wildcards).threads
+
+
+def after_mem_mb(wildcards):
+    cell = measured_cell(wildcards)
+    if hasattr(wildcards, "dataset"):
+        return NEEDS.fine_tune_mem_mb(cell, wildcards.dataset)
+    return NEEDS.evaluate_mem_mb(cell)
+
+
+def after_runtime(wildcards):
+    cell = measured_cell(wildcards)
+    if hasattr(wildcards, "dataset"):
+        return NEEDS.fine_tune_minutes(cell, wildcards.dataset)
+    return NEEDS.evaluate_minutes(cell)
+
+
+def after_gpus(wildcards):
+    return after_resources(wildcards).gpus_of(STUDY.resources.train_of(measured_cell(wildcards)))
+
+
+def after_sharing(wildcards):
+    """Jobs like this on one GPU at a time."""
+    asked = after_resources(wildcards).cells_per_gpu
+    cell = measured_cell(wildcards)
+    demand = RESOLVED.models[cell.model], RESOLVED.recipe(cell), STUDY.resources.train_of(cell)
+    return cells_per_gpu(*demand) if asked == "auto" else asked
+
+
+def after_gpu_slots(wildcards):
+    """Parts of one machine's GPUs; nothing on a cluster."""
+    gpus = after_gpus(wildcards) if IS_ONE_MACHINE else 0
+    return gpu_slots(gpus, after_sharing(wildcards)) if gpus else 0
+
+
+def after_launcher(wildcards):
+    """A GPU of this machine's pool; none where the job is for the CPU though there is one."""
     if not IS_ONE_MACHINE or not visible_gpus():
         return ""
-    if cell_resources(evaluated(wildcards)).gpus == 0:
-        return "env CUDA_VISIBLE_DEVICES= "
-    return gpu_prefix(1, evaluated(wildcards))
+    gpus = after_gpus(wildcards)
+    return pool_prefix(gpus, after_sharing(wildcards)) if gpus else "env CUDA_VISIBLE_DEVICES= "

@@ -40,9 +40,22 @@ def test_a_precision_of_gpus_is_refused_on_a_machine_without(
     assert "none that torch could use" in problems(raw, repository, tmp_path, 0, gpus=1)[0]
 
 
+def test_a_gpu_for_evaluations_is_refused_on_a_machine_without(
+    raw: dict[str, Any], repository: Path, tmp_path: Path
+) -> None:
+    def found(here: int, **resources: Any) -> list[str]:
+        study = load_study(raw | {"resources": resources}, repository)
+        return gpu_problems(make_plan(study, tmp_path), study, here)
+
+    assert found(0, evaluate={"gpus": "auto"}, fine_tune={"gpus": 1}) == found(1, evaluate={"gpus": 1}) == []
+    (said,) = found(0, overrides=[{"model": "ViT-nano-8", "evaluate": {"gpus": 1}}])
+    assert said.startswith("resources.evaluate.gpus: 1, and this machine has none that torch could use: Model-ViT-nano")
+    assert said.endswith("and 3 more")
+
+
 def test_the_refusal_names_the_next_step(raw: dict[str, Any], repository: Path, tmp_path: Path) -> None:
     study = load_study(raw | {"resources": {"train": {"gpus": 2}}}, repository)
-    with pytest.raises(ConfigError, match=r"Nothing was started. Lower resources.train.gpus .*--profile cluster"):
+    with pytest.raises(ConfigError, match=r"Nothing was started. Lower gpus or nodes .*--profile cluster"):
         check_gpus(make_plan(study, tmp_path), study, 1)
 
 

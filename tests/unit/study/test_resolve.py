@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,20 @@ def test_a_cell_leaves_its_trunk_where_its_cooldown_begins(raw: dict[str, Any], 
         ({"resources": {"train": {"tasks_per_node": 3}}}, "not a multiple of 3 ranks x 1 micro-batches"),
         ({"resources": {"train": {"gpus": 4, "tasks_per_node": 2}}}, "one rank a GPU"),
         ({"resources": {"overrides": [{"model": "ViT-nano-8", "train": {"nodez": 2}}]}}, "nodez: unknown key"),
+        ({"resources": {"evaluate": {"gpus": 2}}}, "gpus 2: such a job uses one GPU; `evaluation.jobs` gives"),
+        (
+            {"resources": {"evaluate": {"runtime": 9}}},
+            "resources.evaluate.runtime: unknown key",
+        ),
+        (
+            {"resources": {"overrides": [{"model": "ViT-nano-8", "evaluate": {"mem": 2}}]}},
+            "Samples-8K_Seed-0: resources.evaluate.mem: unknown key",
+        ),
+        (
+            {"resources": {"overrides": [{"fine_tune": {"gpus": 3}}]}},
+            "Samples-8K_Seed-0: resources.fine_tune: gpus 3: such a job uses one GPU",
+        ),
+        ({"resources": {"overrides": [{"model": "ViT-nano-8"}]}}, "give fields of train, evaluate or fine_tune"),
         ({"evaluation": {"suite": "offline", "validation": {"datasets": ["x"]}}}, "'x' is not in the suite"),
         (
             {"evaluation": {"suite": "offline", "validation": {"datasets": ["scenes-captions"], "max_samples": 20}}},
@@ -243,6 +258,24 @@ def test_resources_follow_their_overrides(raw: dict[str, Any], repository: Path)
     study = load(raw, repository)
     nano, micro = (study.config.resources.train_of(cell) for cell in (list(study.cells.values())[n] for n in (0, -1)))
     assert (nano.ranks, micro.ranks, micro.ranks_per_node, micro.runtime_minutes) == (2, 4, 2, 90)
+
+
+def test_jobs_after_training_take_a_gpu_where_it_does_unless_they_are_given_their_own(
+    raw: dict[str, Any], repository: Path, fake_gpus: Callable[..., None]
+) -> None:
+    def gpus(here: int, **resources: Any) -> tuple[int, int]:
+        fake_gpus(*["NVIDIA H100 80GB HBM3"] * here)
+        study = load(raw | {"resources": resources}, repository)
+        cell, found = list(study.cells.values())[-1], study.config.resources
+        return found.evaluate_of(cell).gpus_of(found.train_of(cell)), found.fine_tune_of(cell).gpus_of(
+            found.train_of(cell)
+        )
+
+    assert (gpus(0), gpus(2)) == ((0, 0), (1, 1))
+    assert gpus(0, train={"gpus": 4}) == (1, 1)  # on a cluster, whose login node has none
+    assert gpus(2, train={"gpus": 0}) == (0, 0)
+    assert gpus(0, train={"gpus": 4}, evaluate={"gpus": 0}) == (0, 1)
+    assert gpus(2, train={"gpus": 0}, overrides=[{"model": "ViT-micro-8", "fine_tune": {"gpus": 1}}]) == (0, 1)
 
 
 def write_suite(root: Path, suite: dict[str, Any], repository: Path) -> Path:

@@ -5,10 +5,10 @@ From finished jobs of the same model, else from the speed of training: a forward
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from statistics import median
 
+from ..data.evaluation_sets.size import SetSize, set_size
 from ..records.data import EvaluationSetManifest
 from ..study.grid import Cell
 from ..study.paths import DataPaths
@@ -20,13 +20,26 @@ PASSES = 3
 """Of a training step, in forward passes: forward, and twice that backward."""
 
 
-@dataclass(frozen=True)
-class SetSize:
-    """Of an evaluation set: images of its test split, prompts (classes x templates), images of its train split."""
+def evaluation_passes(study: ResolvedStudy, sizes: Mapping[str, SetSize]) -> int:
+    """Images and prompts that an evaluation encodes; training splits where they are probed."""
+    probed = {entry.dataset for entry in study.suite.datasets if entry.linear_probe}
+    return sum(size.images + size.prompts + (size.train if name in probed else 0) for name, size in sizes.items())
 
-    images: int
-    prompts: int
-    train: int
+
+def tuning_passes(study: ResolvedStudy, dataset: str, sizes: Mapping[str, SetSize]) -> float:
+    """Forward passes of images in fine-tuning: epochs, then each mixture of weights on what it is judged by."""
+    settings, size = study.suite.fine_tuning, sizes.get(dataset)
+    if size is None:
+        return 0.0
+    control = sizes.get(settings.control or "")
+    judged = settings.validation_share * size.train + (control.images if control else 0)
+    return PASSES * settings.epochs * size.train + len(settings.mixing) * judged + 2 * size.images
+
+
+def prepared_size(results: Results, dataset: str) -> SetSize | None:
+    """The size of a set of the suite; None where it is not prepared."""
+    path = results.data.manifest(DataPaths.evaluation_set(dataset))
+    return set_size(EvaluationSetManifest.read(path), path) if path.is_file() else None
 
 
 class AfterTraining:
@@ -35,7 +48,7 @@ class AfterTraining:
     def __init__(self, study: ResolvedStudy, results: Results, finished: Iterable[str]) -> None:
         self.study, self.results = study, results
         self.tuned_cells, self.tuned_sets = set(study.fine_tuned_cells()), study.fine_tuned_sets()
-        self.sizes = {entry: size for entry in study.evaluation_sets if (size := self._size(entry))}
+        self.sizes = {entry: size for entry in study.evaluation_sets if (size := prepared_size(results, entry))}
         self._seconds: dict[str, float] = {}
         self._by_model: dict[tuple[str, bool], list[float]] = {}
         for name in finished:
@@ -54,25 +67,12 @@ class AfterTraining:
         if alike:
             return median(alike) / 3600, f"measured: {len(alike)} of its model"
         speed = training.samples_per_second / devices
-        probed = {entry.dataset for entry in self.study.suite.datasets if entry.linear_probe}
-        passes = sum(
-            size.images + size.prompts + (size.train if name in probed else 0) for name, size in self.sizes.items()
-        )
-        seconds = training.start_seconds + passes / (PASSES * speed)
+        seconds = training.start_seconds + evaluation_passes(self.study, self.sizes) / (PASSES * speed)
         if is_tuned:
-            seconds += sum(self._tuning_seconds(name, training.start_seconds, speed) for name in self.tuned_sets)
+            for name in self.tuned_sets:
+                seconds += training.start_seconds + tuning_passes(self.study, name, self.sizes) / (PASSES * speed)
         known, asked = len(self.sizes), len(self.study.evaluation_sets)
         return seconds / 3600, f"from the training speed; {known} of {asked} sets have a known size"
-
-    def _tuning_seconds(self, dataset: str, start_seconds: float, speed: float) -> float:
-        """Epochs of training, then each mixture of weights on the validation share and on the control."""
-        settings, size = self.study.suite.fine_tuning, self.sizes.get(dataset)
-        if size is None:
-            return start_seconds
-        control = self.sizes.get(settings.control or "")
-        judged = settings.validation_share * size.train + (control.images if control else 0)
-        passes = PASSES * settings.epochs * size.train + len(settings.mixing) * judged + 2 * size.images
-        return start_seconds + passes / (PASSES * speed)
 
     def _measured(self, cell: Cell) -> float | None:
         """Seconds of all of a cell's jobs after training by Snakemake's benchmark files; None where one is missing."""
@@ -80,13 +80,3 @@ class AfterTraining:
         found = [self.results.job_seconds(job) for job in (f"evaluate/{cell.name}", *names)]
         known = [seconds for seconds in found if seconds is not None]
         return sum(known) if len(known) == len(found) else None
-
-    def _size(self, dataset: str) -> SetSize | None:
-        path = self.results.data.manifest(DataPaths.evaluation_set(dataset))
-        if not path.is_file():
-            return None
-        manifest = EvaluationSetManifest.read(path)
-        if manifest.n is None:  # a webdataset from elsewhere
-            return None
-        prompts = len(manifest.classes) * len(manifest.templates) or manifest.n  # retrieval: a caption a pair
-        return SetSize(manifest.n, prompts, manifest.n_train or 0)

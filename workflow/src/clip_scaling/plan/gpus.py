@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import ConfigError
 from ..study.config.training import GPU_PRECISIONS
+from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
 from .table import Plan
 
@@ -20,8 +21,13 @@ def gpu_problems(plan: Plan, study: ResolvedStudy, gpus: int) -> list[str]:
         elif precision in GPU_PRECISIONS and not wanted:
             what = f"recipe.precision {precision!r} needs a GPU, and resources.train.gpus: {asked.gpus} finds none here"
         else:
-            continue
-        wanting.setdefault(what, []).append(row.cell)
+            what = ""
+        found = [what] if what else []
+        if not gpus:
+            jobs = _after_training(study, cell)
+            found += [f"resources.{job}.gpus: 1, and this machine has {_count(gpus)}" for job in jobs]
+        for problem in found:
+            wanting.setdefault(problem, []).append(row.cell)
     return [f"{what}: {_cells(names)}" for what, names in wanting.items()]
 
 
@@ -31,8 +37,16 @@ def check_gpus(plan: Plan, study: ResolvedStudy, gpus: int) -> None:
     if problems:
         raise ConfigError(
             "\n".join(problems) + "\nNothing was started",
-            remedy="Lower resources.train.gpus or nodes, or run the study on a cluster (`--profile cluster`).",
+            remedy="Lower gpus or nodes of these resources, or run the study on a cluster (`--profile cluster`).",
         )
+
+
+def _after_training(study: ResolvedStudy, cell: Cell) -> list[str]:
+    """The jobs after a cell's training that ask for a GPU by number."""
+    resources = study.config.resources
+    jobs = ["evaluate"] if resources.evaluate_of(cell).gpus == 1 else []
+    is_tuned = cell.name in study.fine_tuned_cells()
+    return [*jobs, "fine_tune"] if is_tuned and resources.fine_tune_of(cell).gpus == 1 else jobs
 
 
 def _count(gpus: int) -> str:

@@ -43,7 +43,7 @@ def check_cells(study: ResolvedStudy) -> list[str]:
                 f"{cell.name}: the model's token table has {rows} rows, but "
                 f"sources.{study.source_of(cell.data)}.vocabulary_size is {source.vocabulary_size}"
             )
-        problems += _check_training(study, cell, recipe)
+        problems += _check_training(study, cell, recipe) + _check_after_training(study, cell)
     return list(dict.fromkeys(problems))
 
 
@@ -104,6 +104,21 @@ def _check_training(study: ResolvedStudy, cell: Cell, recipe: Recipe) -> list[st
                     f"{other.name}: {', '.join(differing)} is not that of {first.name}, with which it shares a trunk "
                     "(schedule wsd). Override by model, data or seed, not by samples_seen"
                 )
+    return problems
+
+
+def _check_after_training(study: ResolvedStudy, cell: Cell) -> list[str]:
+    """Resources of the jobs that follow a cell's training."""
+    problems = []
+    resources = study.config.resources
+    for job, of in (("evaluate", resources.evaluate_of), ("fine_tune", resources.fine_tune_of)):
+        try:
+            of(cell)
+        except ValidationError as error:
+            problems += [
+                f"{cell.name}: {explain({**problem, 'loc': ('resources', job, *problem['loc'])})}"
+                for problem in error.errors()
+            ]
     return problems
 
 

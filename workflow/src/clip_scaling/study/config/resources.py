@@ -76,10 +76,58 @@ class TrainResources(Strict):
         return self
 
 
-class TrainResourcesOverride(Selector):
-    """Resources of the training jobs that match the selector."""
+class JobResources(Strict):
+    """Where a job that follows training runs. Never part of a name or of what is tracked."""
 
-    train: dict[str, Any] = Field(min_length=1, description="fields of resources.train")
+    threads: int = Field(1, ge=1, description="CPU threads of the job")
+    mem_mb: int | None = Field(None, ge=100, description="memory, MB; default: by the model, the sets and the GPU")
+    runtime_minutes: int | None = Field(
+        None,
+        ge=1,
+        description="time limit; a job that meets it goes on from what it kept. Default: by the seconds of finished "
+        "jobs of the model, else by the model and the sets, from half an hour to a day",
+    )
+    gpus: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto",
+        description="0: the CPU; 1; auto: one where the cell trains on GPUs or the machine has one, else the CPU",
+    )
+    cells_per_gpu: Literal["auto", 1, 2, 3, 4, 6, 12] = Field(
+        "auto", description="such jobs on one GPU at a time; auto: as many as cells of the model that train on one"
+    )
+
+    @model_validator(mode="after")
+    def _has_one_gpu(self) -> JobResources:
+        if self.gpus not in ("auto", 0, 1):
+            raise ValueError(f"gpus {self.gpus}: such a job uses one GPU; `evaluation.jobs` gives an evaluation more")
+        return self
+
+    def gpus_of(self, train: TrainResources) -> int:
+        """GPUs of the job. train: resources of the training job before it, whose choice `auto` follows."""
+        if self.gpus != "auto":
+            return self.gpus
+        return int(train.gpus != 0 and (train.gpus_per_node > 0 or len(visible_gpus()) > 0))
+
+
+class EvaluateResources(JobResources):
+    """Where a checkpoint is evaluated. Several GPUs: `evaluation.jobs`."""
+
+
+class FineTuneResources(JobResources):
+    """Where a checkpoint is fine-tuned on one set."""
+
+
+class ResourcesOverride(Selector):
+    """Resources of the jobs of the cells that match the selector."""
+
+    train: dict[str, Any] = Field({}, description="fields of resources.train")
+    evaluate: dict[str, Any] = Field({}, description="fields of resources.evaluate")
+    fine_tune: dict[str, Any] = Field({}, description="fields of resources.fine_tune")
+
+    @model_validator(mode="after")
+    def _has_fields(self) -> ResourcesOverride:
+        if not (self.train or self.evaluate or self.fine_tune):
+            raise ValueError("give fields of train, evaluate or fine_tune")
+        return self
 
 
 class Cluster(Strict):
@@ -100,16 +148,29 @@ class Resources(Strict):
     """Where and how long; never part of a result."""
 
     train: TrainResources = TrainResources()
+    evaluate: EvaluateResources = EvaluateResources()
+    fine_tune: FineTuneResources = FineTuneResources()
     cluster: Cluster = Cluster()
-    overrides: list[TrainResourcesOverride] = Field([], description="in order: a later one wins")
+    overrides: list[ResourcesOverride] = Field([], description="in order: a later one wins")
 
     def train_of(self, cell: Cell) -> TrainResources:
         """Resources of a cell's training job: the defaults plus every matching override."""
-        fields = self.train.model_dump(exclude_unset=True)
+        return TrainResources.model_validate(self._fields("train", cell))
+
+    def evaluate_of(self, cell: Cell) -> EvaluateResources:
+        """Resources of a cell's evaluation, as `train_of`."""
+        return EvaluateResources.model_validate(self._fields("evaluate", cell))
+
+    def fine_tune_of(self, cell: Cell) -> FineTuneResources:
+        """Resources of a cell's fine-tuning on one set, as `train_of`."""
+        return FineTuneResources.model_validate(self._fields("fine_tune", cell))
+
+    def _fields(self, job: Literal["train", "evaluate", "fine_tune"], cell: Cell) -> dict[str, Any]:
+        fields: dict[str, Any] = getattr(self, job).model_dump(exclude_unset=True)
         for override in self.overrides:
             if override.matches(cell):
-                fields.update(override.train)
-        return TrainResources.model_validate(fields)
+                fields.update(getattr(override, job))
+        return fields
 
 
 class Budget(Strict):
