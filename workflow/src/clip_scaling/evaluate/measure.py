@@ -6,6 +6,7 @@ Names and definitions are clip-benchmark's; `contrastive_loss` is ours.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,11 +15,14 @@ from torch import Tensor
 
 from ..errors import EvaluationError
 from ..models.encode import Encoder
+from ..models.precision import tf32
 from ..records.data import CLASSIFICATION, MULTILABEL, RETRIEVAL, EvaluationSetManifest
 from ..records.evaluation import Measured
 from .features import Features
+from .ranks import average_precisions, best_ranks, target_ranks
 from .uncertainty import mean_interval, recall_interval, wilson
 
+CPU = torch.device("cpu")
 RECALL_AT = (1, 5, 10)
 Interval = tuple[float, float]
 
@@ -26,10 +30,12 @@ Interval = tuple[float, float]
 def measure(
     encoder: Encoder, manifest: EvaluationSetManifest, features: Features, loss_batch_size: int
 ) -> list[Measured]:
-    """Measure every zero-shot metric of a set. EvaluationError: a class that has no name."""
-    name, task = manifest.dataset, manifest.task
+    """Measure every zero-shot metric of a set, on the encoder's device. EvaluationError: a class that has no name."""
+    name, task, device = manifest.dataset, manifest.task, encoder.device
     if task == RETRIEVAL:
-        return [*retrieval(name, features), contrastive_loss(name, features, encoder.scale, loss_batch_size)]
+        with tf32(False):
+            found = retrieval(name, features, device)
+        return [*found, contrastive_loss(name, features, encoder.scale, loss_batch_size)]
     names = manifest.classes
     most = int(features.labels.max()) + 1 if task == CLASSIFICATION else features.labels.shape[1]
     if most > len(names):
@@ -37,50 +43,39 @@ def measure(
             f"labels of {most} classes, but {len(names)} class names", place=name, remedy="Prepare the set again."
         )
     classes = encoder.classes(names, manifest.templates)
-    if task == MULTILABEL:
-        return [multilabel(name, features, classes)]
-    return classification(name, features, classes)
+    with tf32(False):
+        if task == MULTILABEL:
+            return [multilabel(name, features, classes, device)]
+        return classification(name, features, classes, device)
 
 
-def classification(name: str, features: Features, classes: Tensor) -> list[Measured]:
+def classification(name: str, features: Features, classes: Tensor, device: torch.device = CPU) -> list[Measured]:
     """Compute acc1, acc5 and mean per-class recall; of equal scores the first wins. classes: (classes, dim)."""
-    logits = features.images @ classes.T
-    _require_finite(name, logits)
     target = features.labels
+    ranks = target_ranks(features.images, classes, target, device, partial(_require_finite, name))
     n = len(target)
-    ranked = logits.argsort(dim=1, descending=True, stable=True)
     rows = []
     for k in (1, 5) if len(classes) >= 5 else (1,):
-        value = (ranked[:, :k] == target[:, None]).any(dim=1).double().mean().item()
+        value = (ranks < k).double().mean().item()
         rows.append(_row(name, CLASSIFICATION, f"acc{k}", value, wilson(value, n), n))
-    correct = (ranked[:, 0] == target).numpy()
+    correct = (ranks == 0).numpy()
     sizes = np.bincount(target.numpy())
     shares = np.bincount(target.numpy(), weights=correct)[sizes > 0] / sizes[sizes > 0]
     interval = recall_interval(correct, target.numpy())
     return [*rows, _row(name, CLASSIFICATION, "mean_per_class_recall", float(shares.mean()), interval, n)]
 
 
-def multilabel(name: str, features: Features, classes: Tensor) -> Measured:
+def multilabel(name: str, features: Features, classes: Tensor, device: torch.device = CPU) -> Measured:
     """Average the precision over classes; the interval is a bootstrap over images (200 draws, seed 0)."""
-    logits = features.images @ classes.T
-    _require_finite(name, logits)
-    target = features.labels
-    value = _average_precision(logits, target)
-    generator = torch.Generator().manual_seed(0)
-    draws = []
-    for _ in range(200):
-        rows = torch.randint(len(target), (len(target),), generator=generator)
-        draws.append(_average_precision(logits[rows], target[rows]))
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return _row(name, MULTILABEL, "mean_average_precision", value, (float(low), float(high)), len(target))
-
-
-def _average_precision(logits: Tensor, target: Tensor) -> float:
-    """Mean over classes of the mean precision at each positive image; a class without any counts as 0."""
-    truth = target.gather(0, logits.argsort(dim=0, descending=True)).double()
-    ranks = torch.arange(1, len(truth) + 1, dtype=torch.double)[:, None]
-    precision = truth.cumsum(0) / ranks
-    return ((precision * truth).sum(0) / truth.sum(0).clamp(min=1)).mean().item()
+    n, generator = len(features.labels), torch.Generator().manual_seed(0)
+    counts = torch.zeros(200, n, dtype=torch.uint8)
+    for draw in counts:
+        draw += torch.randint(n, (n,), generator=generator).bincount(minlength=n)
+    values, draws = average_precisions(
+        features.images, classes, features.labels, counts, device, partial(_require_finite, name)
+    )
+    low, high = np.percentile(draws.mean(1).numpy(), [2.5, 97.5])
+    return _row(name, MULTILABEL, "mean_average_precision", values.mean().item(), (float(low), float(high)), n)
 
 
 def mean_of(name: str, metric: str, rows: list[Measured]) -> Measured:
@@ -105,17 +100,21 @@ def probe(name: str, value: float, spread: float, draws: int, n: int) -> Measure
     return _row(name, "linear_probe", "acc1", value, interval, n)
 
 
-def retrieval(name: str, features: Features) -> list[Measured]:
-    """Compute recall@1, 5, 10 in both directions: the share of queries with a right answer among the first k."""
-    scores = features.texts @ features.images.T
-    _require_finite(name, scores)
-    texts, images = scores.shape
-    owners = features.owners
+def retrieval(name: str, features: Features, device: torch.device = CPU) -> list[Measured]:
+    """Compute recall@1, 5, 10 in both directions: the share of queries with a right answer among the first k.
+
+    Of equal scores the first wins.
+    """
+    images, texts, owners = features.images, features.texts, features.owners
+    check = partial(_require_finite, name)
+    ranks = {
+        "image": target_ranks(texts, images, owners, device, check),
+        "text": best_ranks(images, texts, owners, device, check),
+    }
     rows = []
     for k in RECALL_AT:
-        found = (scores.topk(min(k, images), dim=1).indices == owners[:, None]).any(dim=1).double().mean().item()
-        own = owners[scores.T.topk(min(k, texts), dim=1).indices] == torch.arange(images)[:, None]
-        for way, value, n in (("image", found, texts), ("text", own.any(dim=1).double().mean().item(), images)):
+        for way, places in ranks.items():
+            value, n = (places < k).double().mean().item(), len(places)
             rows.append(_row(name, RETRIEVAL, f"{way}_retrieval_recall@{k}", value, wilson(value, n), n))
     return rows
 
