@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from clip_scaling.errors import EvaluationError
-from clip_scaling.evaluate.probe import Setting, best, carve, few_shot, logistic_regression, train_sweep
+from clip_scaling.evaluate import probe_training
+from clip_scaling.evaluate.pieces import Examples
+from clip_scaling.evaluate.probe import best, carve, few_shot, probe_accuracy
+from clip_scaling.evaluate.probe_training import Setting, accuracies, logistic_regression, train_sweep
+from clip_scaling.study.config.evaluation import LinearProbes
+
+from .test_ranks import Largest
 
 
 @pytest.fixture
@@ -27,7 +33,7 @@ def blobs() -> tuple[Tensor, Tensor]:
 def test_every_probe_of_the_sweep_is_a_layer_under_torchs_adamw(blobs: tuple[Tensor, Tensor]) -> None:
     features, labels = blobs
     settings = [Setting(0.1, 0.5, 2), Setting(0.1, 0.0, 4), Setting(0.01, 0.0, 4), Setting(0.01, 0.5, 4)]
-    for setting, probe in zip(settings, train_sweep(features, labels, 3, settings, 100, seed=3), strict=True):
+    for setting, probe in zip(settings, train_sweep(Examples(features, labels), 3, settings, 100, seed=3), strict=True):
         generator = torch.Generator().manual_seed(3)
         layer = nn.Linear(8, 3)
         with torch.no_grad():
@@ -51,7 +57,7 @@ def test_every_probe_of_the_sweep_is_a_layer_under_torchs_adamw(blobs: tuple[Ten
 def test_probes_do_not_import_what_torchs_optimizers_do() -> None:
     """torch._dynamo takes a second of CPU, which each short job of an evaluation would pay."""
     code = "import torch, clip_scaling.models.fast_import; from clip_scaling.evaluate.probe import *; "
-    code += "train_sweep(torch.eye(4), torch.arange(4), 4, [Setting(0.1, 0.0, 1)]); import sys; "
+    code += "train_sweep(Examples(torch.eye(4), torch.arange(4)), 4, [Setting(0.1, 0.0, 1)]); import sys; "
     code += "sys.exit('torch._dynamo' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -70,11 +76,12 @@ def test_accuracy_is_clip_benchmarks_within_the_spread_of_seeds(
     def accuracy(logits: Tensor) -> float:
         return (logits.argmax(dim=1) == labels[400:]).double().mean().item()
 
+    first = Examples(features, labels).choose(torch.arange(400))
     peer, ours = [], []
     for seed in range(5):
         layer = theirs.train(loader, 8, 3, 0.0, 0.1, 10, False, "cpu", seed)
         peer.append(accuracy(layer(features[400:])))
-        [probe] = train_sweep(features[:400], labels[:400], 3, [Setting(0.1, 0.0, 10)], 64, seed)
+        [probe] = train_sweep(first, 3, [Setting(0.1, 0.0, 10)], 64, seed)
         ours.append(accuracy(probe.logits(features[400:])))
     assert abs(np.mean(peer) - np.mean(ours)) <= 3 * max(np.std(peer), np.std(ours), 0.005)
 
@@ -83,7 +90,7 @@ def test_logistic_regression_is_scikit_learns(blobs: tuple[Tensor, Tensor]) -> N
     from sklearn.linear_model import LogisticRegression
 
     features, labels = blobs
-    strong, weak = logistic_regression(features, labels, 3, [1e-2, 1e-3])
+    strong, weak = logistic_regression(Examples(features, labels), 3, [1e-2, 1e-3])
     for probe, penalty in ((strong, 1e-2), (weak, 1e-3)):
         # scikit-learn sums the losses and halves the norm: C = 1 / (n x penalty).
         peer = LogisticRegression(C=1 / (600 * penalty), max_iter=1000, tol=1e-8).fit(features.numpy(), labels.numpy())
@@ -93,8 +100,9 @@ def test_logistic_regression_is_scikit_learns(blobs: tuple[Tensor, Tensor]) -> N
 
 def test_the_best_probe_is_chosen_by_accuracy(blobs: tuple[Tensor, Tensor]) -> None:
     features, labels = blobs
-    probes = train_sweep(features, labels, 3, [Setting(1e-6, 0.0, 5), Setting(0.1, 0.0, 5)])
-    chosen = best(probes, features, labels)
+    examples = Examples(features, labels)
+    probes = train_sweep(examples, 3, [Setting(1e-6, 0.0, 5), Setting(0.1, 0.0, 5)])
+    chosen = best(probes, examples)
     assert chosen is probes[1]
 
 
@@ -113,3 +121,49 @@ def test_a_validation_split_is_carved_from_every_class() -> None:
     train, validation = carve(labels, 0.2, seed=0)
     assert np.bincount(labels[validation], minlength=3).tolist() == [2, 4, 0]
     assert sorted([*train, *validation]) == list(range(31))
+
+
+def test_pieces_change_no_probe(blobs: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = blobs
+    examples, sweep = Examples(features, labels), [Setting(0.1, 0.0, 2), Setting(0.1, 0.1, 3)]
+    whole = train_sweep(examples, 3, sweep, 64), logistic_regression(examples, 3, [1e-2])
+    shares = accuracies(whole[0], examples)
+    assert shares == [(probe.logits(features).argmax(1) == labels).double().mean().item() for probe in whole[0]]
+    monkeypatch.setattr(probe_training, "PIECE_BATCHES", 2)
+    monkeypatch.setattr(probe_training, "BLOCK", 300)  # logits of 100 examples
+    pieces = train_sweep(examples, 3, sweep, 64), logistic_regression(examples, 3, [1e-2])
+    for first, second in zip(whole[0], pieces[0], strict=True):
+        assert torch.equal(first.weight, second.weight)
+    expected, found = (probes[0].logits(features).softmax(dim=1) for probes in (whole[1], pieces[1]))
+    assert torch.allclose(found, expected, atol=2e-3)  # within where L-BFGS stops
+    assert accuracies(pieces[0], examples) == shares
+
+
+def test_no_tensor_grows_with_examples_times_classes_or_copies_the_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_training, "PIECE_BATCHES", 2)
+    monkeypatch.setattr(probe_training, "BLOCK", 5000)
+    generator = torch.Generator().manual_seed(0)
+    examples = Examples(torch.randn(4000, 8, generator=generator), torch.arange(4000) % 50)
+    few = {"learning_rates": [0.1], "epochs": [1], "batch_size": 20}
+    for settings in (LinearProbes(**few), LinearProbes(solver="lbfgs", weight_decays=[0.1])):
+        with Largest() as made:
+            probe_accuracy(examples, examples, 50, "full", settings)
+        # 32,000 features and 200,000 logits in all; an order of the examples is 4,000 numbers.
+        assert made.numbers <= 5000
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("share", [0.0, 0.25], ids=["in pieces", "at once"])
+def test_probes_of_a_gpu_are_those_of_the_cpu(
+    blobs: tuple[Tensor, Tensor], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clip_scaling.evaluate import pieces
+
+    monkeypatch.setattr(pieces, "RESIDENT_SHARE", share)
+    examples = Examples(*blobs)
+    for settings in (LinearProbes(epochs=[5, 10]), LinearProbes(solver="lbfgs", weight_decays=[1e-3])):
+        cpu, gpu = (
+            probe_accuracy(examples.on(device), examples.on(device), 3, 20, settings)[0]
+            for device in (torch.device("cpu"), torch.device("cuda"))
+        )
+        assert gpu == pytest.approx(cpu, abs=0.01)

@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import torch
+
 from ..data.evaluation_sets.parallel import Decoding, decoded_batches
 from ..data.evaluation_sets.read import EvaluationSet, ImageBatch, KeptImages
 from ..errors import EvaluationError
 from ..models.encode import Encoder
+from ..models.precision import tf32
 from ..records.evaluation import Measured
 from ..study.config.evaluation import Aggregate, LinearProbes, probe_name
 from .ahead import ahead
 from .blocks import Blocks
 from .features import Features, encode_set
 from .measure import mean_of, measure, probe
+from .pieces import Examples
 from .probe import probe_accuracy
 from .store import Store
 
@@ -162,7 +166,8 @@ class SuiteEvaluator:
         for shots in (protocol.probes or {}).get(found.name, []):
 
             def linear_probe(shots: int | str = shots) -> list[Measured]:
-                return self._probe(found, shots, features("train"), features("test"))
+                splits = features("train"), features("test")
+                return self._probe(found, shots, *splits, encoder.device)
 
             settings = {"task": "linear_probe", "shots": shots, "settings": protocol.linear_probe.model_dump()}
             rows = rows + self.store.scores(key | settings, linear_probe, MEASURE)
@@ -170,14 +175,14 @@ class SuiteEvaluator:
         self.seconds[found.name] = {label: round(seconds, 3) for label, seconds in self.store.spent.items()}
         return rows
 
-    def _probe(self, found: EvaluationSet, shots: int | str, train: Features, test: Features) -> list[Measured]:
-        value, spread, chosen = probe_accuracy(
-            (train.images, train.labels),
-            (test.images, test.labels),
-            len(found.manifest.classes),
-            shots,
-            self.protocol.linear_probe,
-        )
+    def _probe(
+        self, found: EvaluationSet, shots: int | str, train: Features, test: Features, device: torch.device
+    ) -> list[Measured]:
+        learned, asked = (Examples(features.images, features.labels).on(device) for features in (train, test))
+        with tf32(False):
+            value, spread, chosen = probe_accuracy(
+                learned, asked, len(found.manifest.classes), shots, self.protocol.linear_probe
+            )
         name = probe_name(found.name, shots)
         log.info(f"{name} acc1={value:.4f} chosen: {'; '.join(map(str, chosen))}")
         return self._noted([probe(name, value, spread, len(chosen), len(test.labels))], train, test)
