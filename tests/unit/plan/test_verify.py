@@ -49,3 +49,14 @@ def test_a_changed_byte_is_named_with_the_command_that_makes_the_file_again(
     place = (home / name).relative_to(tmp_path)
     assert printed.startswith("1 files agree, 1 are damaged\n") and f"{place}: sha256 is not that" in printed
     assert f"rm {place} && snakemake --cores all" in printed and printed.rstrip().endswith(str(place))
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"data": [1], "results": []}', '{"results": [{"files": [{}]}]}'])
+def test_a_damaged_record_of_provenance_is_named(
+    study: ResolvedStudy, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    args, _ = project(tmp_path, study, repository)
+    (StudyPaths(study.config.study, tmp_path / "results").folder / "provenance.json").write_text(content)
+    with pytest.raises(SystemExit, match="1"):
+        verify_study(args)
+    assert "provenance.json: is no record of the provenance of a study" in capsys.readouterr().out

@@ -96,8 +96,7 @@ class _Reports:
         for job_id in ids:
             name = f"{job_id}_0_result.pkl"
             if name in present:
-                kind, value = pickle.loads((self.folder / name).read_bytes())
-                found[job_id] = value if kind == "success" and isinstance(value, Outcome) else str(value)
+                found[job_id] = _result(self.folder / name)
         return found
 
     def log_path(self, job_id: str) -> Path:
@@ -109,6 +108,17 @@ class _Reports:
 
     def release(self, job_id: str) -> bool:
         return True
+
+
+def _result(path: Path) -> Outcome | str:
+    """The outcome that a job left, or what went wrong."""
+    try:
+        kind, value = pickle.loads(path.read_bytes())
+        if kind == "success" and isinstance(value, Outcome):
+            return Outcome(int(value.exit_code), int(value.signal), float(value.seconds), str(value.host))
+        return str(value)
+    except Exception as error:  # pickle meets whatever a damaged file leads it to
+        return f"{path}: the job's result cannot be read ({type(error).__name__}: {error})"
 
 
 class SlurmBackend(_Reports):

@@ -147,5 +147,5 @@ class Ledger:
 def _parse(line: bytes) -> Record | None:
     try:
         return Record(**json.loads(line))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None  # half a line of a driver that was killed: its `submitting` is found through the token

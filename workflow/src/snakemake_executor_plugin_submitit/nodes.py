@@ -56,8 +56,8 @@ def avoided_nodes(folder: Path, now: float | None = None) -> dict[str, FailedNod
     for line in lines:
         try:
             node = FailedNode(**json.loads(line))
-        except (ValueError, TypeError):
+            if isinstance(node.node, str) and node.until > now:
+                found[node.node] = node
+        except (ValueError, TypeError, RecursionError):
             continue
-        if node.until > now:
-            found[node.node] = node
     return found

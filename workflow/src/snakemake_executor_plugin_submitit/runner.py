@@ -202,7 +202,7 @@ def read_events(folder: Path, cluster_id: str) -> list[Event]:
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             found.append(Event(**json.loads(line)))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
     return found
 

@@ -89,14 +89,18 @@ def add_config(path: Path) -> tuple[str, dict[str, Any]]:
         raise EvaluationError(
             f"{why}, where a model config is wanted", place=str(path), remedy="Name a JSON file in open_clip's format."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EvaluationError(f"not JSON ({error})", place=str(path), remedy="Correct the file.") from None
     config = content.get("model_cfg", content) if isinstance(content, dict) else {}
-    if not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
+    if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
         raise EvaluationError("no open_clip model config (embed_dim, vision_cfg, text_cfg)", place=str(path))
+    preprocess = content.get("preprocess_cfg", {})
+    for name, part in (*((key, config[key]) for key in ("vision_cfg", "text_cfg")), ("preprocess_cfg", preprocess)):
+        if not isinstance(part, dict):
+            raise EvaluationError(f"{name} is no JSON object", place=str(path), remedy="Correct the file.")
     name = path.absolute().parent.name if path.stem == "open_clip_config" else path.stem
     open_clip.factory._MODEL_CONFIGS[name] = config
-    return name, dict(content.get("preprocess_cfg", {}))
+    return name, dict(preprocess)
 
 
 def named_set(path: Path) -> EvaluationSet:
@@ -115,7 +119,7 @@ def named_set(path: Path) -> EvaluationSet:
             place=str(path),
             remedy="They are results/data/eval-*/manifest.json of a study; `snakemake prepare_evaluation` makes them.",
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EvaluationError(f"no manifest of an evaluation set: not JSON ({error})", place=str(path)) from None
     if not isinstance(content, dict) or not {"dataset", "task"} <= content.keys():
         is_data = isinstance(content, dict) and {"pairs", "shards", "source", "tokenizer"} & content.keys()
@@ -139,6 +143,11 @@ def load_foreign(foreign: Foreign) -> tuple[Encoder, dict[str, Any]]:
     logging.disable(logging.WARNING)  # open_clip warns that the weights are random: they are loaded next
     try:
         model: Any = open_clip.create_model(foreign.model, pretrained=None, pretrained_hf=False)
+    except Exception as error:  # its constructors meet whatever an odd config leads them to
+        raise EvaluationError(
+            f"open_clip cannot build it ({type(error).__name__}: {error})", place=foreign.model,
+            remedy="Correct its config.",
+        ) from None  # fmt: skip
     finally:
         logging.disable(logging.NOTSET)
     load_weights(model, foreign.weights)

@@ -141,6 +141,13 @@ def evaluation_of(
 def _metrics(result: dict[str, Any], cell: str) -> list[dict[str, Any]]:
     """Take the metrics of a result that this project knows. EvaluationError where there is none."""
     dataset = str(result["dataset"]).removeprefix("wds/") + _language(result)
+    try:
+        return _rows_of(result, dataset, cell)
+    except (TypeError, ValueError) as error:
+        raise EvaluationError(f"{cell} on {dataset}: a metric is no number ({error})") from None
+
+
+def _rows_of(result: dict[str, Any], dataset: str, cell: str) -> list[dict[str, Any]]:
     task, metrics = result["task"], result["metrics"]
     if task == "linear_probe":
         # Results of before it was written, and of its default, -1, are of all examples.
@@ -209,20 +216,22 @@ def _read_file(path: Path) -> list[dict[str, Any]]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EvaluationError(f"cannot be read as JSON ({error})", place=str(path)) from None
     if not isinstance(content, dict):
         raise EvaluationError("not a result of clip-benchmark: no JSON object", place=str(path))
     missing = [key for key in ("dataset", "model", "pretrained", "task", "metrics") if key not in content]
     if missing:
         raise EvaluationError(f"not a result of clip-benchmark: {', '.join(missing)} is missing", place=str(path))
+    if not isinstance(content["metrics"], dict):
+        raise EvaluationError("not a result of clip-benchmark: `metrics` is no JSON object", place=str(path))
     return dict(content)
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:
     try:
         table = pd.read_csv(path)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"cannot be read as CSV ({error})", place=str(path)) from None
     about = ["dataset", "model", "pretrained", "task"]
     missing = [key for key in about if key not in table]

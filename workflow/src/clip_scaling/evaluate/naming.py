@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import EvaluationError
-from ..records.files import read_json, sha256_file
+from ..records.files import read_object, sha256_file
 
 ANYONE_S = {"open_clip_model", "open_clip_pytorch_model", "pytorch_model", "model"}
 """Names of files that say nothing of the run."""
@@ -48,7 +48,7 @@ def refuse_clashes(weights: Mapping[str, Path], output: Path) -> None:
     """
     for cell, path in weights.items():
         there = output / f"{cell}.json"
-        if there.is_file() and (known := read_json(there).get("checkpoint_sha256")) and known != sha256_file(path):
+        if there.is_file() and (known := read_object(there).get("checkpoint_sha256")) and known != sha256_file(path):
             raise EvaluationError(
                 f"{there} has the results of other weights than {path}",
                 remedy="Name another --output, or rename the folder of the checkpoint.",

@@ -16,6 +16,22 @@ from ..errors import EvaluationError
 from .build import PREPROCESS, normalise
 
 
+def _are_numbers(value: Any, count: int, kind: type = float) -> bool:
+    kinds = (int,) if kind is int else (int, float)
+    return isinstance(value, list | tuple) and len(value) == count and all(type(each) in kinds for each in value)
+
+
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    "size": lambda value: (type(value) is int and value > 0) or (_are_numbers(value, 2, int) and min(value) > 0),
+    "mean": lambda value: _are_numbers(value, 3),
+    "std": lambda value: _are_numbers(value, 3),
+    "interpolation": lambda value: value in ("bicubic", "bilinear", "random"),
+    "resize_mode": lambda value: value in ("shortest", "longest", "squash"),
+    "fill_color": lambda value: type(value) is int or _are_numbers(value, 3, int),
+}
+"""What open_clip's fields may be."""
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """open_clip's `preprocess_cfg`, with the defaults of training here. size: pixels a side."""
@@ -29,7 +45,10 @@ class Preprocess:
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Preprocess:
-        """Take a `preprocess_cfg`. EvaluationError where the image is not square."""
+        """Take a `preprocess_cfg`. EvaluationError where a field is odd, or the image not square."""
+        for name, is_fine in FIELDS.items():
+            if not is_fine(config[name]):
+                raise EvaluationError(f"{config[name]!r} is no value of it", place=f"preprocess_cfg.{name}")
         size = config["size"]
         height, width = size if isinstance(size, list | tuple) else (size, size)
         if height != width:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +91,7 @@ def _read_merges(path: Path) -> list[str]:
         header, *merges = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
     except FileNotFoundError:
         raise DataError(f"{path}: no such tokenizer. Run `snakemake --cores all {path}`.") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"{path}: not a gzip file ({error}). Delete it and prepare the source again.") from None
     if header != _HEADER or not all(len(line.split(" ")) == 2 for line in merges):
         raise DataError(f"{path}: not a file of byte-pair merges. Delete it and prepare the source again.")

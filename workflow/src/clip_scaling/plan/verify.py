@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..data.shards.verify import listed_files
-from ..errors import ClipScalingError
+from ..errors import ClipScalingError, ManifestError
 from ..records.filenames import MANIFEST, PROVENANCE
-from ..records.files import differing_files, read_json, sha256_file
+from ..records.files import differing_files, read_object, sha256_file
 from ..records.seal import sealed_sha256
 from ..study.paths import DataPaths, StudyPaths
 from ..study.resolved import ResolvedStudy
@@ -85,9 +84,13 @@ def _recorded(provenance: Path, root: Path, known: set[Path]) -> Looks:
     """The files of provenance.json that nothing else says a hash of."""
     if not provenance.is_file():
         return
-    about: dict[str, Any] = read_json(provenance)
-    entries = [*about["data"], *(file for result in about["results"] for file in result["files"])]
-    for entry in entries:
-        path = root / entry["path"]
+    try:
+        about = read_object(provenance)
+        entries = [*about["data"], *(file for result in about["results"] for file in result["files"])]
+        listed = [(root / entry["path"], entry["sha256"]) for entry in entries]
+    except (ManifestError, KeyError, TypeError):
+        yield provenance, "is no record of the provenance of a study", provenance
+        return
+    for path, promised in listed:
         if path not in known and path.is_file():
-            yield path, None if sha256_file(path) == entry["sha256"] else "sha256 is not that in provenance.json", path
+            yield path, None if sha256_file(path) == promised else "sha256 is not that in provenance.json", path

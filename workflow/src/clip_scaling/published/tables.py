@@ -6,12 +6,17 @@ github.com/LAION-AI/CLIP_benchmark, folder probe_benchmark (linear probes). Neit
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import ClipScalingError, DataError
+from ..records.filenames import MANIFEST
+from ..records.files import FileEntry, read_object, remake, verify_files
 
 METRICS = ("acc1", "image_retrieval_recall@5", "text_retrieval_recall@5", "mean_average_precision")
 # The released row `vtab` is 1.1 to 1.9 points below the mean of its 19 sets, for no known reason.
@@ -32,6 +37,28 @@ PROBED = {"imagenet1k-unverified": "imagenet1k", "cifar100": "cifar100"}
 SHOTS = {10: "10-shot", 25: "25-shot", -1: "full"}
 
 
+Read = TypeVar("Read")
+
+
+def _of_released_tables(read: Callable[[Path], Read]) -> Callable[[Path], Read]:
+    """Make a DataError of what a table that is not the paper's leads pandas to."""
+
+    @wraps(read)
+    def checked(folder: Path) -> Read:
+        try:
+            return read(folder)
+        except (ClipScalingError, OSError):
+            raise
+        except Exception as error:  # pandas meets whatever an odd table leads it to
+            raise DataError(
+                f"a table is not in the released form ({type(error).__name__}: {error})",
+                place=str(folder),
+                remedy="Get the tables again: `snakemake --cores all retrieve_published`.",
+            ) from None
+
+    return checked
+
+
 def read_published(folder: Path) -> pd.DataFrame:
     """Zero-shot and linear-probe results, tidy. Targets of linear probes begin with `linear_probe/`."""
     table = pd.concat([read_zeroshot(folder), read_linear_probes(folder)], ignore_index=True)
@@ -40,9 +67,10 @@ def read_published(folder: Path) -> pd.DataFrame:
     return table.assign(ci_low=np.nan, ci_high=np.nan)  # the released tables have no intervals
 
 
+@_of_released_tables
 def read_zeroshot(folder: Path) -> pd.DataFrame:
     """Tidy zero-shot results: 29 OpenCLIP runs and 3 of OpenAI on 40 targets, with the recipes they were trained by."""
-    released = pd.read_csv(_existing(folder / "zeroshot_results.csv"))
+    released = _csv(folder, "zeroshot_results.csv")
     rows = released[~released["downstream_dataset"].isin(UNUSED_TARGETS)]
     openai = rows["name"] == "openai"
     common = pd.DataFrame(
@@ -67,14 +95,15 @@ def read_zeroshot(folder: Path) -> pd.DataFrame:
     return pd.concat(long).dropna(subset="value").reset_index(drop=True)
 
 
+@_of_released_tables
 def read_linear_probes(folder: Path) -> pd.DataFrame:
     """Tidy linear probes: ImageNet and CIFAR-100 at 10 and 25 shots and full, and the mean of VTAB's 19 sets.
 
     As the released code does: the best of each sweep, and the best run of each (model, samples, data); compute of
     ViT-B-32 on LAION-2B is the released one, of 39.3B samples where the zero-shot table has 34.7B.
     """
-    sweeps = pd.read_json(_existing(folder / "linear_probe" / "scaling_experiment_data2.json"))
-    vtab = pd.read_json(_existing(folder / "linear_probe" / "scaling_experiment_data_vtab.json"))
+    sweeps = _json(folder, "linear_probe/scaling_experiment_data2.json")
+    vtab = _json(folder, "linear_probe/scaling_experiment_data_vtab.json")
     probes = sweeps[sweeps["dataset"].isin(PROBED)]
     probes = probes.assign(
         dataset="linear_probe/" + probes["dataset"].map(PROBED) + "-" + probes["fewshot_k"].map(SHOTS)
@@ -104,15 +133,16 @@ def read_linear_probes(folder: Path) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
+@_of_released_tables
 def read_learning_curves(folder: Path) -> dict[str, pd.DataFrame]:
     """Zero-shot ImageNet accuracy during each OpenCLIP run: cell -> rows (`samples`, `imagenet_acc1`), by samples.
 
     Samples seen at an epoch are the run's own total shared out over its epochs; epochs that were not released are
     missing.
     """
-    released = pd.read_csv(_existing(folder / "imagenet_zeroshot_learning_curves.csv"))
-    epochs = pd.read_csv(_existing(folder / "trained_models_info.csv")).set_index("name")["epochs"]
-    seen = pd.read_csv(_existing(folder / "zeroshot_results.csv")).groupby("name")["samples_seen"].first()
+    released = _csv(folder, "imagenet_zeroshot_learning_curves.csv")
+    epochs = _csv(folder, "trained_models_info.csv").set_index("name")["epochs"]
+    seen = _csv(folder, "zeroshot_results.csv").groupby("name")["samples_seen"].first()
     rows = pd.DataFrame(
         {
             "cell": released["name"].str.removesuffix(".pt"),
@@ -123,9 +153,10 @@ def read_learning_curves(folder: Path) -> dict[str, pd.DataFrame]:
     return {str(cell): curve.sort_values("samples") for cell, curve in rows.groupby("cell")}
 
 
+@_of_released_tables
 def read_scenarios(folder: Path) -> pd.DataFrame:
     """Cells that the paper predicts: H/14, g/14, G/14 at 34B and 68B nominal samples, for either source's data."""
-    gmacs = pd.read_csv(_existing(folder / "arch_info.csv")).set_index("model")["gmacs"]
+    gmacs = _csv(folder, "arch_info.csv").set_index("model")["gmacs"]
     rows = [
         {"source": source, "model": model, "data": data, "samples_seen": samples}
         for source, data in (("openclip", "LAION-2B"), ("openai", "CLIP-WIT"))
@@ -144,7 +175,7 @@ def targets(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 def _recipes(folder: Path) -> pd.DataFrame:
     """global_batch_size, learning_rate and warmup_steps of each cell."""
-    info = pd.read_csv(_existing(folder / "trained_models_info.csv"))
+    info = _csv(folder, "trained_models_info.csv")
     ours = pd.DataFrame(
         {
             "cell": info["name"].str.removesuffix(".pt"),
@@ -160,10 +191,27 @@ def _recipes(folder: Path) -> pd.DataFrame:
     return pd.concat([ours, pd.DataFrame(theirs)], ignore_index=True)
 
 
-def _existing(path: Path) -> Path:
+def _csv(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(_existing(folder, name))
+
+
+def _json(folder: Path, name: str) -> pd.DataFrame:
+    found = pd.read_json(_existing(folder, name))
+    if not isinstance(found, pd.DataFrame):
+        raise TypeError(f"{name} holds no table")
+    return found
+
+
+def _existing(folder: Path, name: str) -> Path:
+    """A table that is there, and unchanged since `retrieve` wrote the folder's manifest, where there is one."""
+    path, manifest = folder / name, folder / MANIFEST
     if not path.is_file():
         raise DataError(
             f"{path}: no such file. Run `snakemake --cores all retrieve_published`, or name a folder that holds the "
             "tables."
         )
+    if manifest.is_file():
+        found = read_object(manifest).get("files", [])
+        entries = [FileEntry(**each) for each in found if each["path"] == name]
+        verify_files(entries, folder, remake(manifest))
     return path

@@ -126,6 +126,14 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object. ManifestError as `read_json`, and where it is another value."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ManifestError("holds no JSON object", place=str(path), remedy=remake(path))
+    return found
+
+
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     with open(path, "rb") as file:

@@ -19,5 +19,5 @@ def read_frame(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         remedy = f"Run `snakemake --cores all {path}` to make it."
         raise ManifestError("no such file", place=str(path), remedy=remedy) from None
-    except (ValueError, OSError, TypeError, KeyError) as error:
+    except Exception as error:  # pandas reads metadata of its own, and meets whatever the damage leads it to
         raise ManifestError(f"cannot be read as a table ({error})", place=str(path), remedy=remake(path)) from None

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ManifestError
 from ..records.evaluation import CheckpointMetrics
-from ..records.files import canonical_json, describe_file, read_json
+from ..records.files import canonical_json, describe_file, read_object
 from ..records.made import Lock, Provenance
 from ..records.provenance import lock_path
 from ..records.training import TrainRecord
@@ -124,6 +124,6 @@ def _remember(
 
 
 def _manifest(path: Path, root: Path) -> dict[str, Any]:
-    about = read_json(root / path)
+    about = read_object(root / path)
     kept = ("kind", "name", "dataset", "order_digest", "pairs", "n")
     return describe_file(root / path, root) | {key: about[key] for key in kept if key in about}

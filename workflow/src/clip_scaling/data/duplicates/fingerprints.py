@@ -14,6 +14,7 @@ from PIL import Image
 from ...errors import DataError
 from ...records.data import EvaluationSetManifest, SourceManifest
 from ...records.filenames import INDEX
+from ...records.seal import check_seal, seal
 from ..evaluation_sets.layout import tar_paths
 from ..progress import Progress
 from ..shards.read import IMAGE_EXTENSIONS, PairReader, UnreadablePair, decode_image
@@ -70,7 +71,7 @@ def write_source_fingerprints(path: Path, source_manifest: Path, workers: int) -
         for chunk, found in zip(chunks, mapped(partial(_chunk, source_manifest), chunks), strict=True):
             rows[chunk] = found
             progress.add(len(found))
-    write_array(path, rows)
+    write_fingerprints(path, rows)
 
 
 def _chunk(source_manifest: Path, numbers: np.ndarray) -> np.ndarray:
@@ -88,7 +89,7 @@ def _content(reader: PairReader, number: int) -> bytes | None:
 def write_evaluation_fingerprints(path: Path, manifest_path: Path) -> None:
     """Write fingerprints of the test images of a set in clip-benchmark's layout, in the order of its tars."""
     folder = EvaluationSetManifest.read(manifest_path).home(manifest_path)
-    write_array(path, fingerprints(_images_of([folder / tar for tar in tar_paths(folder, "test")])))
+    write_fingerprints(path, fingerprints(_images_of([folder / tar for tar in tar_paths(folder, "test")])))
 
 
 def _images_of(tars: list[Path]) -> Iterator[bytes]:
@@ -105,12 +106,19 @@ def _images_of(tars: list[Path]) -> Iterator[bytes]:
             raise DataError(f"cannot be read ({error})", place=str(path), remedy=remedy) from None
 
 
+def write_fingerprints(path: Path, rows: np.ndarray) -> None:
+    """Write a table of fingerprints, with its seal."""
+    write_array(path, rows)
+    seal(path)
+
+
 def read_fingerprints(path: Path) -> np.ndarray:
     """Map a table of fingerprints into memory. DataError where the file is no such table."""
     about = {"place": str(path), "remedy": f"Delete it and run `snakemake --cores all {path}`."}
+    check_seal(path)
     try:
         rows = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the reader lets through whatever a damaged header makes it meet
         raise DataError(f"cannot be read ({error})", **about) from None
     if rows.dtype != FINGERPRINT_DTYPE:
         raise DataError("no table of fingerprints", **about)

@@ -14,7 +14,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import math
 import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,14 +95,14 @@ def read_idx(path: Path) -> np.ndarray:
     except FileNotFoundError:
         remedy = "It is one of the four files of a set in MNIST's format."
         raise DataError("no such file", place=str(path), remedy=remedy) from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"not a whole gzip file ({error})", place=str(path), remedy=AGAIN) from error
     axes = content[3] if len(content) > 3 else 0
     head = 4 + 4 * axes
     if content[:3] != b"\0\0\x08" or len(content) < head:
         raise DataError("not an IDX file of bytes", place=str(path), remedy=AGAIN)
     shape = struct.unpack(f">{axes}I", content[4:head])
-    if len(content) - head != int(np.prod(shape)):
+    if len(content) - head != math.prod(shape):
         values = " x ".join(map(str, shape))
         raise DataError(f"{len(content) - head} bytes for {values} values", place=str(path), remedy=AGAIN)
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)

@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from ...records.data import SubsetManifest
 from ...records.filenames import MANIFEST, PLACES
+from ...records.files import remake, verify_files
 
 
 def subset_places(manifest_path: Path) -> NDArray[np.int64]:
     """(pairs,) places of a subset's pairs in its source, ascending: the first ones, unless there is a places.npy.
 
-    DataError for a subset whose places were not recorded.
+    DataError for a subset whose places were not recorded; ManifestError where they are not those of its manifest.
     """
     manifest = SubsetManifest.read(manifest_path)
-    if any(entry.path == PLACES for entry in manifest.files):
+    listed = [entry for entry in manifest.files if entry.path == PLACES]
+    if listed:
+        verify_files(listed, manifest_path.parent, remake(manifest_path))
         return np.load(manifest_path.with_name(PLACES), mmap_mode="r")
     if manifest.counts.coloured is not None:
         raise DataError(

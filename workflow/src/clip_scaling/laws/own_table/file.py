@@ -51,7 +51,7 @@ def read_table(path: Path) -> pd.DataFrame:
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
-    except (ValueError, OSError, TypeError) as error:
+    except Exception as error:  # pandas reads metadata of its own, and meets whatever the damage leads it to
         raise LawError(f"cannot be read as Parquet ({error})", place=str(path)) from None
     table = table.reset_index(drop=True).rename(columns=str)
     table.index = pd.RangeIndex(1, len(table) + 1, name="row")

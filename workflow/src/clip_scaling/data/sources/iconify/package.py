@@ -42,14 +42,35 @@ class Icon(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Credit:
+    """What a licence asks to be named of a set, as cells of a Markdown table."""
+
+    title: str
+    author: str
+    licence: str
+    source: str
+
+    @classmethod
+    def of(cls, info: dict[str, Any]) -> Credit:
+        """Read a set's `info`, as iconify writes it."""
+        author, licence = info["author"], info["license"]
+        return cls(
+            _plain(info["name"]),
+            _link(author["name"], author.get("url")),
+            _link(licence["spdx"], licence.get("url")),
+            _address(author.get("url")),
+        )
+
+
+@dataclass(frozen=True)
 class Package:
     """icons: admitted candidates. parsed: all icons of the package. dropped: icons left out, by reason.
-    sets: the `info` of every admitted set, as iconify writes it."""
+    sets: what ATTRIBUTION.md says of every admitted set."""
 
     icons: list[Icon]
     parsed: int
     dropped: Counter[str]
-    sets: dict[str, dict[str, Any]]
+    sets: dict[str, Credit]
 
 
 def build(archive: Path, recipe: IconifySource, workers: int) -> SourceContent:
@@ -118,6 +139,16 @@ def check_sha256(archive: Path, expected: str) -> None:
 
 def read_package(archive: Path, recipe: IconifySource) -> Package:
     """Captioned SVGs of every admitted icon. DataError where the archive is no such package."""
+    try:
+        return _read_package(archive, recipe)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DataError(
+            f"{archive}: an icon set is not in iconify's format ({type(error).__name__}: {error}). "
+            "Is it a tarball of @iconify/json?"
+        ) from error
+
+
+def _read_package(archive: Path, recipe: IconifySource) -> Package:
     sets = {raw["prefix"]: raw for raw in _read_sets(archive)}
     if not sets:
         raise DataError(f"{archive}: holds no package/json/*.json. Is it a tarball of @iconify/json?")
@@ -129,12 +160,12 @@ def read_package(archive: Path, recipe: IconifySource) -> Package:
     countries = country_names(sets.get(_COUNTRY_SET, {}).get("chars", {}))
     dropped: Counter[str] = Counter()
     icons: list[Icon] = []
-    admitted: dict[str, dict[str, Any]] = {}
+    admitted: dict[str, Credit] = {}
     for vendor, raw in sets.items():
         if reason := _refusal(raw["info"], vendor, recipe):
             dropped[reason] += len(raw["icons"])
             continue
-        admitted[vendor] = raw["info"]
+        admitted[vendor] = Credit.of(raw["info"])
         captions = _captions(raw, countries)
         for name, icon in raw["icons"].items():
             if icon.get("hidden"):
@@ -152,11 +183,14 @@ def _read_sets(archive: Path) -> Iterator[dict[str, Any]]:
     try:
         with tarfile.open(archive, "r:gz") as package:
             for member in package:
-                if member.name.startswith("package/json/") and member.name.endswith(".json"):
+                if member.isreg() and member.name.startswith("package/json/") and member.name.endswith(".json"):
                     file = package.extractfile(member)
-                    assert file is not None
-                    yield json.load(file)
-    except (tarfile.TarError, EOFError, zlib.error, json.JSONDecodeError, UnicodeDecodeError) as error:
+                    assert file is not None  # a regular member
+                    found = json.load(file)
+                    if not isinstance(found["prefix"], str):
+                        raise TypeError(f"{member.name}: its prefix is no text")
+                    yield found
+    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise DataError(f"{archive}: corrupt tarball ({error}). Delete it and fetch it again.") from error
 
 
@@ -268,12 +302,8 @@ def _attribution(package: Package, used: list[Pair], version: str) -> str:
         "|---|---|---|---|---|---|",
     ]
     for vendor, count in sorted(counts.items()):
-        info = package.sets[vendor]
-        author, licence = info["author"], info["license"]
-        link, terms = _link(author["name"], author.get("url")), _link(licence["spdx"], licence.get("url"))
-        lines.append(
-            f"| {vendor} | {_plain(info['name'])} | {link} | {terms} | {_address(author.get('url'))} | {count} |"
-        )
+        credit = package.sets[vendor]
+        lines.append(f"| {vendor} | {credit.title} | {credit.author} | {credit.licence} | {credit.source} | {count} |")
     return "\n".join(lines) + "\n"
 
 
