@@ -26,17 +26,24 @@ def main() -> None:
     parser.add_argument("--resume", required=True, type=Path, help="folder of saved states")
     parser.add_argument("--output", required=True, type=Path, help="JSON to write")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--workers", type=int, help="processes that decode and augment images; default: one a thread")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     import torch
 
-    from clip_scaling.finetune.job import FineTuneJob
+    from clip_scaling.finetune.job import FineTuneJob  # first: it comes before all that imports open_clip
+
+    # isort: split
+    from clip_scaling.data.evaluation_sets.parallel import workers_of
     from clip_scaling.records.provenance import code, keep_diff, provenance
 
     torch.set_num_threads(args.threads)
     code()  # before a long run, in which the checkout may move on
     settings = FineTuning.model_validate(args.settings)
-    job = FineTuneJob(args.checkpoint, args.tokenizer, args.model, args.set, args.control, settings, args.resume)
+    workers = workers_of(args.workers, args.threads, has_gpu=torch.cuda.is_available())
+    job = FineTuneJob(
+        args.checkpoint, args.tokenizer, args.model, args.set, args.control, settings, args.resume, workers
+    )
     found = job.run()
     if found is None:
         ignore()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -12,10 +13,13 @@ import torch
 
 from clip_scaling.data.evaluation_sets.labelled import write_digits
 from clip_scaling.errors import EvaluationError
+from clip_scaling.finetune import images as finetune_images
+from clip_scaling.finetune.images import LabelledImages, StreamedImages, read_images
 from clip_scaling.finetune.job import FineTuneJob, choose
-from clip_scaling.finetune.loop import Classifier, FineTune, LabelledImages, accuracy, layer_groups, patched
+from clip_scaling.finetune.loop import Classifier, Drawn, FineTune, accuracy, layer_groups, patched
 from clip_scaling.models.build import build_model
 from clip_scaling.models.checkpoint import save_checkpoint, weights_sha256
+from clip_scaling.models.preprocess import Preprocess
 from clip_scaling.models.tokenizer import train_merges, write_merges
 from clip_scaling.records.evaluation import CheckpointMetrics, Mixture
 from clip_scaling.records.files import sha256_file
@@ -46,9 +50,10 @@ def images() -> LabelledImages:
     return LabelledImages((noise + 120 * labels[:, None, None, None]).to(torch.uint8), labels)
 
 
-def run(folder: Path, **changes: Any) -> FineTune:
+def run(folder: Path, workers: int = 0, **changes: Any) -> FineTune:
     settings = FineTuning(**FAST | changes)
-    return FineTune(classifier(settings), images(), settings, settings.learning_rate, StateFolder(folder), CPU)
+    drawn = Drawn(images(), settings)
+    return FineTune(classifier(settings), drawn, settings.learning_rate, StateFolder(folder), CPU, workers)
 
 
 def test_each_layer_has_its_share_of_the_rate() -> None:
@@ -75,11 +80,14 @@ def test_fine_tuning_learns(tmp_path: Path) -> None:
     assert accuracy(tuned.model, images(), CPU) > 0.9
 
 
+AUGMENTED = {"rand_augment": "rand-m9-n2", "random_erase": 0.5, "crop_scale": (0.5, 1.0), "stochastic_depth": 0.5}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        {"rand_augment": "rand-m9-n2", "random_erase": 0.5, "crop_scale": (0.5, 1.0), "stochastic_depth": 0.5},
+        AUGMENTED,
         {"precision": "bf16"},
     ],
     ids=["plain", "augmented", "bf16"],
@@ -177,3 +185,48 @@ def test_a_set_without_training_split_is_refused(tmp_path: Path) -> None:
             FineTuning(),
             tmp_path / "resume",
         ).run()
+
+
+def test_workers_draw_the_same_batches_wherever_a_run_begins(tmp_path: Path) -> None:
+    plain, drawn = run(tmp_path, **AUGMENTED), run(tmp_path, workers=2, **AUGMENTED)
+    for step in (0, 4):
+        plain.step = drawn.step = step
+        first, second = plain._batches(), drawn._batches()
+        # 40 images in batches of 16: the third of each epoch has 8.
+        for expected, found in zip(first, second, strict=True):
+            assert torch.equal(expected, found)
+
+
+def test_images_are_streamed_where_they_are_too_many_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_digits(tmp_path, "digits")
+    held = read_images(tmp_path, "test", Preprocess(16), 0)
+    monkeypatch.setattr(finetune_images, "HELD_BYTES", 1000)
+    streamed = read_images(tmp_path, "test", Preprocess(16), 0)
+    assert isinstance(held, LabelledImages) and isinstance(streamed, StreamedImages)
+    assert torch.equal(held.labels, streamed.labels)
+    some = torch.tensor([7, 3, 200])
+    for row in range(3):
+        assert (held.rows(some).image(row) == streamed.rows(some).image(row)).all()
+    settings = FineTuning(**FAST)
+    model = Classifier(build_model(MODEL).visual, torch.randn(10, 16), 10.0, settings)  # type: ignore[arg-type]
+    assert accuracy(model, held, CPU) == accuracy(model, streamed, CPU) == accuracy(model, streamed, CPU, workers=2)
+
+
+def test_an_image_that_cannot_be_read_while_it_is_streamed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ..evaluate.examples import random_images, write_set
+
+    monkeypatch.setattr(finetune_images, "HELD_BYTES", 1000)
+    folder = write_set(tmp_path / "x", random_images(40, (16, 16)), {"cls": list("01" * 20)}, {})
+    tar = folder / "test" / "0.tar"
+    content = bytearray(tar.read_bytes())
+    place = content.index(b"017.png") + 512
+    content[place + 40 : place + 60] = bytes(20)
+    tar.write_bytes(content)
+    streamed = read_images(folder, "test", Preprocess(16), 0)
+    settings = FineTuning(**FAST)
+    tuning = FineTune(classifier(settings), Drawn(streamed, settings), 1e-3, StateFolder(tmp_path / "s"), CPU, 2)
+    with pytest.raises(EvaluationError, match=r"0\.tar: 017: it cannot be decoded"):
+        tuning.run()
+    assert not multiprocessing.active_children()

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..models import fast_import as plain_towers  # noqa: F401, before all that imports open_clip
 
 # isort: split
-from ..data.evaluation_sets.read import open_set, read_batches
+from ..data.evaluation_sets.read import EvaluationSet, open_set
 from ..errors import EvaluationError
 from ..evaluate.probe import carve
 from ..evaluate.uncertainty import wilson
@@ -23,7 +22,8 @@ from ..records.data import EvaluationSetManifest
 from ..records.evaluation import CheckpointMetrics, Measured, Mixture
 from ..study.config.evaluation import FineTuning
 from ..train.state import StateFolder
-from .loop import Classifier, FineTune, LabelledImages, accuracy, patched
+from .images import Images, read_images
+from .loop import Classifier, Drawn, FineTune, accuracy, patched
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class FineTuneJob:
     """One checkpoint to fine-tune on one set.
 
     merges: the tokenizer. model: name of the architecture. manifest: of the set. control: manifest of the zero-shot set
-    that patching looks at. resume: folder of saved states.
+    that patching looks at. resume: folder of saved states. workers: processes that decode and augment; 0: this one.
     """
 
     checkpoint: Path
@@ -43,6 +43,7 @@ class FineTuneJob:
     control: Path | None
     settings: FineTuning
     resume: Path
+    workers: int = 0
 
     def run(self) -> CheckpointMetrics | None:
         """Fine-tune and measure `fine_tune/{set}` and `patched/{set}`; None where a signal came.
@@ -61,15 +62,15 @@ class FineTuneJob:
             )
         settings, device = self.settings, encoder.device
         require_number_format(settings.precision, device)
-        manifest, images = _read(self.manifest, encoder, ("train", "test"))
-        train, test = images["train"], images["test"]
+        manifest, (train, test) = self._read(self.manifest, encoder, ("train", "test"))
         kept, held = carve(train.labels.numpy(), settings.validation_share, settings.seed)
         mixes = bool(settings.mixing) and settings.head == "zeroshot"
         start = _classifier(encoder, manifest, settings)
         rate = settings.learning_rates.get(self.model, settings.learning_rate)
         folder = StateFolder(self.resume)
         fresh = _classifier(encoder, manifest, settings)
-        run = FineTune(fresh, train.rows(kept) if mixes else train, settings, rate, folder, device)
+        drawn = Drawn(train.rows(kept) if mixes else train, settings)
+        run = FineTune(fresh, drawn, rate, folder, device, self.workers)
         if not run.run():
             return None
         tuned, name, n = run.average.module, manifest.dataset, len(test.labels)
@@ -82,29 +83,35 @@ class FineTuneJob:
         folder.delete()
         return report.model_copy(update={"metrics": rows, "mixtures": mixtures})
 
-    def _mix(
-        self, encoder: Encoder, start: Classifier, tuned: Any, held: LabelledImages, test: LabelledImages
-    ) -> list[Mixture]:
+    def _mix(self, encoder: Encoder, start: Classifier, tuned: Any, held: Images, test: Images) -> list[Mixture]:
         """Measure each mixture of weights, and choose one."""
         device, settings = encoder.device, self.settings
         control: dict[str, Any] = {}
         if self.control is not None:
-            manifest, images = _read(self.control, encoder, ("test",))
+            manifest, [images] = self._read(self.control, encoder, ("test",))
             head = _classifier(encoder, manifest, settings).head.detach()
         table = []
         for share, mixture in patched(start, tuned, settings.mixing):
             if self.control is not None:
-                control = {"control": self._accuracy(mixture, images["test"], device, head)}
+                control = {"control": self._accuracy(mixture, images, device, head)}
             validation = self._accuracy(mixture, held, device)
             test_accuracy = self._accuracy(mixture, test, device)
             table.append(Mixture(share=share, validation=validation, test=test_accuracy, **control))
         chosen = choose(table, settings.max_control_loss)
         return [entry.model_copy(update={"chosen": entry is chosen}) for entry in table]
 
-    def _accuracy(
-        self, model: Any, images: LabelledImages, device: torch.device, head: torch.Tensor | None = None
-    ) -> float:
-        return accuracy(model, images, device, head, precision=self.settings.precision)
+    def _accuracy(self, model: Any, images: Images, device: torch.device, head: torch.Tensor | None = None) -> float:
+        return accuracy(model, images, device, head, self.settings.precision, self.workers)
+
+    def _read(
+        self, path: Path, encoder: Encoder, splits: tuple[str, ...]
+    ) -> tuple[EvaluationSetManifest, list[Images]]:
+        """Read a set's manifest and images."""
+        found = open_set(path)
+        for split in splits:
+            _require(path, found, split)
+        images = [read_images(found.folder, split, encoder.preprocess, self.workers) for split in splits]
+        return found.manifest, images
 
     def _row(self, dataset: str, value: float, n: int) -> Measured:
         low, high = wilson(value, n)
@@ -132,16 +139,6 @@ def _classifier(encoder: Encoder, manifest: EvaluationSetManifest, settings: Fin
     return Classifier(encoder.model.visual, head, encoder.scale, settings).to(encoder.device)
 
 
-def _read(
-    path: Path, encoder: Encoder, splits: tuple[str, ...]
-) -> tuple[EvaluationSetManifest, dict[str, LabelledImages]]:
-    """Read a set's manifest and images."""
-    opened = open_set(path)
-    found = {}
-    for split in splits:
-        if not (opened.folder / split / "nshards.txt").is_file():
-            raise EvaluationError(f"the set has no {split} split, which fine-tuning needs", place=str(path))
-        batches = list(read_batches(opened.folder, encoder.preprocess, 512, split=split))
-        labels = np.array([label for batch in batches for label in batch.labels])
-        found[split] = LabelledImages(torch.cat([batch.pixels for batch in batches]), torch.from_numpy(labels))
-    return opened.manifest, found
+def _require(path: Path, found: EvaluationSet, split: str) -> None:
+    if not (found.folder / split / "nshards.txt").is_file():
+        raise EvaluationError(f"the set has no {split} split, which fine-tuning needs", place=str(path))

@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -25,28 +25,17 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from ..errors import EvaluationError
+from ..evaluate.ahead import ahead
 from ..models.build import normalise
 from ..models.checkpoint import read_state
 from ..models.precision import number_format, tf32
 from ..study.config.evaluation import FineTuning
 from ..train.augment import crop_boxes, fit
-from ..train.order import Order, key
+from ..train.order import Indices, Order, key
 from ..train.schedule import cosine
 from ..train.signals import received
 from ..train.state import StateFolder
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images and their classes. pixels: (n, size, size, 3) uint8. labels: (n,) int64."""
-
-    pixels: Tensor
-    labels: Tensor
-
-    def rows(self, rows: Any) -> LabelledImages:
-        """Select images."""
-        index = rows if isinstance(rows, slice) else torch.as_tensor(rows)
-        return LabelledImages(self.pixels[index], self.labels[index])
+from .images import Images, InOrder, Pixels, made_batches
 
 
 class Classifier(nn.Module):
@@ -94,29 +83,72 @@ def layer_groups(model: Classifier, settings: FineTuning) -> list[dict[str, Any]
     return list(groups.values())
 
 
+class Drawn:
+    """Batches of training, augmented. All draws follow from (seed, epoch, image)."""
+
+    def __init__(self, images: Images, settings: FineTuning) -> None:
+        self.images, self.settings, self.size, self.batch_size = images, settings, images.size, settings.batch_size
+        self.steps_an_epoch = -(-len(images.labels) // settings.batch_size)
+        augment = settings.rand_augment
+        self.augment: Callable[[Image.Image], Image.Image] | None = (
+            rand_augment_transform(augment, {"translate_const": int(images.size * 0.45)}) if augment else None
+        )
+
+    def __len__(self) -> int:
+        return self.settings.epochs * self.steps_an_epoch
+
+    def rows(self, number: int) -> Indices:
+        """Which images a step takes."""
+        total = len(self.images.labels)
+        epoch, place = divmod(number, self.steps_an_epoch)
+        begin = epoch * total + place * self.batch_size
+        positions = np.arange(begin, min(begin + self.batch_size, (epoch + 1) * total))
+        return Order([total], self.settings.seed).indices(positions)
+
+    def count(self, number: int) -> int:
+        """Images of a step."""
+        total = len(self.images.labels)
+        return min(self.batch_size, total - number % self.steps_an_epoch * self.batch_size)
+
+    def pixels(self, number: int, rows: range) -> Iterator[Pixels]:
+        """Pixels of some rows of a step's batch."""
+        epoch, chosen = number // self.steps_an_epoch, self.rows(number)[rows.start : rows.stop : rows.step]
+        return (self._drawn(int(row), epoch) for row in chosen)
+
+    def _drawn(self, row: int, epoch: int) -> Pixels:
+        pixels, scale = self.images.image(row), self.settings.crop_scale
+        # timm's transforms draw from Python's and numpy's own generators.
+        seed = int(key(self.settings.seed, epoch, 6, row))
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        if scale is not None:
+            sizes = np.full((1, 2), self.size)
+            boxes = crop_boxes(scale, self.settings.seed, np.full(1, epoch), np.array([row]), sizes)
+            pixels = fit(Image.fromarray(pixels), self.size, boxes[0])
+        return pixels if self.augment is None else np.asarray(self.augment(Image.fromarray(pixels)))
+
+
 class FineTune:
-    """A run of fine-tuning, continued from its saved states to the same bits."""
+    """A run of fine-tuning, continued from its saved states to the same bits. workers: processes that draw batches."""
 
     def __init__(
         self,
         model: Classifier,
-        train: LabelledImages,
-        settings: FineTuning,
+        drawn: Drawn,
         learning_rate: float,
         folder: StateFolder,
         device: torch.device,
+        workers: int = 0,
     ) -> None:
+        settings, train = drawn.settings, drawn.images
+        self.drawn, self.workers = drawn, workers
         self.model, self.train_images, self.settings, self.folder = model.to(device), train, settings, folder
         self.rate, self.device = learning_rate, device
         self.average = ModelEmaV3(self.model, decay=settings.ema)
         self.optimizer = torch.optim.AdamW(layer_groups(self.model, settings), lr=learning_rate)
-        self.steps_an_epoch = -(-len(train.labels) // settings.batch_size)
-        self.steps = settings.epochs * self.steps_an_epoch
+        self.steps_an_epoch = drawn.steps_an_epoch
+        self.steps = len(drawn)
         self.step = 0
-        augment = settings.rand_augment
-        self.augment: Callable[[Image.Image], Image.Image] | None = (
-            rand_augment_transform(augment, {"translate_const": int(train.pixels.shape[1] * 0.45)}) if augment else None
-        )
         self.erase = RandomErasing(settings.random_erase, device="cpu")
 
     def run(self) -> bool:
@@ -134,6 +166,16 @@ class FineTune:
             self.step = state["step"]
         warmup = self.settings.warmup_epochs * self.steps_an_epoch
         self.model.train()
+        with closing(self._batches()) as batches:
+            return self._steps(batches, warmup)
+
+    def _batches(self) -> Generator[Tensor]:
+        is_for_gpu = self.device.type == "cuda"
+        made = made_batches(self.drawn, self.step, self.workers, is_for_gpu=is_for_gpu)
+        # Erasing works on the CPU, and gets its pixels there.
+        return made if self.settings.random_erase else ahead(made, self.device)
+
+    def _steps(self, batches: Iterator[Tensor], warmup: int) -> bool:
         while self.step < self.steps:
             if self.step and self.step % self.steps_an_epoch == 0 or received():
                 self.save()
@@ -142,7 +184,7 @@ class FineTune:
             rate = cosine(self.step, self.steps, warmup, self.rate)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["share"]
-            images, labels = self._batch()
+            images, labels = self._finished(next(batches))
             torch.manual_seed(int(key(self.settings.seed, self.step)) >> 1)
             with number_format(self.settings.precision, self.device):
                 logits = self.model(images)
@@ -165,54 +207,39 @@ class FineTune:
         parts = {"model": self.model.state_dict(), "average": self.average.module.state_dict()}
         self.folder.save(self.step, parts | {"optimizer": self.optimizer.state_dict(), "step": self.step})
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        """Draw one batch, (n, 3, size, size) normalised and (n,). All draws follow from (seed, epoch, image)."""
-        settings, total = self.settings, len(self.train_images.labels)
-        epoch, place = divmod(self.step, self.steps_an_epoch)
-        begin = epoch * total + place * settings.batch_size
-        positions = np.arange(begin, min(begin + settings.batch_size, (epoch + 1) * total))
-        rows = Order([total], settings.seed).indices(positions)
-        pixels = self.train_images.pixels[rows].numpy()
-        size = pixels.shape[1]
-        if settings.crop_scale is not None:
-            sizes = np.full((len(rows), 2), size)
-            boxes = crop_boxes(settings.crop_scale, settings.seed, np.full(len(rows), epoch), rows, sizes)
-        augmented = []
-        for number, row in enumerate(rows):
-            # timm's transforms draw from Python's and numpy's own generators.
-            seed = int(key(settings.seed, epoch, 6, int(row)))
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            image = Image.fromarray(pixels[number])
-            if settings.crop_scale is not None:
-                image = Image.fromarray(fit(image, size, boxes[number]))
-            augmented.append(np.asarray(self.augment(image) if self.augment else image))
-        images = normalise(torch.from_numpy(np.stack(augmented)))
-        if settings.random_erase:
-            for number in range(len(images)):
-                random.seed(int(key(settings.seed, epoch, 7, int(rows[number]))))
-                torch.manual_seed(int(key(settings.seed, epoch, 8, int(rows[number]))) >> 1)
-                images[number] = self.erase(images[number])
-        return images.to(self.device), self.train_images.labels[rows].to(self.device)
+    def _finished(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Make a batch of drawn pixels an input: (n, 3, size, size) normalised and (n,) classes, on the device."""
+        rows, epoch = self.drawn.rows(self.step), self.step // self.steps_an_epoch
+        labels = self.train_images.labels[rows].to(self.device)
+        if not self.settings.random_erase:
+            return normalise(pixels.to(self.device)), labels
+        images = normalise(pixels)
+        for number in range(len(images)):
+            random.seed(int(key(self.settings.seed, epoch, 7, int(rows[number]))))
+            torch.manual_seed(int(key(self.settings.seed, epoch, 8, int(rows[number]))) >> 1)
+            images[number] = self.erase(images[number])
+        return images.to(self.device), labels
 
 
 @torch.no_grad()
 def accuracy(
     model: nn.Module,
-    images: LabelledImages,
+    images: Images,
     device: torch.device,
     head: Tensor | None = None,
-    batch_size: int = 256,
     precision: str = "fp32",
+    workers: int = 0,
 ) -> float:
-    """Measure top-1 accuracy. head: of other classes, in place of the model's own."""
+    """Measure top-1 accuracy. head: of other classes, in place of the model's own. workers: processes that decode."""
     model.eval()
-    right = 0
-    for begin in range(0, len(images.labels), batch_size):
-        part = images.rows(slice(begin, begin + batch_size))
-        with number_format(precision, device):
-            logits = model(normalise(part.pixels.to(device)), head)
-        right += int((logits.argmax(dim=1).cpu() == part.labels).sum())
+    right = begin = 0
+    made = made_batches(InOrder(images, 256), 0, workers, is_for_gpu=device.type == "cuda")
+    with closing(ahead(made, device)) as batches:
+        for pixels in batches:
+            with number_format(precision, device):
+                logits = model(normalise(pixels.to(device)), head)
+            right += int((logits.argmax(dim=1).cpu() == images.labels[begin : begin + len(pixels)]).sum())
+            begin += len(pixels)
     return right / len(images.labels)
 
 

@@ -62,7 +62,7 @@ def decoded_batches(
         return read_batches(
             folder, preprocess, how.batch_size, split=split, on_unreadable=how.on_unreadable, begin=begin
         )
-    samples = _Samples(folder, split, places[begin:], preprocess)
+    samples = Samples(folder, split, places[begin:], preprocess)
     return _regrouped(_rows(samples, how, workers), how)
 
 
@@ -75,7 +75,7 @@ class _Row:
     error: EvaluationError | None = None
 
 
-class _Samples:
+class Samples:
     """The samples of a split by number."""
 
     def __init__(self, folder: Path, split: str, places: NDArray[np.void], preprocess: Preprocess) -> None:
@@ -98,6 +98,13 @@ class _Samples:
             return _Row(error=self._error(number, error.thing))
         return _Row(sample.label, sample.captions)
 
+    def label(self, number: int) -> int:
+        """Read a sample's class alone. EvaluationError where it has none."""
+        try:
+            return int(self.reader.read_members(number)["cls"])
+        except (UnreadablePair, KeyError, ValueError) as error:
+            raise self._error(number, f"its label cannot be read ({error})") from None
+
     def _error(self, number: int, thing: str) -> EvaluationError:
         return EvaluationError(thing, place=f"{self.folder}/{self.reader.name(number)}", remedy=REMEDY)
 
@@ -105,7 +112,7 @@ class _Samples:
 class _Parts(IterableDataset[Any]):
     """In worker w of W: every W-th row of each batch, from row w on."""
 
-    def __init__(self, samples: _Samples, batches: SharedBatches, batch_size: int) -> None:
+    def __init__(self, samples: Samples, batches: SharedBatches, batch_size: int) -> None:
         self.samples, self.batches, self.batch_size = samples, batches, batch_size
 
     def __iter__(self) -> Iterator[list[_Row]]:
@@ -117,7 +124,7 @@ class _Parts(IterableDataset[Any]):
             yield [self.samples.decode(first + row, pixels[row]) for row in rows]
 
 
-def _rows(samples: _Samples, how: Decoding, workers: int) -> Generator[tuple[Tensor, list[_Row]]]:
+def _rows(samples: Samples, how: Decoding, workers: int) -> Generator[tuple[Tensor, list[_Row]]]:
     """Yield the pixels and the rows of each batch of samples, readable or not."""
     batches = SharedBatches(AHEAD + 1, how.batch_size, samples.preprocess.size, 0)
     remedy = "Give the evaluation more `mem_mb`, or fewer workers"
