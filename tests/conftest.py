@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,3 +89,15 @@ def path_without_slurm(tmp_path: Path) -> str:
         for name in set(os.listdir(folder)) - slurms - set(os.listdir(tools)):
             (tools / name).symlink_to(Path(folder) / name)
     return f"{Path(sys.executable).parent}:{tools}"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 1 MB and 40 inodes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=40", "tmpfs", str(place)])
+    if done.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)

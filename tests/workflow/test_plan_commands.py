@@ -133,3 +133,15 @@ def test_a_killed_cell_is_shown_at_once_and_the_next_run_resumes_it_and_redoes_n
     attempts = json.loads((train / cell / "train.json").read_text())["attempts"]
     assert [attempt["from_step"] for attempt in attempts] == [0, saved]
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_plan_that_the_disk_has_no_room_for_is_a_warning_at_the_start(make_project: Any, small_disk: Path) -> None:
+    project = make_project()
+    (project.root / "results").symlink_to(small_disk)
+    study = project.write(project.study())
+    asked = "results/data/scenes/manifest.json"
+    done = project.snakemake(asked, "--configfile", study, check=False)
+    assert "Warning: results/data and results/tiny: the plan needs up to" in done.stdout
+    assert "Free some, or link results/ to a larger file system." in done.stdout
+    shown = clip_scaling(project, "plan", "--dry", "--configfile", str(study)).stdout
+    assert "note: results/data and results/tiny: the plan needs up to" in " ".join(shown.split())

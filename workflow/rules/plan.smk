@@ -46,6 +46,7 @@ def plan_before_start():
     )
     if done.returncode:
         raise WorkflowError(done.stderr)
+    sys.stderr.write(done.stderr)
 
 
 rule plan:

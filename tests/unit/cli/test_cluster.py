@@ -13,6 +13,7 @@ from clip_scaling.cli.cluster import (
     Finding,
     ask_slurm,
     check_file_system,
+    check_room,
     read_limits,
     read_partitions,
     read_preemption,
@@ -99,3 +100,12 @@ def test_the_report_ends_with_what_to_set() -> None:
         "What to set or do:",
         "  partition: --submitit-partition NAME",
     ]
+
+
+def test_room_is_held_against_the_plan_of_a_study(repository: Path, tmp_path: Path, small_disk: Path) -> None:
+    for root in (tmp_path, small_disk):
+        (root / "config").symlink_to(repository / "config")
+    (fits,) = check_room(repository / "config" / "offline.yaml", tmp_path / "results")
+    assert fits.level == OK and "GB and" in fits.text
+    (lacking,) = check_room(repository / "config" / "offline.yaml", small_disk / "results")
+    assert lacking.level == BAD and "the plan needs up to" in lacking.text and "larger file system" in lacking.advice

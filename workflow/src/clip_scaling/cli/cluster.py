@@ -19,6 +19,7 @@ from typing import Any
 
 OK, SET, BAD = "ok", "set", "bad"
 FREE_GB = 50
+FREE_INODES = 100_000
 CALL_SECONDS = 120
 # Two ranks on two nodes add up one number over NCCL (gloo where a node has no GPU).
 RANKS = (
@@ -40,9 +41,14 @@ class Finding:
     advice: str = ""
 
 
-def examine(folder: Path, partition: str | None, submit_jobs: bool) -> Iterator[Finding]:
-    """All findings, the cheap ones first. submit_jobs: also run on compute nodes."""
+def examine(
+    folder: Path, partition: str | None, submit_jobs: bool, configfile: Path | None = None
+) -> Iterator[Finding]:
+    """All findings, the cheap ones first. submit_jobs: also run on compute nodes. configfile: of a study to hold room
+    against."""
     yield from check_file_system(folder)
+    if configfile is not None:
+        yield from check_room(configfile, folder)
     if not shutil.which("sbatch"):
         yield Finding(
             BAD, "slurm", "sbatch is not on PATH", "run this on a login node, or use --submitit-cluster local"
@@ -173,9 +179,31 @@ def check_file_system(folder: Path) -> Iterator[Finding]:
         f"{free:.0f} GB in {folder}",
         "" if free > FREE_GB else "link results/ to a larger file system",
     )
+    inodes = os.statvfs(folder)
+    if inodes.f_files:
+        is_enough = inodes.f_favail > FREE_INODES
+        advice = "" if is_enough else "ask for a larger quota of files, or link results/ to another file system"
+        yield Finding(OK if is_enough else SET, "free inodes", f"{inodes.f_favail:,} in {folder}", advice)
     if shutil.which("quota"):
         text = subprocess.run(["quota", "-s"], capture_output=True, text=True).stdout.strip()
         yield Finding(OK, "quota", " ".join(text.split()) or "none that `quota` shows")
+
+
+def check_room(configfile: Path, folder: Path) -> Iterator[Finding]:
+    """Free space and inodes held against the plan of a study. folder: results/."""
+    from ..plan.files import open_study
+    from ..plan.room import MORE_ROOM, room_problems
+    from ..plan.table import make_plan
+
+    root = folder.absolute().parent
+    study = open_study(configfile, root)
+    plan = make_plan(study, root)
+    problems = room_problems(study, plan.stages, root)
+    for problem in problems:
+        yield Finding(BAD, "room for the study", problem, MORE_ROOM)
+    if not problems:
+        text = f"{plan.peak_storage_gb:,.3g} GB and {sum(stage.files for stage in plan.stages):,} files at its peak fit"
+        yield Finding(OK, "room for the study", text)
 
 
 def check_nodes(folder: Path, partition: str | None) -> Iterator[Finding]:
@@ -231,13 +259,14 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser("doctor", help=about, description=doctor.__doc__)
     parser.add_argument("--partition", help="of the jobs; default: the cluster's own")
     parser.add_argument("--folder", type=Path, default=Path("results"), help="on the shared file system (results)")
+    parser.add_argument("--configfile", type=Path, help="hold free space and inodes against the plan of this study")
     parser.add_argument("--no-jobs", action="store_true", help="read only; run nothing on compute nodes")
     parser.set_defaults(run=doctor)
 
 
 def doctor(args: argparse.Namespace) -> None:
     """Check a cluster before the first job: partitions, limits, accounting, preemption, file system, nodes, network."""
-    findings = list(examine(args.folder, args.partition, not args.no_jobs))
+    findings = list(examine(args.folder, args.partition, not args.no_jobs, args.configfile))
     print(report(findings))
     if any(finding.level == BAD for finding in findings):
         sys.exit(1)

@@ -20,6 +20,7 @@ from ..plan.files import full_plan, open_study, write_plan
 from ..plan.live import STALE_SECONDS, Standing, as_json, standings, summary
 from ..plan.render import duration, human, text_plan
 from ..plan.rerun import choose_cells, drop_replaced, plan_rerun, set_aside
+from ..plan.room import room_problems
 from ..plan.sums import plan_file
 from ..plan.terminal import table, terminal_width, wrapped
 from ..records.filenames import GRID, PLAN
@@ -70,6 +71,7 @@ def plan(args: argparse.Namespace) -> None:
     goal = {"target": args.target, "metric": args.metric, "parameter": args.parameter, "crossover": args.crossover}
     goal["at"] = dict(_factor(text) for text in args.prediction) if args.prediction else None
     found = full_plan(study, root, goal)
+    found.notes += room_problems(study, found.stages, root)
     print(canonical_json(plan_file(found).as_json(), indent=1) if args.json else text_plan(found, terminal_width()))
     if not args.dry:
         folder = write_plan(found, study, root)
