@@ -12,7 +12,7 @@ from clip_scaling.errors import ConfigError
 from clip_scaling.plan.files import full_plan
 from clip_scaling.plan.gpus import check_gpus, gpu_problems
 from clip_scaling.plan.schedule import jobs_of, machines_of
-from clip_scaling.plan.table import make_plan
+from clip_scaling.plan.table import Plan, make_plan
 from clip_scaling.study.resolve import load_study
 
 
@@ -89,3 +89,24 @@ def test_the_plan_names_what_cannot_be_exact(raw: dict[str, Any], repository: Pa
     assert "over several nodes" in said and "Hold it to the same nodes" in said and said.endswith("and 7 more")
     (said,) = notes({"gpus": 1}, trainer="open_clip_train")
     assert "its own kernels (recipe.trainer: clip_scaling" in said
+
+
+def test_the_plan_says_what_bfloat16_would_save_on_a_gpu(
+    raw: dict[str, Any], repository: Path, tmp_path: Path, fake_gpus: Callable[..., None]
+) -> None:
+    def plan(precision: str) -> Plan:
+        changed = raw | {"recipe": {"defaults": raw["recipe"]["defaults"] | {"precision": precision}}}
+        return full_plan(load_study(changed, repository), tmp_path)
+
+    def notes(precision: str) -> list[str]:
+        return [note for note in plan(precision).notes if note.startswith("recipe.precision")]
+
+    assert notes("fp32") == []  # no GPU is here
+    fake_gpus("NVIDIA H100 80GB HBM3")
+    assert notes("amp_bf16") == notes("tf32") == []
+    (said,) = notes("fp32")
+    assert "2.8 times as long" in said and said.endswith("and 7 more")
+    hours = {each: sum(row.gpu_hours for row in plan(each).rows) for each in ("fp32", "amp_bf16")}
+    assert f"of {hours['fp32']:.2g} GPU-hours" in said
+    # The estimate of a cell has a start-up of the same seconds in both precisions.
+    assert 1.0 < hours["fp32"] / hours["amp_bf16"] <= 2129 / 754

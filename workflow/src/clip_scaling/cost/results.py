@@ -85,6 +85,7 @@ def measured_speed(cell: Cell, record: TrainRecord, job_seconds: float | None) -
         samples_seen=cell.samples_seen,
         local_batch=record.recipe["global_batch_size"] / devices,
         overhead_seconds=max(0.0, job_seconds - record.seconds) if job_seconds else 0.0,
+        precision=record.recipe.get("precision"),
     )
 
 

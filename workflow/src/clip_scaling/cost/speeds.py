@@ -1,7 +1,8 @@
 """Samples per second of a cell: measured, piloted, read from a table, or from a roofline; each with its uncertainty.
 
 The roofline adds up what a step needs: matrix products at a share of the device's peak, activations through its memory,
-gradients and features over its link. What was measured of other models on the same kind of device corrects its level.
+on a GPU the launching of its kernels, gradients and features over its link. What was measured of other models on the
+same kind of device corrects its level.
 """
 
 from __future__ import annotations
@@ -24,7 +25,19 @@ from ..study.counts import parse_count
 from ..study.grid import Cell
 
 EFFICIENCY = 0.35
-"""Share of the peak that the matrix products of a plain transformer reach."""
+"""Share of the peak that the matrix products of a plain transformer reach on a CPU; of all kernels on a GPU."""
+GPU_EFFICIENCY = 0.6
+"""The same of the products alone on a GPU."""
+GPU_PASSES = 4
+"""Times that a GPU moves a step's activations more often than a CPU: norms, casts and sums are kernels of their own."""
+STEP_SECONDS, LAYER_SECONDS = 0.02, 0.0015
+"""Of a step on a GPU whatever its batch, and for each layer of both towers: the host launches kernels.
+
+The four follow from samples/s on one H100 in bfloat16 (docs/gpu.md): they give 2,455 and 4,111 for ViT-B-32 at batches
+of 256 and 1024 (measured: 2,129 and 3,269), 1,418 for ViT-B-16 (1,463), 431 for ViT-L-14 (502).
+"""
+PRECISION_SECONDS = {"amp": 1.0, "amp_bf16": 1.0, "tf32": 2129 / 1818, "fp32": 2129 / 754}
+"""Of a step on a GPU in a precision, against bfloat16: ViT-B-32 at batch 256 on one H100 (docs/gpu.md)."""
 PRIOR_SD = 0.6
 """Of ln speed, of a roofline that nothing measured has corrected: a factor 2.7 either way at 90 %."""
 MODEL_SD = 0.15
@@ -46,7 +59,7 @@ Z90 = 1.6449
 class Speed:
     """One known speed. data, samples_seen: of the very run, if it is one. overhead_seconds: a job's, beside steps.
 
-    start_seconds: of these, before the first step; 0 where nobody looked.
+    start_seconds: of these, before the first step; 0 where nobody looked. precision: of the recipe, where it is known.
     """
 
     model: str
@@ -59,6 +72,13 @@ class Speed:
     local_batch: float | None = None
     overhead_seconds: float = 0.0
     start_seconds: float = 0.0
+    precision: str | None = None
+
+    def seconds_against(self, precision: str) -> float:
+        """Times that a step in its own precision takes as long as one in another, on this kind of device."""
+        if self.kind == CPU or self.precision is None:
+            return 1.0
+        return PRECISION_SECONDS[self.precision] / PRECISION_SECONDS[precision]
 
 
 @dataclass(frozen=True)
@@ -71,6 +91,7 @@ class Demand:
     local_batch: float
     is_recomputed: bool
     is_half: bool
+    precision: str = "amp_bf16"
 
 
 @dataclass(frozen=True)
@@ -99,8 +120,8 @@ def demand(cell: Cell, recipe: Recipe, resources: TrainResources) -> Demand:
     gpus = resources.gpus_per_node
     kind = device_kind(resources.gpu_kind, gpus)
     devices = resources.ranks if gpus else resources.ranks * resources.threads
-    is_half = recipe.precision.startswith("amp")
-    return Demand(cell, kind, devices, recipe.global_batch_size / devices, resources.gradient_checkpointing, is_half)
+    is_half, local_batch = recipe.precision.startswith("amp"), recipe.global_batch_size / devices
+    return Demand(cell, kind, devices, local_batch, resources.gradient_checkpointing, is_half, recipe.precision)
 
 
 class SpeedModel:
@@ -110,6 +131,7 @@ class SpeedModel:
         self.models = models
         self.sizes: dict[str, ModelSize] = {name: model_size(config) for name, config in models.items()}
         self.gmacs = {name: gmacs_per_sample(config)["total"] for name, config in models.items()}
+        self.layers = {name: _layers(config) for name, config in models.items()}
         self.speeds: dict[tuple[str, str, str], list[Speed]] = {}
         for speed in speeds:
             self.speeds.setdefault((speed.origin, speed.model, speed.kind), []).append(speed)
@@ -130,7 +152,7 @@ class SpeedModel:
         exact = [s for s in exact if s.devices == wanted.devices]
         alike = [s for s in known if s.devices == wanted.devices]
         chosen = exact or alike or known
-        logs = [math.log(s.samples_per_second_per_device) for s in chosen]
+        logs = [math.log(s.samples_per_second_per_device * s.seconds_against(wanted.precision)) for s in chosen]
         # Overheads are of one kind of job: the median of all that the model is known by.
         overhead = median(s.overhead_seconds for s in chosen)
         if exact:
@@ -176,16 +198,21 @@ class SpeedModel:
         """Device-seconds a sample, by the roofline alone."""
         figures, size = figures_of(wanted.kind), self.sizes[wanted.cell.model]
         passes = 4 if wanted.is_recomputed else 3  # forward, twice that backward, and forward again
-        products = passes * 2e9 * self.gmacs[wanted.cell.model] / (EFFICIENCY * figures.peak_tflops * 1e12)
-        stored = size.activation_bytes(is_recomputed=False, is_half=wanted.is_half)
-        memory = passes * stored / (figures.memory_gb_s * 1e9)
+        is_gpu = wanted.kind != CPU
+        share = GPU_EFFICIENCY if is_gpu else EFFICIENCY
+        products = passes * 2e9 * self.gmacs[wanted.cell.model] / (share * figures.peak_tflops * 1e12)
+        stored = size.activation_bytes(is_recomputed=False, is_half=is_gpu or wanted.is_half)
+        own = products + (GPU_PASSES if is_gpu else 1) * passes * stored / (figures.memory_gb_s * 1e9)
+        if is_gpu:
+            launches = STEP_SECONDS + LAYER_SECONDS * self.layers[wanted.cell.model]
+            own = PRECISION_SECONDS[wanted.precision] * (own + launches / wanted.local_batch)
         link = 0.0
         if wanted.devices > 1 and figures.memory_gb is not None:
             # All-reduce of fp32 gradients passes each link twice; features of the global batch come and go once.
             link = (8 * size.parameters / wanted.local_batch + 8 * wanted.devices * size.embed_dim) / (
                 figures.link_gb_s * 1e9
             )
-        return products + memory + link
+        return own + link
 
     def _level(self, kind: str) -> tuple[float, float, int]:
         """ln of (measured over roofline) device-seconds; the standard deviation for a new model; of how many models."""
@@ -211,13 +238,19 @@ class SpeedModel:
 
     def _residual(self, speed: Speed) -> float:
         cell = Cell(speed.model, speed.data or "", speed.samples_seen or 1, 0)
-        wanted = Demand(cell, speed.kind, speed.devices, speed.local_batch or 256, False, speed.kind != CPU)
+        is_gpu, precision = speed.kind != CPU, speed.precision or "amp_bf16"
+        wanted = Demand(cell, speed.kind, speed.devices, speed.local_batch or 256, False, is_gpu, precision)
         return -math.log(speed.samples_per_second_per_device * self.roofline_seconds(wanted))
 
     def without(self, model: str) -> SpeedModel:
         """The same knowledge less all that is known of one model."""
         kept = [s for known in self.speeds.values() for s in known if s.model != model]
         return SpeedModel(kept, self.models)
+
+
+def _layers(config: dict[str, Any]) -> int:
+    """Layers of both towers."""
+    return int(config["vision_cfg"].get("layers", 12) + config["text_cfg"].get("layers", 12))
 
 
 COLUMNS = ("model", "gpu_kind", "gpus", "samples_per_second_per_gpu")

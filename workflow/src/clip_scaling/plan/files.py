@@ -13,7 +13,7 @@ from ..study.file import PublishedStudy
 from ..study.paths import StudyPaths
 from ..study.resolve import load_any_study, load_yaml
 from ..study.resolved import ResolvedStudy
-from .gpus import exactness_notes
+from .gpus import exactness_notes, precision_notes
 from .page import page
 from .render import grid_tsv
 from .schedule import make_schedule
@@ -40,7 +40,7 @@ def full_plan(study: ResolvedStudy, root: Path, goal: dict[str, Any] | None = No
     """Plan, schedule and, where laws can be fitted to what has been measured, what the rest will teach."""
     plan = make_plan(study, root)
     plan.difference = difference(plan, last_plan(Results(root, plan.study)))
-    plan.notes += saved_by_trunks(plan) + exactness_notes(plan, study)
+    plan.notes += saved_by_trunks(plan) + precision_notes(plan, study) + exactness_notes(plan, study)
     plan.schedule = make_schedule(plan, study)
     metrics = StudyPaths(plan.study, root / "results").table("metrics", "parquet")
     if plan.to_do and metrics.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..cost.speeds import PRECISION_SECONDS
 from ..errors import ConfigError
 from ..study.config.training import GPU_PRECISIONS
 from ..study.grid import Cell
@@ -76,3 +77,16 @@ def exactness_notes(plan: Plan, study: ResolvedStudy) -> list[str]:
             continue
         reasons.setdefault(what, []).append(row.cell)
     return [f"recipe.deterministic: {what}: {_cells(names)}" for what, names in reasons.items()]
+
+
+def precision_notes(plan: Plan, study: ResolvedStudy) -> list[str]:
+    """Say what bfloat16 would save of the cells to do that train in fp32 on a GPU."""
+    rows = [row for row in plan.to_do if row.gpus and study.recipe(study.cells[row.cell]).precision == "fp32"]
+    if not rows:
+        return []
+    times, hours = PRECISION_SECONDS["fp32"] / PRECISION_SECONDS["amp_bf16"], sum(row.gpu_hours for row in rows)
+    return [
+        f"recipe.precision: fp32 takes about {times:.1f} times as long on a GPU as amp_bf16 (ViT-B-32 on an H100: 754 "
+        f"and 2,129 samples/s), which would save about {hours * (1 - 1 / times):.2g} of {hours:.2g} GPU-hours: "
+        f"{_cells([row.cell for row in rows])}"
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def speed_model(study: ResolvedStudy, results: Results, records: dict[str, Train
         cell = study.cells[name]
         speed = measured_speed(cell, record, results.job_seconds(f"train/{name}"))
         speeds += [speed] if speed else []
-    speeds += read_pilots(results)
+    precisions = {cell.model: study.recipe(cell).precision for cell in study.cells.values()}
+    speeds += [replace(pilot, precision=precisions.get(pilot.model)) for pilot in read_pilots(results)]
     if study.config.costs.throughput:
         speeds += read_speed_table(results.root / study.config.costs.throughput)
     return SpeedModel([speed for speed in speeds if speed.model in study.models], study.models)

@@ -80,13 +80,11 @@ class Validate(Callback):
         return step in self.steps
 
     def after_step(self, loop: Loop, step: Step) -> None:
-        now, model = loop.progress, loop.engine.model.base
+        now = loop.progress
         if now.step not in self.steps:
             return
-        model.eval()
-        with torch.no_grad():
+        with loop.engine.model.evaluated():
             metrics = dict(self.evaluator.run())
-        model.train()
         if self.monitor is not None:
             self.monitor.validated(now.step, now.step * loop.recipe.global_batch_size, metrics)
 

@@ -55,7 +55,7 @@ class Engine:
         take_class_token(model)
         self.ends = take_packed(model, attention_on(ranks.device))
         self.is_compiled = resources.compile
-        self.model = ParallelModel(model, resources, ranks)
+        self.model = ParallelModel(model, resources, ranks, self.precision.dtype)
         self.optimizer = build_optimizer(self.model.base, recipe)
         self.parameters = sum(p.numel() for p in self.model.base.parameters())
 
@@ -119,7 +119,8 @@ class Engine:
         if not self.is_compiled:
             return pack(tokens, lengths)
         # The total alone changes from step to step: one compilation serves all, in a continued run too.
-        return pack(tokens, lengths, longest=tokens.shape[1]).mark_dynamic()
+        captions = pack(tokens, lengths, longest=tokens.shape[1])
+        return captions if self.model.is_sharded else captions.mark_dynamic()
 
     def move(self, learning_rate: float) -> None:
         """Take the optimizer's step with the gradient made last; the logit scale stays within its bounds."""

@@ -209,7 +209,7 @@ def run_loop(job: OpenJob, name: str, stop: int, steps: int | None) -> Outcome:
         monitor = Monitor(asked.resume, name, total, loop.progress.step, resources.wandb_project)
         loop.callbacks.append(Curve(monitor))
     if asked.validation is not None:
-        evaluator = asked.validation.of(job.engine.model.base, job.engine.model_config, job.ranks.device)
+        evaluator = asked.validation.of(job.engine.model.encoder, job.engine.model_config, job.ranks.device)
         places = validation_steps(origin, steps or stop, asked.validation_times)
         loop.callbacks.append(Validate(evaluator, places, monitor))
     outcome = Outcome("diverged", loop.progress) if before and before.get("is_diverged") else loop.run()

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from open_clip.transformer import ResidualAttentionBlock
+import torch.nn.functional as F
+from open_clip.transformer import LayerNorm, ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -18,10 +19,11 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from ..models.text_tower import Block as TextBlock
 from ..study.config.resources import TrainResources
 from .distributed import Ranks
 
@@ -32,11 +34,12 @@ WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 class ParallelModel:
     """A model on its ranks.
 
-    `module` is what a step calls; parameters, gradients and states are reached through here.
+    `module` is what a step calls; parameters, gradients and states are reached through here. dtype: of mixed
+    precision, None without: FSDP2 gathers parameters in it, and sums gradients in fp32.
     """
 
-    def __init__(self, model: Any, resources: TrainResources, ranks: Ranks) -> None:
-        self.ranks = ranks
+    def __init__(self, model: Any, resources: TrainResources, ranks: Ranks, dtype: torch.dtype | None = None) -> None:
+        self.ranks, self.dtype = ranks, dtype
         self.replicated: list[nn.Parameter] = []
         if resources.gradient_checkpointing:
             model.set_grad_checkpointing()
@@ -44,12 +47,9 @@ class ParallelModel:
         if resources.parallel == "fsdp2" and ranks.size > 1:
             # Scalars cannot be sharded: their gradients are averaged by hand.
             self.replicated = [p for p in model.parameters() if p.ndim == 0]
-            for block in model.modules():
-                if isinstance(block, ResidualAttentionBlock):
-                    fully_shard(block)
-            fully_shard(model, ignored_params=set(self.replicated))
+            _shard(model, set(self.replicated), dtype, resources.compile)
         self.base: Any = model
-        if resources.compile:
+        if resources.compile and not isinstance(model, FSDPModule):
             model = torch.compile(model)
         if ranks.size > 1 and resources.parallel == "ddp":
             model = DistributedDataParallel(model, device_ids=[ranks.device] if ranks.device.type == "cuda" else None)
@@ -59,6 +59,31 @@ class ParallelModel:
     def is_ddp(self) -> bool:
         """Whether ranks sum their gradients in DDP's buckets."""
         return isinstance(self.module, DistributedDataParallel)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether ranks hold parts of the parameters."""
+        return isinstance(self.base, FSDPModule)
+
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Inside, `encoder` can be called, without gradients. All ranks must do so together."""
+        self.base.eval()
+        if isinstance(self.base, FSDPModule):  # what is in no block is gathered by a step alone
+            self.base.unshard()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            if isinstance(self.base, FSDPModule):
+                self.base.reshard()
+            self.base.train()
+
+    @property
+    def encoder(self) -> Any:
+        """The model for evaluation; in mixed precision where its parameters are gathered so."""
+        is_mixed = self.is_sharded and self.dtype is not None
+        return MixedEncoder(self.base, self.dtype, self.ranks.device.type) if is_mixed else self.base
 
     @contextmanager
     def without_sync(self) -> Iterator[None]:
@@ -109,3 +134,50 @@ class ParallelModel:
         options = StateDictOptions(full_state_dict=True)
         set_model_state_dict(self.base, state["model"], options=options)
         set_optimizer_state_dict(self.base, optimizer, state["optimizer"], options=options)
+
+
+class MixedEncoder:
+    """The encoders of a model whose parameters are gathered in fp16 or bfloat16."""
+
+    def __init__(self, model: Any, dtype: torch.dtype | None, device: str) -> None:
+        self.model, self.dtype, self.device = model, dtype, device
+        self.logit_scale = model.logit_scale
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """(n, 3, height, width) -> (n, embed_dim)."""
+        with torch.autocast(self.device, self.dtype):
+            return self.model.encode_image(image)
+
+    def encode_text(self, text: Tensor) -> Tensor:
+        """(n, context) -> (n, embed_dim)."""
+        with torch.autocast(self.device, self.dtype):
+            return self.model.encode_text(text)
+
+
+class WidenedLayerNorm(LayerNorm):
+    """A layer norm whose gathered parameters may be narrower than its input: CPU kernels take one format only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape and format as x."""
+        assert self.weight is not None and self.bias is not None
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
+def _shard(model: nn.Module, whole: set[nn.Parameter], dtype: torch.dtype | None, is_compiled: bool) -> None:
+    """Shard a model by blocks. whole: parameters that stay whole. is_compiled: compile each block.
+
+    A compiled block exchanges nothing: gathering the next one goes on beside it. Inputs keep their format, as under
+    autocast: the sum that the blocks add to stays fp32.
+    """
+    policy = MixedPrecisionPolicy(
+        param_dtype=dtype, reduce_dtype=None if dtype is None else torch.float32, cast_forward_inputs=False
+    )
+    for norm in [each for each in model.modules() if type(each) is LayerNorm and dtype is not None]:
+        norm.__class__ = WidenedLayerNorm
+    for block in model.modules():
+        if isinstance(block, ResidualAttentionBlock):
+            if is_compiled:
+                # The number of tokens of a text changes from step to step.
+                block.compile(dynamic=True if isinstance(block, TextBlock) else None)
+            fully_shard(block, mp_policy=policy)
+    fully_shard(model, mp_policy=policy, ignored_params=whole)

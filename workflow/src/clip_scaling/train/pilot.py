@@ -115,9 +115,10 @@ def _validation(job: OpenJob, waited: Callable[[], float]) -> float:
     asked = job.asked
     if asked.validation is None:
         return 0.0
-    evaluator = asked.validation.of(job.engine.model.base, job.engine.model_config, job.ranks.device)
+    evaluator = asked.validation.of(job.engine.model.encoder, job.engine.model_config, job.ranks.device)
     begun = time.monotonic() - waited()
-    dict(evaluator.run())
+    with job.engine.model.evaluated():
+        dict(evaluator.run())
     return asked.validation_times * (time.monotonic() - waited() - begun)
 
 
