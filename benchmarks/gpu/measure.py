@@ -253,11 +253,48 @@ def evaluation(given: Row) -> Row:
     else:
         command = [sys.executable, str(REPOSITORY / "scripts/evaluate.py"), "--checkpoint", given["checkpoint"],
                    "--sets", str(manifest), "--tokenizer", given["tokenizer"], "--output", str(folder / "ours.json"),
-                   "--threads", "1"]  # fmt: skip
+                   "--threads", "1", "--workers", str(given["workers"]),
+                   "--suite", json.dumps({"precision": given.get("precision", "fp32")})]  # fmt: skip
     began = time.perf_counter()
     subprocess.run(command, check=True, cwd=REPOSITORY)
     seconds = time.perf_counter() - began
     return {"images_per_s": given["images"] / seconds, "seconds": seconds}
+
+
+def set_decoding(given: Row) -> Row:
+    """Decode an evaluation set by workers, without a model: images a second."""
+    from clip_scaling.data.evaluation_sets.parallel import Decoding, decoded_batches
+    from clip_scaling.models.preprocess import Preprocess
+    from clip_scaling.records.files import read_json
+
+    preprocess = Preprocess(config_of(given["model"])["vision_cfg"]["image_size"])
+    began = time.perf_counter()
+    batches = decoded_batches(
+        Path(read_json(Path(given["set"]))["folder"]), preprocess, Decoding(256, given["workers"])
+    )
+    images = sum(len(batch.pixels) for batch in batches)
+    seconds = time.perf_counter() - began
+    return {"images_per_s": images / seconds, "seconds": seconds}
+
+
+def probe(given: Row) -> Row:
+    """Train a sweep of linear probes on random features: examples x epochs x probes a second. device: cpu is one thread."""
+    import torch
+
+    from clip_scaling.evaluate.pieces import Examples
+    from clip_scaling.evaluate.probe_training import Setting, train_sweep
+
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(given["examples"], given["width"], generator=generator), dim=1)
+    labels = torch.randint(given["classes"], (given["examples"],), generator=generator)
+    settings = [Setting(rate, 0.0, epochs) for epochs in given["epochs"] for rate in (0.1, 0.01, 0.001)]
+    began = time.perf_counter()
+    probes = train_sweep(Examples(features, labels).on(torch.device(given["device"])), given["classes"], settings)
+    sums = [float(probe.weight.sum()) for probe in probes]  # waits for a GPU
+    seconds = time.perf_counter() - began
+    rate = given["examples"] * sum(setting.epochs for setting in settings) / seconds
+    return {"rate": rate, "seconds": seconds, "sums": sums}
 
 
 def checkpoint(given: Row) -> Row:
@@ -298,7 +335,20 @@ def tests(given: Row) -> Row:
 
 MEASURES = {
     call.__name__: call
-    for call in (cell, resident, bare, peer, decoding, exactness, evaluation, checkpoint, study, tests)
+    for call in (
+        cell,
+        resident,
+        bare,
+        peer,
+        decoding,
+        exactness,
+        evaluation,
+        set_decoding,
+        probe,
+        checkpoint,
+        study,
+        tests,
+    )
 }
 
 

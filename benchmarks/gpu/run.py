@@ -57,10 +57,11 @@ class Sizes:
     classes: int = 1000
     steps: int = 40
     accumulated: int = 131_072
+    probe_examples: int = 100_000
     workers: int = max(1, (os.cpu_count() or 1) - 1)
 
 
-REHEARSAL = Sizes("tiny", "tiny", "tiny", 16, 64, 128, 4, 64, 72, 40, 60, 10, 12, 64, 2)
+REHEARSAL = Sizes("tiny", "tiny", "tiny", 16, 64, 128, 4, 64, 72, 40, 60, 10, 12, 64, 500, 2)
 
 
 def prepare(root: Path, sizes: Sizes) -> dict[str, Any]:
@@ -172,6 +173,13 @@ class Study:
             for side in ("", "-peer"):
                 given = shown | {"set": self.places[place], "images": images, "peer": bool(side)}
                 found.append(self.one("evaluate", f"evaluation{name}{side}", "evaluation", 200, **given))
+        many = shown | {"set": self.places["many"], "images": self.sizes.many_images}
+        found.append(self.one("evaluate", "evaluation-many-decoding", "set_decoding", 100, **many))
+        found.append(self.one("evaluate", "evaluation-many-bf16", "evaluation", 200, **many, precision="bf16"))
+        few = {"width": 512, "classes": self.sizes.classes, "epochs": [1]}
+        sweep = few | {"epochs": [10, 20, 40], "examples": self.sizes.probe_examples, "device": self.device}
+        found.append(self.one("evaluate", "probe", "probe", 150, **sweep))
+        found.append(self.one("evaluate", "probe-cpu", "probe", 150, **few, examples=self.sizes.classes, device="cpu"))
         return found
 
     def whole(self) -> list[Measurement]:

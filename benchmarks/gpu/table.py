@@ -49,6 +49,13 @@ LINES: Sequence[tuple[str, str, Callable[[Rows], float], float]] = (
     ("exact, over kernels that torch chooses", ">=", ratio("base", "exact-cost"), 0.95),
     ("evaluation, over clip-benchmark's CLI", ">=", ratio("evaluation", "evaluation-peer", "images_per_s"), 2.5),
     ("50,000 images, over the CLI", ">=", ratio("evaluation-many", "evaluation-many-peer", "images_per_s"), 2.0),
+    (
+        "50,000 images, over decoding alone",
+        ">=",
+        ratio("evaluation-many", "evaluation-many-decoding", "images_per_s"),
+        0.85,
+    ),
+    ("probe sweep, over one CPU thread", ">=", ratio("probe", "probe-cpu", "rate"), 20.0),
 )
 
 
