@@ -278,7 +278,7 @@ def set_decoding(given: Row) -> Row:
 
 
 def probe(given: Row) -> Row:
-    """Train a sweep of linear probes on random features: examples x epochs x probes a second. A CPU takes one thread."""
+    """Train a sweep of linear probes: examples x epochs x probes a second. A CPU has one thread."""
     import torch
 
     from clip_scaling.evaluate.pieces import Examples

@@ -179,7 +179,8 @@ class Study:
         few = {"width": 512, "classes": self.sizes.classes, "epochs": [1]}
         sweep = few | {"epochs": [10, 20, 40], "examples": self.sizes.probe_examples, "device": self.device}
         found.append(self.one("evaluate", "probe", "probe", 150, **sweep))
-        found.append(self.one("evaluate", "probe-cpu", "probe", 150, **few, examples=5 * self.sizes.classes, device="cpu"))
+        few |= {"examples": 5 * self.sizes.classes, "device": "cpu"}
+        found.append(self.one("evaluate", "probe-cpu", "probe", 150, **few))
         return found
 
     def whole(self) -> list[Measurement]:
