@@ -27,7 +27,7 @@ CLASSES = (
     (r"clip-scaling status\b.*", "one look"),
     (r"clip-scaling rerun .*--configfile study.yaml", "run"),
     (r"clip-scaling rerun .*", "dry run"),
-    (r"clip-scaling (fit|compare|allocate|next) .*\.csv .*", "run"),
+    (r"clip-scaling (fit|compare|allocate|next|forecast|judge) .*\.csv .*", "run"),
     (r"clip-scaling\b.*", "parse"),
     (r"python (scripts|benchmarks)/[\w/]+\.py\b.*", "parse"),
 )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from ..records.files import atomic_path, write_json
 from ..records.laws import Comparison, LawFile
 from ..records.metrics import is_loss
 from ..study.counts import parse_count
-from .table_options import add_table_options, compute_unit, own_candidates, own_table, pair
+from .table_options import add_table_options, check_output, compute_unit, own_candidates, own_table, pair
 
 Parsers = Any  # argparse keeps the type of its subparsers to itself.
 DEFAULT = "binned-min-5"
@@ -73,7 +71,7 @@ def add_commands(commands: Parsers) -> None:
 
 def fit(args: argparse.Namespace) -> None:
     """Fit a law E = beta C^alpha (or another form) and say how far to trust it."""
-    _check_output(args.output)
+    check_output(args.output)
     runs, method = _runs(args, args.source), find_method(args.method or DEFAULT)
     law = fit_runs(runs, method)
     holdout = rolling_holdout(runs, method)
@@ -90,7 +88,7 @@ def fit(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Compare two sources on the same target: exponents, which is better at a compute, where they cross."""
-    _check_output(args.output)
+    check_output(args.output)
     table, method = own_table(args, args.sources), find_method(args.method)
     first, second = (fit_runs(_select(table, args, source), method) for source in args.sources)
     found = compare_laws(first, second, args.at, recipes=table)
@@ -102,7 +100,7 @@ def compare(args: argparse.Namespace) -> None:
 def allocate(args: argparse.Namespace) -> None:
     """The model size and samples seen of least error at a compute budget, by a parametric form and by isoFLOP
     parabolas, with 95 % intervals."""
-    _check_output(args.output)
+    check_output(args.output)
     unit, passes = compute_unit(args)
     for budget in args.budget or ():
         if not (np.isfinite(budget) and budget > 0):
@@ -121,7 +119,7 @@ def allocate(args: argparse.Namespace) -> None:
 
 def rank_next(args: argparse.Namespace) -> None:
     """Rank candidate cells by how much each narrows the interval of an exponent, or of a prediction, per compute."""
-    _check_output(args.output)
+    check_output(args.output)
     if args.rows < 1:
         raise LawError(f"--rows {args.rows}: at least one row is needed.")
     runs = _runs(args, args.source)
@@ -262,22 +260,6 @@ def _optimum(row: dict[Any, Any], parameters: bool) -> str:
 def _with_ends(row: dict[Any, Any], name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return f"{row[name]:.3g} ({low:.3g} to {high:.3g})" if np.isfinite(low) else f"{row[name]:.3g} (no interval)"
-
-
-def _check_output(path: Path | None) -> None:
-    """LawError where nothing can be written there, before anything is computed."""
-    if path is None:
-        return
-    if path.is_dir() or not path.name:
-        raise LawError(f"--output {path}: it is a folder", remedy="Name a file in it.")
-    above = path.absolute().parent
-    try:
-        above.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        why = "a file is in its way" if error.errno in (errno.EEXIST, errno.ENOTDIR) else error.strerror
-        raise LawError(f"--output {path}: {above} cannot be made ({why})", remedy="Name another place.") from None
-    if not os.access(above, os.W_OK):
-        raise LawError(f"--output {path}: {above} cannot be written to", remedy="Name another place.")
 
 
 def _write(rows: pd.DataFrame, path: Path | None) -> None:

@@ -11,6 +11,7 @@ from ..errors import run_script
 GROUPS = {
     "study": ("plan", "status", "rerun", "verify-study"),
     "laws": ("fit", "compare", "allocate", "next"),
+    "forecast": ("forecast", "judge"),
     "data": ("overlap", "verify"),
     "model": ("export",),
     "cluster": ("doctor",),

@@ -1,8 +1,10 @@
-"""Options by which `clip-scaling fit | compare | allocate | next` read a user's own table."""
+"""Options by which `clip-scaling fit | compare | allocate | next | forecast | judge` read a user's own table."""
 
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,12 +18,13 @@ from ..laws.own_table.units import PASSES, UNITS
 SIZE, TOKENS = "gmacs_per_sample", "samples_seen"
 
 
-def add_table_options(parser: argparse.ArgumentParser) -> None:
-    """Add the table and the options that say what its columns mean."""
+def add_table_options(parser: argparse.ArgumentParser, *, target: bool = True) -> None:
+    """Add the table and the options that say what its columns mean. target: also what is looked at."""
     add = parser.add_argument
     add("table", type=Path, help="CSV or Parquet, one row a run and target")
-    add("--target", required=True, help="value of the column `dataset`; a name, where there is none")
-    add("--metric", default="acc1", help="value of `metric` (default acc1); a name in ...loss is itself an error")
+    if target:
+        add("--target", required=True, help="value of the column `dataset`; a name, where there is none")
+        add("--metric", default="acc1", help="value of `metric` (default acc1); a name in ...loss is itself an error")
     add(
         "--loss",
         action="store_true",
@@ -126,3 +129,19 @@ def pair(text: str, option: str = "") -> tuple[str, str]:
         examples = {"--column ": "OURS=YOURS, for example compute_gmacs=flops", "--unit ": "OURS=UNIT"}
         raise LawError(f"{option}{text}: write {examples.get(option, 'FACTOR=VALUE, for example compute=1e12')}.")
     return ours, theirs
+
+
+def check_output(path: Path | None) -> None:
+    """LawError where nothing can be written there, before anything is computed."""
+    if path is None:
+        return
+    if path.is_dir() or not path.name:
+        raise LawError(f"--output {path}: it is a folder", remedy="Name a file in it.")
+    above = path.absolute().parent
+    try:
+        above.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "a file is in its way" if error.errno in (errno.EEXIST, errno.ENOTDIR) else error.strerror
+        raise LawError(f"--output {path}: {above} cannot be made ({why})", remedy="Name another place.") from None
+    if not os.access(above, os.W_OK):
+        raise LawError(f"--output {path}: {above} cannot be written to", remedy="Name another place.")

@@ -68,7 +68,8 @@ def tidy_table(
 
     columns: our name (of COLUMNS) -> theirs; a column of ours that the table has needs no entry. `error` may stand for
     `value`. Without `dataset` or `metric` all rows are of this target and metric; without `cell` runs are numbered;
-    without compute it is gmacs_per_sample x samples_seen. `attrs["notes"]` of the result: what was done to the rows.
+    without compute it is gmacs_per_sample x samples_seen. `attrs` of the result: `notes`, what was done to the rows;
+    `has_names`, whether cells were not numbered.
     LawError where columns are missing, contradict each other, or hold cells that are no certain numbers.
     """
     how = reading or Reading(unit, passes)
@@ -88,13 +89,14 @@ def tidy_table(
     refuse_repeats(table[asked.to_numpy()])
     tidy, note = reduce_sweeps(tidy, asked, table, columns, how.sweep)
     asked = asked[tidy.index]
-    if "cell" in tidy:
+    has_names = "cell" in tidy
+    if has_names:
         refuse_twins(tidy, asked)
     else:
         place = tidy.index.name or "row"
         labels = tidy.index if tidy.index.name else range(1, len(tidy) + 1)
         tidy["cell"] = [f"{place} {label}" for label in labels]
-    tidy.attrs["notes"] = [*notes, *([note] if note else [])]
+    tidy.attrs |= {"notes": [*notes, *([note] if note else [])], "has_names": has_names}
     return tidy
 
 
