@@ -168,6 +168,19 @@ def test_a_killed_worker_is_an_error(tmp_path: Path) -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_tar_that_is_gone_is_named(tmp_path: Path, workers: int) -> None:
+    folder = plain(tmp_path)
+    batches = decoded_batches(folder, Preprocess(16), Decoding(2, workers))
+    (folder / "test" / "2.tar").unlink()
+    with pytest.raises(EvaluationError, match=r"test/2\.tar: no such file. Prepare the set again"):
+        decoded_batches(folder, Preprocess(16), Decoding(2, workers))
+    if workers:  # opened when its first sample is wanted
+        with pytest.raises(EvaluationError, match=r"2\.tar: the shard cannot be opened"):
+            list(batches)
+        assert not multiprocessing.active_children()
+
+
 def test_whoever_stops_reading_leaves_no_worker_behind(tmp_path: Path) -> None:
     batches = decoded_batches(plain(tmp_path), Preprocess(16), Decoding(2, 2))
     lent = next(batches)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 24
+BLOCK = 1 << 22
 """Scores that are in memory at a time."""
 Check = Callable[[Tensor], None]
 

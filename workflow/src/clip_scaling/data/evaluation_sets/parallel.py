@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ...errors import EvaluationError
+from ...errors import DataError, EvaluationError
 from ...models.preprocess import Preprocess
 from ...records.filenames import MANIFEST
 from ...records.files import FileEntry
@@ -56,6 +56,9 @@ def decoded_batches(
     Pixels of a batch may hold until the next one only (`ImageBatch.is_lent`). EvaluationError where a sample cannot be
     read and is not to be skipped, DataError where a worker was killed.
     """
+    for path in tar_paths(folder, split):
+        if not (folder / path).is_file():
+            raise EvaluationError("no such file", place=str(folder / path), remedy="Prepare the set again.")
     places = sample_places(folder, split) if how.workers else None
     workers = 0 if places is None else min(how.workers, (len(places) - begin) // FEWEST)
     if places is None or workers < 1:
@@ -96,6 +99,8 @@ class Samples:
             return _Row(error=self._error(number, f"it cannot be read ({error})"))
         except EvaluationError as error:
             return _Row(error=self._error(number, error.thing))
+        except DataError as error:  # the whole tar is gone
+            return _Row(error=EvaluationError(error.thing, place=error.place, remedy="Prepare the set again."))
         return _Row(sample.label, sample.captions)
 
     def label(self, number: int) -> int:
