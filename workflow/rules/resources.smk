@@ -1,7 +1,7 @@
 """What training, evaluation and fine-tuning ask of a machine, from `resources` of the study."""
 
 from clip_scaling.cost.evaluation_needs import EvaluationNeeds
-from clip_scaling.cost.needs import cells_per_gpu, job_mem_mb
+from clip_scaling.cost.needs import cells_per_gpu, job_mem_mb, with_compilation
 from clip_scaling.cost.results import Results
 from clip_scaling.machine.gpus import visible_gpus
 from clip_scaling.machine.pool import gpu_slots
@@ -42,7 +42,9 @@ def train_threads(wildcards):
 
 
 def train_mem_mb(wildcards):
-    return job_mem_mb(*cell_demand(wildcards))
+    model, recipe, resources = cell_demand(wildcards)
+    samples = trained_cell(wildcards).samples_seen
+    return job_mem_mb(model, recipe, with_compilation(model, recipe, resources, samples))
 
 
 def train_runtime(wildcards):

@@ -13,6 +13,7 @@ from functools import cached_property
 from ..data.evaluation_sets.size import SetSize, split_size
 from ..errors import ClipScalingError
 from ..models.compute import gmacs_per_sample
+from ..models.roofline import EFFICIENCY
 from ..models.size import ModelSize, model_size
 from ..records.evaluation import CheckpointMetrics
 from ..study.config.devices import device_kind, figures_of
@@ -23,7 +24,6 @@ from ..study.resolved import ResolvedStudy
 from .after_training import evaluation_passes, prepared_size, tuning_passes
 from .needs import CUDA_MB, LEAST_MB, PROCESS_MB
 from .results import Results
-from .speeds import EFFICIENCY
 
 UNKNOWN = SetSize(2000, 2000, 0, 100)
 """Stands for a set that nobody has prepared yet."""

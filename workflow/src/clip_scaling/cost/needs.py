@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from ..models.compute import gmacs_per_sample
+from ..models.roofline import EFFICIENCY, saved_by_compilation
 from ..models.size import memory_gb, model_size
 from ..study.config.devices import device_kind, figures_of
 from ..study.config.resources import TrainResources
 from ..study.config.training import Recipe
-from .speeds import EFFICIENCY
 
 PROCESS_MB = 1000
 """Of a process with torch and open_clip, beside the run's own."""
@@ -39,6 +39,15 @@ def run_gb(model: dict[str, Any], recipe: Recipe, resources: TrainResources) -> 
     )  # fmt: skip
 
 
+def with_compilation(model: dict[str, Any], recipe: Recipe, resources: TrainResources, samples: int) -> TrainResources:
+    """The resources with `compile: auto` decided, as the job will. samples: of the cell."""
+    if resources.compile != "auto":
+        return resources
+    kind = device_kind(resources.gpu_kind, resources.gpus_per_node)
+    pays = saved_by_compilation(model, recipe, resources, samples, kind) > 0
+    return resources.model_copy(update={"compile": pays})
+
+
 def job_mem_mb(model: dict[str, Any], recipe: Recipe, resources: TrainResources) -> int:
     """Host memory of a training job on one node, MB, in whole hundreds: as the study says, else by an estimate.
 
@@ -50,7 +59,7 @@ def job_mem_mb(model: dict[str, Any], recipe: Recipe, resources: TrainResources)
     state = 16 * model_size(model).parameters / 1e6  # weights, gradients and AdamW's moments, fp32
     own = state + CUDA_MB if is_gpu else 1000 * run_gb(model, recipe, resources) + state
     workers = WORKER_MB * (resources.workers if resources.input == "stream" else 0)
-    rank = PROCESS_MB + own + workers + (COMPILE_MB if resources.compile else 0)
+    rank = PROCESS_MB + own + workers + (COMPILE_MB if resources.compile is True else 0)
     return max(LEAST_MB, 100 * math.ceil(resources.ranks_per_node * rank / 100))
 
 

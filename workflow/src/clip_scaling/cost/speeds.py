@@ -16,28 +16,14 @@ from statistics import fmean, median
 from typing import Any
 
 from ..errors import ConfigError
-from ..models.compute import gmacs_per_sample
-from ..models.size import ModelSize, model_size
+from ..models.roofline import PRECISION_SECONDS, Manner, Work, sample_seconds
+from ..models.size import ModelSize
 from ..study.config.devices import CPU, DEVICES, device_kind, figures_of
 from ..study.config.resources import TrainResources
 from ..study.config.training import Recipe
 from ..study.counts import parse_count
 from ..study.grid import Cell
 
-EFFICIENCY = 0.35
-"""Share of the peak that the matrix products of a plain transformer reach on a CPU; of all kernels on a GPU."""
-GPU_EFFICIENCY = 0.6
-"""The same of the products alone on a GPU."""
-GPU_PASSES = 4
-"""Times that a GPU moves a step's activations more often than a CPU: norms, casts and sums are kernels of their own."""
-STEP_SECONDS, LAYER_SECONDS = 0.02, 0.0015
-"""Of a step on a GPU whatever its batch, and for each layer of both towers: the host launches kernels.
-
-The four follow from samples/s on one H100 in bfloat16 (docs/gpu.md): they give 2,455 and 4,111 for ViT-B-32 at batches
-of 256 and 1024 (measured: 2,129 and 3,269), 1,418 for ViT-B-16 (1,463), 431 for ViT-L-14 (502).
-"""
-PRECISION_SECONDS = {"amp": 1.0, "amp_bf16": 1.0, "tf32": 2129 / 1818, "fp32": 2129 / 754}
-"""Of a step on a GPU in a precision, against bfloat16: ViT-B-32 at batch 256 on one H100 (docs/gpu.md)."""
 PRIOR_SD = 0.6
 """Of ln speed, of a roofline that nothing measured has corrected: a factor 2.7 either way at 90 %."""
 MODEL_SD = 0.15
@@ -129,9 +115,8 @@ class SpeedModel:
 
     def __init__(self, speeds: Iterable[Speed], models: Mapping[str, dict[str, Any]]) -> None:
         self.models = models
-        self.sizes: dict[str, ModelSize] = {name: model_size(config) for name, config in models.items()}
-        self.gmacs = {name: gmacs_per_sample(config)["total"] for name, config in models.items()}
-        self.layers = {name: _layers(config) for name, config in models.items()}
+        self.work = {name: Work.of(config) for name, config in models.items()}
+        self.sizes: dict[str, ModelSize] = {name: work.size for name, work in self.work.items()}
         self.speeds: dict[tuple[str, str, str], list[Speed]] = {}
         for speed in speeds:
             self.speeds.setdefault((speed.origin, speed.model, speed.kind), []).append(speed)
@@ -197,15 +182,8 @@ class SpeedModel:
     def roofline_seconds(self, wanted: Demand) -> float:
         """Device-seconds a sample, by the roofline alone."""
         figures, size = figures_of(wanted.kind), self.sizes[wanted.cell.model]
-        passes = 4 if wanted.is_recomputed else 3  # forward, twice that backward, and forward again
-        is_gpu = wanted.kind != CPU
-        share = GPU_EFFICIENCY if is_gpu else EFFICIENCY
-        products = passes * 2e9 * self.gmacs[wanted.cell.model] / (share * figures.peak_tflops * 1e12)
-        stored = size.activation_bytes(is_recomputed=False, is_half=is_gpu or wanted.is_half)
-        own = products + (GPU_PASSES if is_gpu else 1) * passes * stored / (figures.memory_gb_s * 1e9)
-        if is_gpu:
-            launches = STEP_SECONDS + LAYER_SECONDS * self.layers[wanted.cell.model]
-            own = PRECISION_SECONDS[wanted.precision] * (own + launches / wanted.local_batch)
+        how = Manner(wanted.local_batch, wanted.precision, wanted.is_recomputed, wanted.is_half)
+        own = sample_seconds(self.work[wanted.cell.model], wanted.kind, how)
         link = 0.0
         if wanted.devices > 1 and figures.memory_gb is not None:
             # All-reduce of fp32 gradients passes each link twice; features of the global batch come and go once.
@@ -246,11 +224,6 @@ class SpeedModel:
         """The same knowledge less all that is known of one model."""
         kept = [s for known in self.speeds.values() for s in known if s.model != model]
         return SpeedModel(kept, self.models)
-
-
-def _layers(config: dict[str, Any]) -> int:
-    """Layers of both towers."""
-    return int(config["vision_cfg"].get("layers", 12) + config["text_cfg"].get("layers", 12))
 
 
 COLUMNS = ("model", "gpu_kind", "gpus", "samples_per_second_per_gpu")

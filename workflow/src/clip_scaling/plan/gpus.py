@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..cost.speeds import PRECISION_SECONDS
 from ..errors import ConfigError
+from ..models.roofline import PRECISION_SECONDS
 from ..study.config.training import GPU_PRECISIONS
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy

@@ -54,7 +54,7 @@ class Engine:
         model = build_model(self.model_config)
         take_class_token(model)
         self.ends = take_packed(model, attention_on(ranks.device))
-        self.is_compiled = resources.compile
+        self.is_compiled, self.is_warm = resources.compile is True, False
         self.model = ParallelModel(model, resources, ranks, self.precision.dtype)
         self.optimizer = build_optimizer(self.model.base, recipe)
         self.parameters = sum(p.numel() for p in self.model.base.parameters())
@@ -89,7 +89,7 @@ class Engine:
         DDP arranges its buckets by the first backward pass, and a sum over ranks follows the place in a bucket;
         compiled kernels follow the lengths of the captions that they are first made for.
         """
-        is_exact = self.ranks.device.type == "cuda" and self.recipe.deterministic
+        is_exact = self.ranks.device.type == "cuda" and self.recipe.deterministic and not self.is_warm
         return is_exact and (self.is_compiled or self.model.is_ddp)
 
     def warm_up(self) -> None:
@@ -104,6 +104,7 @@ class Engine:
         self.make_gradients(Batch(pixels, tokens, np.arange(count)), 0)
         self.optimizer.zero_grad(set_to_none=True)
         self.precision.load_scaler(self.precision.scaler.state_dict())
+        self.is_warm = True
 
     def lengths(self, batch: Batch) -> Tensor:
         """Tokens of each text that the text tower takes, (n,) int64 on the CPU."""

@@ -32,6 +32,7 @@ from ..records.training import TrainRecord
 from ..study.config.resources import Resources, TrainResources
 from ..study.config.training import Recipe
 from ..study.grid import Cell, cooldown_start, steps_for
+from . import compilation
 from .callbacks import Curve, Validate, Validation, validation_steps
 from .distributed import Ranks, join_ranks
 from .engine import Engine
@@ -122,7 +123,7 @@ def open_job(asked: TrainJob) -> OpenJob:
     logging.basicConfig(level=logging.INFO if ranks.is_main else logging.ERROR, format="%(message)s")
     torch.set_num_threads(resources.threads)
     try:
-        engine = Engine(asked.recipe["model_config"], recipe, resources, ranks, asked.cell.seed)
+        engine, resources = _build_engine(asked, recipe, resources, ranks)
         open_input = _open_packed if resources.input == "packed" else _open_stream
         manifest, data = open_input(asked, engine, resources)
     except BaseException:
@@ -131,6 +132,32 @@ def open_job(asked: TrainJob) -> OpenJob:
     if ranks.device.type == "cuda":
         data = Prefetch(data, recipe.global_batch_size, ranks.device)
     return OpenJob(asked, ranks, recipe, resources, manifest, data, engine)
+
+
+def _build_engine(
+    asked: TrainJob, recipe: Recipe, resources: TrainResources, ranks: Ranks
+) -> tuple[Engine, TrainResources]:
+    """The engine, and the resources with `compile` decided. What cannot be compiled on `auto` runs without."""
+    model, given = asked.recipe["model_config"], resources.compile
+    resources = compilation.decide(resources, ranks, model, recipe, asked.cell.samples_seen)
+    if resources.compile:
+        compilation.keep_kernels(asked.resume.parent.parent / ".compiled")
+    engine = Engine(model, recipe, resources, ranks, asked.cell.seed)
+    if given == "auto" and resources.compile:
+        try:
+            engine.warm_up()
+        except Exception as error:
+            if ranks.size > 1:  # the others may be within a sum over ranks
+                raise TrainingError(
+                    f"compilation failed: {error}",
+                    place="resources.train.compile: auto",
+                    remedy="Set it to false; please report it with its log.",
+                ) from error
+            log.warning(f"compilation failed, so this run goes on without (resources.train.compile): {error}")
+            compilation.forget_kernels()
+            resources = resources.model_copy(update={"compile": False})
+            engine = Engine(model, recipe, resources, ranks, asked.cell.seed)
+    return engine, resources
 
 
 def _order(data: Path, recipe: Recipe, shard_pairs: list[int], seed: int) -> Order:

@@ -47,9 +47,9 @@ class ParallelModel:
         if resources.parallel == "fsdp2" and ranks.size > 1:
             # Scalars cannot be sharded: their gradients are averaged by hand.
             self.replicated = [p for p in model.parameters() if p.ndim == 0]
-            _shard(model, set(self.replicated), dtype, resources.compile)
+            _shard(model, set(self.replicated), dtype, resources.compile is True)
         self.base: Any = model
-        if resources.compile and not isinstance(model, FSDPModule):
+        if resources.compile is True and not isinstance(model, FSDPModule):
             model = torch.compile(model)
         if ranks.size > 1 and resources.parallel == "ddp":
             model = DistributedDataParallel(model, device_ids=[ranks.device] if ranks.device.type == "cuda" else None)

@@ -103,7 +103,7 @@ class PeerRun:
             "siglip": recipe.objective == "siglip",
             "dataset-resampled": recipe.sampling == "replacement",
             "grad-checkpointing": resources.gradient_checkpointing,
-            "torchcompile": resources.compile,
+            "torchcompile": resources.compile is True,
         }
         given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         return [*given, *(f"--{name}" for name, wanted in flags.items() if wanted), "--aug-cfg", *augmentation]

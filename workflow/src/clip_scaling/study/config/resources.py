@@ -35,7 +35,11 @@ class TrainResources(Strict):
     parallel: Literal["ddp", "fsdp2"] = Field("ddp", description="fsdp2: for models that one GPU cannot hold")
     accumulate: int = Field(1, ge=1, description="micro-batches a step; the contrastive batch stays whole")
     gradient_checkpointing: bool = Field(False, description="less memory for one more forward pass")
-    compile: bool = Field(False, description="torch.compile: pays on long runs")
+    compile: bool | Literal["auto"] = Field(
+        "auto",
+        description="torch.compile; auto: on a GPU, where by the plan's estimate it saves more time than it takes "
+        "before the first step",
+    )
     input: Literal["packed", "stream"] = Field(
         "packed", description="packed: decoded once, mapped into memory; stream: decoded by workers from the tars"
     )
