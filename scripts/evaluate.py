@@ -32,6 +32,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--store", type=Path, help="folder of features and scores that are kept")
     parser.add_argument("--store-mb", type=float, default=500, help="cap on the store")
+    parser.add_argument("--cut", type=Path, help="how the evaluation is cut into jobs: fill the store with one's share")
+    parser.add_argument("--job", type=int, help="which of them, from 1")
     parser.add_argument("--recipe", type=json.loads, help='JSON {"recipe", "model_config"}: of saved states')
     parser.add_argument("--cell", help="of saved states")
     parser.add_argument("--output", required=True, type=Path, nargs="+", help="evaluation of each checkpoint, JSON")
@@ -42,6 +44,8 @@ def parse() -> argparse.Namespace:
         parser.error(f"{len(args.checkpoint)} checkpoints, but {len(args.output)} outputs: give one for each")
     if bool(args.recipe) != bool(args.cell):
         parser.error("--recipe and --cell go together: both say what a saved state is of")
+    if bool(args.cut) != bool(args.job) or args.cut and (len(args.checkpoint) > 1 or args.store is None):
+        parser.error("--cut and --job go together, with one checkpoint and a --store")
     return args
 
 
@@ -58,6 +62,7 @@ def main() -> None:
     from clip_scaling.evaluate.job import EvaluateJob
     from clip_scaling.evaluate.store import Store
     from clip_scaling.evaluate.suite import Stopped, SuiteEvaluator, protocol_of
+    from clip_scaling.records.evaluation import EvaluationCut
     from clip_scaling.records.files import sha256_file
     from clip_scaling.records.provenance import code, keep_diff, provenance
 
@@ -75,7 +80,11 @@ def main() -> None:
     sets_sha256 = {path.parent.name: sha256_file(path) for path in args.sets}
     try:
         for checkpoint, output in zip(args.checkpoint, args.output, strict=True):
-            found = EvaluateJob(checkpoint, args.tokenizer, args.recipe, args.cell).run(evaluator)
+            job = EvaluateJob(checkpoint, args.tokenizer, args.recipe, args.cell)
+            if args.cut:
+                job.run_share(evaluator, EvaluationCut.read(args.cut).jobs[args.job - 1]).write(output)
+                return
+            found = job.run(evaluator)
             made_by = provenance("torch", "open_clip_torch", "numpy", "pillow", "torchvision", "webdataset")
             found.model_copy(update={"sets_sha256": sets_sha256, "provenance": made_by}).write(output)
             keep_diff(output)

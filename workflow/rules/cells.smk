@@ -37,13 +37,12 @@ SWEEP_CELLS = {sweep_cell(model).name: sweep_cell(model) for model in STUDY.grid
 
 
 def cells_config(wildcards):
-    """What the cells follow from, as JSON: the file's laws, title and resources change no table of cells.
+    """What the cells follow from, as JSON: the file's laws, title, resources and jobs change no table.
 
     By a function: Snakemake would take the braces of a plain string for wildcards.
     """
-    return canonical_json(
-        STUDY.model_dump(mode="json", include={"study", "sources", "data", "grid", "recipe", "evaluation"})
-    )
+    sections = {"study", "sources", "data", "grid", "recipe", "evaluation"}
+    return canonical_json(STUDY.model_dump(mode="json", include=sections, exclude={"evaluation": {"jobs"}}))
 
 
 # ---------------------------------------------------------------- cells

@@ -1,5 +1,7 @@
 """Every set of the suite on each checkpoint and on states on its way, and the table of all metrics."""
 
+from snakemake.persistence import PersistenceBase
+
 EVALUATED_STATES = [
     *(f"{STUDY_DIR}/train/{name}/parts/{step}/metrics.json" for name, steps in PARTS.items() for step in steps),
     *(
@@ -51,6 +53,26 @@ def evaluate_suite(wildcards):
     return canonical_json(suite | {"probes": probes} | skip | named)
 
 
+def evaluation_shares(wildcards):
+    """What the jobs that share an evaluation leave, beside what they put into its store; none where it is one job."""
+    jobs = STUDY.evaluation.jobs
+    folder = f"{STUDY_DIR}/evaluate/{wildcards.cell}/jobs"
+    return [f"{folder}/{job}-of-{jobs}.json" for job in range(1, jobs + 1)] if jobs > 1 else []
+
+
+def without_shares(recorded):
+    """Snakemake's record of a job's inputs without the shares: their number must not evaluate anything again."""
+
+    def inputs(persistence, job):
+        return [path for path in recorded(persistence, job) if not re.search(r"/jobs/\d+-of-\d+\.json$", path)]
+
+    return inputs
+
+
+if STUDY.evaluation.jobs > 1:
+    PersistenceBase._input = without_shares(PersistenceBase._input)
+
+
 def fine_tune_settings(wildcards):
     """Settings of fine-tuning; which cells are fine-tuned changes no number."""
     settings = RESOLVED.suite.fine_tuning
@@ -73,6 +95,7 @@ rule evaluate:
         checkpoint=f"{STUDY_DIR}/train/{{cell}}/checkpoint.pt",
         tokenizer=evaluate_tokenizer,
         sets=expand("results/data/eval-{dataset}/manifest.json", dataset=EVALUATION_SETS),
+        shares=evaluation_shares,
     output:
         metrics=f"{STUDY_DIR}/evaluate/{{cell}}/metrics.json",
     log:
@@ -99,6 +122,71 @@ rule evaluate:
         " --sets {input.sets} --tokenizer {input.tokenizer} --batch-size {params.batch_size}"
         " --loss-batch-size {params.loss_batch_size} --suite {params.suite:q} --store {params.store}"
         " --output {output.metrics} --threads {threads} 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
+
+
+if STUDY.evaluation.jobs > 1:
+
+    localrules:
+        cut_evaluation,
+
+    rule cut_evaluation:
+        input:
+            sets=expand("results/data/eval-{dataset}/manifest.json", dataset=EVALUATION_SETS),
+        output:
+            cut=temp(f"{STUDY_DIR}/evaluate/{{cell}}/jobs/cut.json"),
+        log:
+            f"results/logs/{STUDY.study}/evaluate/{{cell}}/jobs/cut.log",
+        benchmark:
+            f"results/benchmarks/{STUDY.study}/evaluate/{{cell}}/jobs/cut.tsv"
+        params:
+            batch_size=STUDY.evaluation.batch_size,
+            suite=evaluate_suite,
+            jobs=STUDY.evaluation.jobs,
+            evaluations=f"{STUDY_DIR}/evaluate",
+            model=fine_tune_model,
+        message:
+            "Cut the evaluation of {wildcards.cell} into {params.jobs} jobs"
+        shell:
+            "python scripts/cut_evaluation.py --sets {input.sets} --suite {params.suite:q}"
+            " --batch-size {params.batch_size} --jobs {params.jobs} --evaluations {params.evaluations}"
+            " --model {params.model} --output {output.cut} 2>&1 | tee {log}"
+
+    rule evaluate_share:
+        # Its share of the features and scores goes into the store, where `evaluate` finds them.
+        input:
+            cut=rules.cut_evaluation.output.cut,
+            checkpoint=f"{STUDY_DIR}/train/{{cell}}/checkpoint.pt",
+            tokenizer=evaluate_tokenizer,
+            sets=expand("results/data/eval-{dataset}/manifest.json", dataset=EVALUATION_SETS),
+        output:
+            share=temp(f"{STUDY_DIR}/evaluate/{{cell}}/jobs/{{job}}-of-{{jobs}}.json"),
+        log:
+            f"results/logs/{STUDY.study}/evaluate/{{cell}}/jobs/{{job}}-of-{{jobs}}.log",
+        benchmark:
+            f"results/benchmarks/{STUDY.study}/evaluate/{{cell}}/jobs/{{job}}-of-{{jobs}}.tsv"
+        wildcard_constraints:
+            job="[1-9][0-9]*",
+            jobs=str(STUDY.evaluation.jobs),
+        threads: after_threads
+        resources:
+            mem_mb=after_mem_mb,
+            runtime=after_runtime,
+            gpus=after_gpus,
+            gpu_slots=after_gpu_slots,
+            launcher=after_launcher,
+        params:
+            batch_size=STUDY.evaluation.batch_size,
+            loss_batch_size=STUDY.evaluation.loss_batch_size,
+            suite=evaluate_suite,
+            store=f"{STUDY_DIR}/evaluate/{{cell}}/store",
+        message:
+            "Evaluate {wildcards.cell}: job {wildcards.job} of {wildcards.jobs}"
+        shell:
+            "trap : INT TERM USR1 USR2; {resources.launcher}python scripts/evaluate.py --checkpoint {input.checkpoint}"
+            " --sets {input.sets} --tokenizer {input.tokenizer} --batch-size {params.batch_size}"
+            " --loss-batch-size {params.loss_batch_size} --suite {params.suite:q} --store {params.store}"
+            " --cut {input.cut} --job {wildcards.job} --output {output.share} --threads {threads}"
+            " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 
 rule evaluate_state:

@@ -18,13 +18,13 @@ CELL_EVALUATIONS = (
 TRUNK_STATES = [trunk_state(cell) for cells in TRUNKS.values() for cell in cells] if IS_TRAINED else []
 
 
-def unused_resources():
-    """Resources that only studies of this release can name, where this one does not: its lock is as it was."""
+def unused_keys():
+    """Keys that only studies of this release have, and that this one does not use, or that change no result."""
     names = ("evaluate", "fine_tune")
     sections = {name: True for name in names if not getattr(STUDY.resources, name).model_fields_set}
     overrides = STUDY.resources.overrides
     keys = {name for name in names if not any(getattr(override, name) for override in overrides)}
-    return {"resources": sections | {"overrides": {"__all__": keys}}}
+    return {"evaluation": {"jobs"}, "resources": sections | {"overrides": {"__all__": keys}}}
 
 
 def locked_config(wildcards):
@@ -33,7 +33,7 @@ def locked_config(wildcards):
     if STUDY.report.targets is None:
         places["report"] = True  # a key that studies of an older release do not know
     if IS_TRAINED:
-        places |= unused_resources()
+        places |= unused_keys()
     suite = RESOLVED.suite.model_dump(mode="json") if IS_TRAINED else None
     return canonical_json({"study": STUDY.model_dump(mode="json", exclude=places), "suite": suite})
 

@@ -118,7 +118,7 @@ def after_runtime(wildcards):
     cell = measured_cell(wildcards)
     if hasattr(wildcards, "dataset"):
         return NEEDS.fine_tune_minutes(cell, wildcards.dataset)
-    return NEEDS.evaluate_minutes(cell)
+    return NEEDS.evaluate_minutes(cell, STUDY.evaluation.jobs if hasattr(wildcards, "jobs") else 1)
 
 
 def after_gpus(wildcards):

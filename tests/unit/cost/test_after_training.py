@@ -87,3 +87,19 @@ def test_a_fine_tuned_cell_pays_for_its_epochs_and_mixtures(
     row = next(row for row in make_plan(study, tmp_path).rows if row.cell == cell.name)
     assert row.evaluation_hours * 3600 == pytest.approx(16.0)
     assert Results(tmp_path, "offline").job_seconds("evaluate/nothing") is None
+
+
+def test_jobs_that_share_an_evaluation_are_counted_and_their_seconds_added(
+    raw: dict[str, Any], repository: Path, tmp_path: Path
+) -> None:
+    study = load_study(raw | {"evaluation": raw["evaluation"] | {"jobs": 2}}, repository)
+    cell = next(iter(study.cells.values()))
+    finish(tmp_path, study, cell)
+    for job, seconds in ((f"evaluate/{cell.name}", 3.0), (f"evaluate/{cell.name}/jobs/1-of-2", 20.0)):
+        write_benchmark(tmp_path, job, seconds)
+    assert make_plan(study, tmp_path).rows[0].evaluation_basis.startswith("from the training speed")
+    write_benchmark(tmp_path, f"evaluate/{cell.name}/jobs/2-of-2", 21.0)
+    plan = make_plan(study, tmp_path)
+    assert plan.rows[0].evaluation_hours * 3600 == pytest.approx(44.0)
+    assert totals(plan)["evaluation_jobs"] == 2 * len(study.cells)
+    assert ", 16 jobs of evaluation (" in text_plan(plan)

@@ -39,14 +39,19 @@ def tokenizer(texts: str | list[str]) -> Tensor:
     return torch.tensor([[WORDS.index(text)] for text in ([texts] if isinstance(texts, str) else texts)])
 
 
-def write_set(folder: Path, images: list[Image.Image], labels: dict[str, list[str]], files: dict[str, str]) -> Path:
-    """A set in clip-benchmark's layout; labels: extension -> one text an image."""
+def write_set(
+    folder: Path, images: list[Image.Image], labels: dict[str, list[str] | list[bytes]], files: dict[str, str]
+) -> Path:
+    """A set in clip-benchmark's layout; labels: extension -> one text, or the bytes of one file, an image."""
     (folder / "test").mkdir(parents=True)
     with tarfile.open(folder / "test" / "0.tar", "w") as tar:
         for row, image in enumerate(images):
             picture = io.BytesIO()
             image.save(picture, "png")
-            members = {"png": picture.getvalue()} | {kind: texts[row].encode() for kind, texts in labels.items()}
+            members = {"png": picture.getvalue()}
+            for kind, contents in labels.items():
+                label = contents[row]
+                members[kind] = label if isinstance(label, bytes) else label.encode()
             for kind, content in members.items():
                 info = tarfile.TarInfo(f"{row:03d}.{kind}")
                 info.size = len(content)

@@ -13,7 +13,7 @@ from ..records.data import EvaluationSetManifest
 from ..study.grid import Cell
 from ..study.paths import DataPaths
 from ..study.resolved import ResolvedStudy
-from .results import Results
+from .results import Results, evaluation_seconds
 from .speeds import Estimate
 
 PASSES = 3
@@ -77,6 +77,7 @@ class AfterTraining:
     def _measured(self, cell: Cell) -> float | None:
         """Seconds of all of a cell's jobs after training by Snakemake's benchmark files; None where one is missing."""
         names = [f"fine_tune/{cell.name}/{name}" for name in self.tuned_sets] if cell.name in self.tuned_cells else []
-        found = [self.results.job_seconds(job) for job in (f"evaluate/{cell.name}", *names)]
+        evaluated = evaluation_seconds(self.results, cell.name, self.study.config.evaluation.jobs)
+        found = [evaluated, *map(self.results.job_seconds, names)]
         known = [seconds for seconds in found if seconds is not None]
         return sum(known) if len(known) == len(found) else None

@@ -42,6 +42,14 @@ class Results:
             return None  # a job that was killed leaves none, or half of one
 
 
+def evaluation_seconds(results: Results, cell: str, jobs: int) -> float | None:
+    """Seconds of an evaluation, of all jobs that shared it; None where one has left none."""
+    shares = [f"evaluate/{cell}/jobs/{job}-of-{jobs}" for job in range(1, jobs + 1)] if jobs > 1 else []
+    found = [results.job_seconds(job) for job in (f"evaluate/{cell}", *shares)]
+    known = [seconds for seconds in found if seconds is not None]
+    return sum(known) if len(known) == len(found) else None
+
+
 def used_seconds(results: Results, cell: str, seconds: float) -> float:
     """Wall seconds that a finished cell took. seconds: of its steps, by its record.
 

@@ -14,11 +14,9 @@ from typing import Any
 import torch
 
 from ..data.evaluation_sets.read import ImageBatch
+from .cut import BLOCK_BATCHES
 from .features import Features
 from .store import Store
-
-BLOCK_BATCHES = 16
-"""Batches of a block: what an interruption can lose."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..models.build import model_config_of
 from ..models.encode import Encoder, load_cell, load_state
-from ..records.evaluation import CheckpointMetrics
+from ..records.evaluation import CheckpointMetrics, EvaluationShare, Piece
 from ..records.files import sha256_file
 from ..study.config.training import Recipe
 from .suite import SuiteEvaluator
@@ -46,3 +48,17 @@ class EvaluateJob:
             metrics=evaluator.run(encoder, about["cell"]) if encoder else [],
             seconds=dict(evaluator.seconds),
         )
+
+    def run_share(self, evaluator: SuiteEvaluator, pieces: Sequence[Piece]) -> EvaluationShare:
+        """Put one job's share of an evaluation into the store. Stopped where a signal came."""
+        start = time.monotonic()
+        if pieces:
+            encoder, _ = self.load()
+            sets = {found.name: found for found in evaluator.sets}
+            for piece in pieces if encoder else ():
+                assert encoder is not None
+                if piece.split is None:
+                    evaluator.measure_set(encoder, sets[piece.dataset])
+                else:
+                    evaluator.blocks(encoder, sets[piece.dataset], piece.split).fill(piece.first, piece.end)
+        return EvaluationShare(pieces=list(pieces), seconds=round(time.monotonic() - start, 3))

@@ -20,6 +20,7 @@ from ..records.evaluation import Measured
 from ..study.config.evaluation import Aggregate, LinearProbes, probe_name
 from .ahead import ahead
 from .blocks import Blocks
+from .cut import MEASURE
 from .features import Features, encode_set
 from .measure import mean_of, measure, probe
 from .pieces import Examples
@@ -27,8 +28,6 @@ from .probe import probe_accuracy
 from .store import Store
 
 log = logging.getLogger(__name__)
-MEASURE = "measure"
-"""Label of the seconds of all that follows encoding."""
 CODE_VERSION = 2
 """Rises when the meaning of features or metrics changes, so that stored ones are computed again."""
 

@@ -63,12 +63,14 @@ def page(plan: Plan, study: ResolvedStudy) -> str:
 
 def _boxes(plan: Plan, study: ResolvedStudy) -> list[Box]:
     """The DAG by stage, with its numbers of jobs."""
+    shares = sum(row.evaluation_jobs for row in plan.rows)
     branching = sum(1 for cell in study.cells.values() if study.branch_step(cell))
     return [
         Box("prepare source", len(study.config.sources)),
         Box("prepare subset", len(study.config.data)),
         *([Box("train trunk", branching)] if branching else []),
         Box("train", len(plan.rows), is_cells=True),
+        *([Box("evaluate a share", shares)] if shares > len(plan.rows) else []),
         Box("evaluate", len(plan.rows), is_cells=True),
         Box("fit laws", len(study.targets())),
         Box("report", 1),

@@ -55,7 +55,9 @@ def text_plan(plan: Plan, width: int = UNBOUNDED) -> str:
     lines.append(f"{unit}: {_interval(whole)} in all, {_interval(rest)} to do; {sums['compute_gmacs']:.3g} GMAC")
     lines.append(_repeats(plan))
     bases = dict.fromkeys(row.evaluation_basis for row in plan.rows)
-    lines.append(f"evaluation and fine-tuning: {_number(sums['evaluation_hours'])} {unit} in all ({'; '.join(bases)})")
+    shared = f", {sums['evaluation_jobs']:,} jobs of evaluation" if sums["evaluation_jobs"] > len(plan.rows) else ""
+    hours = f"{_number(sums['evaluation_hours'])} {unit} in all"
+    lines.append(f"evaluation and fine-tuning: {hours}{shared} ({'; '.join(bases)})")
     lines.append(f"energy: {sums['energy_mwh']:,.4g} MWh")
     lines.append(
         f"storage: {human(sums['peak_storage_gb'])} GB at its peak, {human(sums['storage_gb'])} GB at rest, "

@@ -75,6 +75,7 @@ def totals(plan: Plan) -> dict[str, Any]:
         sums[key] = dict(zip(("estimate", "low", "high"), total(plan.rows, key), strict=True))
         sums[f"{key}_to_do"] = dict(zip(("estimate", "low", "high"), total(plan.to_do, key), strict=True))
     sums["evaluation_hours"] = sum(row.evaluation_hours for row in plan.rows)
+    sums["evaluation_jobs"] = sum(row.evaluation_jobs for row in plan.rows)
     sums["compute_gmacs"] = sum(row.compute_gmacs for row in plan.rows)
     sums["energy_mwh"] = sum(row.energy_mwh for row in plan.rows)
     sums["storage_gb"] = sum(stage.gb for stage in plan.stages)

@@ -139,6 +139,7 @@ class _Rows:
             "used_hours": None if used is None else used / sharing,
             "evaluation_hours": evaluation_hours,
             "evaluation_basis": evaluation_basis,
+            "evaluation_jobs": study.config.evaluation.jobs,
         }
 
     def _samples_left(self, cell: Cell, state: State) -> int:

@@ -68,6 +68,37 @@ class CheckpointMetrics(Record):
     provenance: Provenance | None = None
 
 
+class Piece(BaseModel):
+    """What one job of an evaluation does of one set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    split: str | None = Field(None, description="null: all of the set, its metrics and probes; else blocks of a split")
+    first: int = Field(0, description="first block")
+    end: int | None = Field(None, description="the block after the last; null: to the end of the split")
+    seconds: float = Field(description="by which the jobs are balanced, an estimate")
+
+
+class EvaluationCut(Record):
+    """How an evaluation is cut into jobs. Written by `cut_evaluation`; read by `evaluate_share`."""
+
+    FILE: ClassVar[str] = "cut.json"
+    IS_SEALED: ClassVar[bool] = False
+
+    jobs: list[list[Piece]]
+
+
+class EvaluationShare(Record):
+    """What one job of an evaluation has put into the store. Written by `evaluate_share`; gone once all are done."""
+
+    FILE: ClassVar[str] = "{job}-of-{jobs}.json"
+    IS_SEALED: ClassVar[bool] = False
+
+    pieces: list[Piece]
+    seconds: float = Field(description="wall seconds of the pieces")
+
+
 class OutsideMetrics(Record):
     """Metrics of a model that was not trained here, and what is known of its training.
 

@@ -51,6 +51,7 @@ class PlannedCell(BaseModel):
     used_hours: float | None = Field(None, description="device hours that a finished cell took")
     evaluation_hours: float = Field(0.0, description="evaluation and fine-tuning after it, on one device")
     evaluation_basis: str = ""
+    evaluation_jobs: int = Field(1, description="jobs that share its evaluation (`evaluation.jobs`)")
 
 
 class Stage(BaseModel):

@@ -35,6 +35,13 @@ class Evaluation(Strict):
         description="of the encoder: fp32 everywhere; tf32: products and convolutions of a GPU; bf16: autocast. Each "
         "metric says which, and `snakemake evaluation_noise` how far the others move it",
     )
+    jobs: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="jobs that share the evaluation of each cell, balanced by the seconds that sets took before; never "
+        "part of a result",
+    )
     learning_curve: int = Field(
         0,
         ge=0,
