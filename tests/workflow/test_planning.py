@@ -49,14 +49,15 @@ def test_a_cluster_gives_evaluations_what_the_study_says_and_no_more_is_asked(
     rules = project.root / "workflow" / "rules" / "evaluate.smk"
     # Snakemake lists the resources of jobs without a message alone.
     rules.write_text(rules.read_text().replace('    message:\n        "Evaluate {wildcards.cell}"\n', ""))
-    overrides = [{"model": "ViT-micro-8", "evaluate": {"mem_mb": 9000, "runtime_minutes": 240, "threads": 2}}]
+    overrides = [{"model": "ViT-micro-8", "evaluate": {"mem_mb": 9000, "runtime_minutes": 240, "workers": 1}}]
     study = project.study(resources={"train": {"gpus": 1}, "overrides": overrides})
     profile = repository / "config" / "profiles" / "cluster"
-    text = project.snakemake("--profile", profile, "-n", "--configfile", project.write(study)).stdout
+    text = project.snakemake("--profile", profile, "-n", "-p", "--configfile", project.write(study)).stdout
     jobs = {}
     for block in text.split("\nrule ")[1:]:
         found = dict(re.findall(r"(\w+)[=:] ?(\d+)\b", block.split("\n[")[0]))
         jobs[re.search(r"cell=Model-(\S+?)_", block)[1]] = found
+    assert text.count(" --threads 2 --threads 1 --workers 1 2>&1") == 1
     names = ("gpus", "gpu_slots", "mem_mb", "runtime", "threads")
     assert [jobs["ViT-micro-8"][name] for name in names] == ["1", "0", "9000", "240", "2"]
     assert [jobs["ViT-nano-8"].get(name, "1") for name in names] == ["1", "0", "5100", "30", "1"]

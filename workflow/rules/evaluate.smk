@@ -110,6 +110,7 @@ rule evaluate:
         gpu_slots=after_gpu_slots,
         launcher=after_launcher,
     params:
+        workers=after_workers,
         batch_size=STUDY.evaluation.batch_size,
         loss_batch_size=STUDY.evaluation.loss_batch_size,
         suite=evaluate_suite,
@@ -121,7 +122,7 @@ rule evaluate:
         "trap : INT TERM USR1 USR2; {resources.launcher}python scripts/evaluate.py --checkpoint {input.checkpoint}"
         " --sets {input.sets} --tokenizer {input.tokenizer} --batch-size {params.batch_size}"
         " --loss-batch-size {params.loss_batch_size} --suite {params.suite:q} --store {params.store}"
-        " --output {output.metrics} --threads {threads} 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
+        " --output {output.metrics} --threads {threads}{params.workers} 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 
 if STUDY.evaluation.jobs > 1:
@@ -175,6 +176,7 @@ if STUDY.evaluation.jobs > 1:
             gpu_slots=after_gpu_slots,
             launcher=after_launcher,
         params:
+            workers=after_workers,
             batch_size=STUDY.evaluation.batch_size,
             loss_batch_size=STUDY.evaluation.loss_batch_size,
             suite=evaluate_suite,
@@ -185,7 +187,7 @@ if STUDY.evaluation.jobs > 1:
             "trap : INT TERM USR1 USR2; {resources.launcher}python scripts/evaluate.py --checkpoint {input.checkpoint}"
             " --sets {input.sets} --tokenizer {input.tokenizer} --batch-size {params.batch_size}"
             " --loss-batch-size {params.loss_batch_size} --suite {params.suite:q} --store {params.store}"
-            " --cut {input.cut} --job {wildcards.job} --output {output.share} --threads {threads}"
+            " --cut {input.cut} --job {wildcards.job} --output {output.share} --threads {threads}{params.workers}"
             " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 
@@ -213,6 +215,7 @@ rule evaluate_state:
     params:
         recipe=state_recipe,
         name=state_name,
+        workers=after_workers,
         batch_size=STUDY.evaluation.batch_size,
         loss_batch_size=STUDY.evaluation.loss_batch_size,
         suite=evaluate_suite,
@@ -224,7 +227,7 @@ rule evaluate_state:
         " --sets {input.sets} --tokenizer {input.tokenizer} --recipe {params.recipe:q} --cell {params.name}"
         " --batch-size {params.batch_size} --loss-batch-size {params.loss_batch_size} --suite {params.suite:q}"
         " --store {STUDY_DIR}/{wildcards.run}/store --store-mb 0 --output {output.metrics}"
-        " --threads {threads} 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
+        " --threads {threads}{params.workers} 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"
 
 
 localrules:
@@ -304,6 +307,7 @@ if RESOLVED.fine_tuned_sets():
             gpu_slots=after_gpu_slots,
             launcher=after_launcher,
         params:
+            workers=after_workers,
             settings=fine_tune_settings,
             model=fine_tune_model,
             resume=f"{STUDY_DIR}/fine_tune/{{cell}}/{{dataset}}/resume",
@@ -312,5 +316,5 @@ if RESOLVED.fine_tuned_sets():
         shell:
             "trap : INT TERM USR1 USR2; {resources.launcher}python scripts/fine_tune.py --checkpoint {input.checkpoint}"
             " --tokenizer {input.tokenizer} --model {params.model} --set {input.set} --control {input.control}"
-            " --settings {params.settings:q} --resume {params.resume} --output {output.metrics} --threads {threads}"
+            " --settings {params.settings:q} --resume {params.resume} --output {output.metrics} --threads {threads}{params.workers}"
             " 2>&1 | (trap '' INT TERM USR1 USR2; exec tee {log})"

@@ -104,7 +104,17 @@ def after_resources(wildcards):
 
 
 def after_threads(wildcards):
-    return after_resources(wildcards).threads
+    """CPU cores: of the job's threads and of its workers."""
+    resources = after_resources(wildcards)
+    return resources.threads + (resources.workers or 0)
+
+
+def after_workers(wildcards):
+    """Options for workers; none where the study does not say, and the script decides."""
+    resources = after_resources(wildcards)
+    if resources.workers is None:
+        return Untracked("")
+    return Untracked(f" --threads {resources.threads} --workers {resources.workers}")
 
 
 def after_mem_mb(wildcards):

@@ -22,7 +22,7 @@ from ..study.config.resources import JobResources
 from ..study.grid import Cell
 from ..study.resolved import ResolvedStudy
 from .after_training import evaluation_passes, prepared_size, tuning_passes
-from .needs import CUDA_MB, LEAST_MB, PROCESS_MB
+from .needs import CUDA_MB, LEAST_MB, PROCESS_MB, WORKER_MB
 from .results import Results
 
 UNKNOWN = SetSize(2000, 2000, 0, 100)
@@ -33,6 +33,8 @@ IMAGES_A_SECOND = 300
 """That one process decodes and resizes."""
 PROBE_FLOPS = 2e10
 """Products a second of a probe's solver on one core."""
+MOST_HELD_MB = 2 * 3 * 512
+"""Of decoded images, while they are read: fine-tuning streams splits that would take more (`finetune/images.py`)."""
 SCORE_BYTES = 20
 """Of a score, with the order that it is sorted into."""
 MARGIN = 3
@@ -73,6 +75,7 @@ class EvaluationNeeds:
         side = self.study.models[cell.model]["vision_cfg"].get("image_size", 224)
         control = self.sizes[settings.control].images if settings.control in self.sizes else 0
         images = 2 * 3 * side**2 * (self.sizes[dataset].images + self.sizes[dataset].train + control)
+        images = min(images, MOST_HELD_MB * 1e6)
         batch = 0.0
         if not self._gpus(cell, resources):
             batch = settings.batch_size * size.activation_bytes(is_recomputed=False, is_half=False)
@@ -126,16 +129,16 @@ class EvaluationNeeds:
 
     def _mem_mb(self, cell: Cell, resources: JobResources, own_bytes: float) -> int:
         cuda = CUDA_MB if self._gpus(cell, resources) else 0
-        return max(LEAST_MB, 100 * math.ceil((PROCESS_MB + cuda + own_bytes / 1e6) / 100))
+        workers = WORKER_MB * (resources.workers or 0)
+        return max(LEAST_MB, 100 * math.ceil((PROCESS_MB + cuda + workers + own_bytes / 1e6) / 100))
 
     def _pass_seconds(self, cell: Cell, resources: JobResources) -> float:
         """Seconds of decoding an image and of a forward pass, one after the other."""
         gpus = self._gpus(cell, resources)
         figures = figures_of(device_kind(self.study.config.resources.train_of(cell).gpu_kind, gpus))
         peak = figures.peak_tflops * (FP32_SHARE if gpus else resources.threads)
-        return 1 / IMAGES_A_SECOND + 2e9 * gmacs_per_sample(self.study.models[cell.model])["total"] / (
-            EFFICIENCY * peak * 1e12
-        )
+        decoding = 1 / (IMAGES_A_SECOND * max(1, resources.workers or resources.threads))
+        return decoding + 2e9 * gmacs_per_sample(self.study.models[cell.model])["total"] / (EFFICIENCY * peak * 1e12)
 
     def _probe_seconds(self, entry: SuiteEntry, cell: Cell) -> float:
         """Seconds of the sweep of probes of a set."""

@@ -83,8 +83,15 @@ class TrainResources(Strict):
 class JobResources(Strict):
     """Where a job that follows training runs. Never part of a name or of what is tracked."""
 
-    threads: int = Field(1, ge=1, description="CPU threads of the job")
-    mem_mb: int | None = Field(None, ge=100, description="memory, MB; default: by the model, the sets and the GPU")
+    threads: int = Field(1, ge=1, description="CPU threads of the job, beside its workers")
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="processes that decode images, a core each; default: as many as threads, none beside one on a CPU",
+    )
+    mem_mb: int | None = Field(
+        None, ge=100, description="memory, MB; default: by the model, the sets, the workers and the GPU"
+    )
     runtime_minutes: int | None = Field(
         None,
         ge=1,
