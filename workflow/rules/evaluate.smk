@@ -53,6 +53,10 @@ def evaluate_suite(wildcards):
     return canonical_json(suite | {"probes": probes} | skip | named)
 
 
+def evaluation_jobs(wildcards):
+    return Untracked(str(STUDY.evaluation.jobs))
+
+
 def evaluation_shares(wildcards):
     """What the jobs that share an evaluation leave, beside what they put into its store; none where it is one job."""
     jobs = STUDY.evaluation.jobs
@@ -142,7 +146,7 @@ if STUDY.evaluation.jobs > 1:
         params:
             batch_size=STUDY.evaluation.batch_size,
             suite=evaluate_suite,
-            jobs=STUDY.evaluation.jobs,
+            jobs=evaluation_jobs,
             evaluations=f"{STUDY_DIR}/evaluate",
             model=fine_tune_model,
         message:

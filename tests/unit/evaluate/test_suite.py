@@ -95,6 +95,7 @@ def test_what_is_stored_is_not_computed_again(place: Path, tmp_path: Path, monke
     monkeypatch.setattr(suite, "encode_set", lambda *args: encoded.append("set") or original(*args))
     again = evaluate(place, store, probes={"digits": ["full"]})
     assert again == first and not encoded
+    assert [row.model_fields_set for row in again.values()] == [row.model_fields_set for row in first.values()]
     more = evaluate(place, store, probes={"digits": ["full", 5]})
     assert ("linear_probe/digits-5-shot", "acc1") in more and not encoded  # from the stored features
     for path in tmp_path.glob("*.scores.json"):

@@ -30,7 +30,8 @@ T = TypeVar("T")
 class Store:
     """A folder of features and scores. `prune` leaves at most `max_bytes`: the least recently used go first.
 
-    root: None keeps nothing. spent: seconds by label that making took, now or before, of all that was asked for.
+    root: None keeps nothing. spent: seconds by label that making took, now or before, of all that was asked for. Rows
+    and seconds are the same whether they are made or read.
     """
 
     def __init__(self, root: Path | None, max_bytes: float = 1e9) -> None:
@@ -40,12 +41,12 @@ class Store:
 
     def features(self, key: dict[str, Any], make: Callable[[], Features], label: str = "") -> Features:
         """Read the features of a key; make them where they are not there or cannot be read."""
-        stored = self.stored_features(key, label)
-        if stored is not None:
-            return stored
-        before = self.spent.get(label, 0.0)
-        found = self.made(make, label)
-        self.keep_features(key, found, self.spent[label] - before)
+        before = self.spent.pop(label, 0.0)
+        found = self.stored_features(key, label)
+        if found is None:
+            found = self.made(make, label)
+            self.keep_features(key, found, self.spent[label])
+        self.spent[label] = max(before, self.spent[label])
         return found
 
     def stored_features(self, key: dict[str, Any], label: str = "") -> Features | None:
@@ -90,16 +91,18 @@ class Store:
             content = json.loads(path.read_text(encoding="utf-8"))
             rows = _rows(content, key)
             path.touch()
-            self._spend(label, float(content.get("seconds", 0.0)))
+            self._merge(content.get("spent", {}), label)
             return rows
         except FileNotFoundError:
             pass
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning(f"{path}: cannot be read ({error}); computed again")
-        before = self.spent.get(label, 0.0)
+        before, self.spent = self.spent, {}
         rows = self.made(make, label)
-        content = [row.model_dump() for row in rows]
-        about = {"sha256": _sha256(content), "seconds": round(self.spent[label] - before, 3)}
+        spent, self.spent = self.spent, before
+        self._merge(spent, label)
+        content = [row.model_dump(exclude_unset=True) for row in rows]
+        about = {"sha256": _sha256(content), "spent": {name: round(seconds, 3) for name, seconds in spent.items()}}
         try:
             write_json(path, {"key": key, "rows": content} | about)
         except OSError as error:
@@ -137,6 +140,12 @@ class Store:
                 self._within[-1] += elapsed
         self._spend(label, own)
         return found
+
+    def _merge(self, spent: dict[str, float], label: str) -> None:
+        """Book what scores took: their own seconds, and those of features that other scores may have named too."""
+        for name, seconds in spent.items():
+            before = self.spent.get(name, 0.0)
+            self.spent[name] = before + seconds if name == label else max(before, seconds)
 
     def _spend(self, label: str, seconds: float) -> None:
         self.spent[label] = self.spent.get(label, 0.0) + seconds
