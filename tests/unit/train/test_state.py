@@ -1,6 +1,9 @@
 """States on disk: whole or not at all, the newest whole one is used, and old ones go."""
 
+import copy
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +11,9 @@ import torch
 from clip_scaling.errors import TrainingError
 from clip_scaling.models.checkpoint import read_state
 from clip_scaling.records.files import sha256_file
-from clip_scaling.train.state import StateFolder
+from clip_scaling.train.state import SavedState, StateFolder, StateWriter
+
+from .conftest import Run
 
 
 def content(value: int) -> dict:
@@ -85,3 +90,56 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path: Path) -> None:
         with full_disk(1000), pytest.raises(OSError, match=r"too large.*(state\.pt|step-0000000003)"):
             write()
     assert list(tmp_path.iterdir()) == []
+
+
+class Held(StateFolder):
+    """A folder on a disk that takes its time."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.release = threading.Event()
+
+    def save(self, step: int, state: dict[str, Any]) -> SavedState:
+        assert self.release.wait(300)
+        return super().save(step, state)
+
+
+def test_a_state_is_written_while_the_run_goes_on(tmp_path: Path) -> None:
+    folder = Held(tmp_path)
+    writer = StateWriter(folder, is_ahead=True)
+    writer.write(1, content(1))  # returns
+    assert folder.saved() == []
+    folder.release.set()
+    writer.write(2, content(2))
+    assert folder.saved()[-1].step == 1  # one at a time
+    writer.wait()
+    assert [state.step for state in folder.saved()] == [2, 1] and all(state.is_whole for state in folder.saved())
+
+
+def test_a_write_that_failed_is_an_error_of_the_next(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    writer = StateWriter(StateFolder(tmp_path / "file"), is_ahead=True)
+    writer.write(1, content(1))
+    with pytest.raises(FileExistsError):
+        writer.write(2, content(2))
+    writer.wait()  # once is enough
+
+
+@pytest.mark.parametrize("policy", ["stop", "rollback"])
+def test_states_written_ahead_are_those_of_a_run_that_waits(
+    tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for name, is_ahead in (("waits", False), ("ahead", True)):
+        run = Run(tmp_path / name, checkpoint_seconds=0.0, instability={"policy": policy, "window": 10})
+        run.folder.keep = 100
+        loop, state = run.loop(), run.engine.state
+        monkeypatch.setattr(run.engine, "state", lambda state=state: copy.deepcopy(state()))  # as from a GPU
+        loop.writer = StateWriter(run.folder, is_ahead)
+        loop.run()
+        states = [read_state(each.path) for each in run.folder.saved()]
+        found.append([{**each, "progress": {**each["progress"], "seconds": 0}} for each in states])
+    assert len(found[0]) == len(found[1]) >= 19
+    for a, b in zip(*found, strict=True):
+        assert a["progress"] == b["progress"]
+        assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])

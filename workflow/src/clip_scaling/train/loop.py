@@ -19,7 +19,7 @@ from .pipeline import Issued, Pipeline
 from .schedule import Schedule
 from .signals import received
 from .stability import Event, finite
-from .state import StateFolder
+from .state import StateFolder, StateWriter
 from .steps import Result
 from .watchdog import Watchdog
 
@@ -126,6 +126,8 @@ class Loop:
         self.progress = Progress()
         self.pipeline = Pipeline(engine, data, stretch.lag)
         self.watchdog = Watchdog()
+        # What comes from a GPU is a copy.
+        self.writer = StateWriter(folder, is_ahead=self.ranks.device.type == "cuda")
         self.is_save_asked = self.is_leave_asked = False
         self.unsaved_digest = self.unsaved_lost = self.unsaved_tokens = 0  # of this rank, since the last state
 
@@ -167,20 +169,28 @@ class Loop:
         return {**self.engine.state(), "progress": asdict(self.progress), "identity": self.identity}
 
     def save(self) -> None:
-        """Write a state."""
+        """Write a state; from a GPU while the run goes on (`settle`)."""
         state = self.state()
         with self.watchdog.excused():
             if self.ranks.is_main:
-                self.folder.save(self.progress.step, state)
+                self.writer.write(self.progress.step, state)
             self.ranks.meet()
         del state
+
+    def settle(self) -> None:
+        """Wait until every state is on disk."""
+        with self.watchdog.excused():
+            self.writer.wait()
+            self.ranks.meet()
 
     # ------------------------------------------------------------ steps
 
     def run(self) -> Outcome:
         """Train to the end, to a signal, or to divergence."""
         with self.watchdog:
-            return self._run()
+            outcome = self._run()
+            self.settle()
+            return outcome
 
     def _run(self) -> Outcome:
         begun = last_saved = time.monotonic()
@@ -296,6 +306,7 @@ class Loop:
         """Whether a window of the rollback ends with this step, so that its state is written and kept."""
         is_end = self._is_window_end(self.progress.step)
         if is_end:
+            self.settle()  # else what is being written would delete the state that was protected before
             self.folder.protected = self.progress.step
         return is_end
 
@@ -305,6 +316,7 @@ class Loop:
 
     def _roll_back(self) -> Progress:
         """Back to the state of the last whole window: the same place whenever the run was interrupted."""
+        self.settle()
         target = self._window_start()
         states = self.folder.saved() if self.ranks.is_main else []
         found = self.ranks.tell(next((state for state in states if state.step == target and state.is_whole), None))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,33 @@ class StateFolder:
                 continue
             if number and (number >= self.keep or (self.max_bytes is not None and total > self.max_bytes)):
                 state.path.unlink()
+
+
+class StateWriter:
+    """Writes the states of a run, one at a time.
+
+    is_ahead: by a thread, while the run goes on; a state must then be a copy that no step changes. The newest whole
+    state counts, as ever: one that is being written has no name yet.
+    """
+
+    def __init__(self, folder: StateFolder, is_ahead: bool) -> None:
+        self.folder, self.is_ahead = folder, is_ahead
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="state") if is_ahead else None
+        self._writing: Future[SavedState] | None = None
+
+    def write(self, step: int, state: dict[str, Any]) -> None:
+        """Write a state, once the one before is there; an error of that one is raised here."""
+        self.wait()
+        if self._threads is None:
+            self.folder.save(step, state)
+        else:
+            self._writing = self._threads.submit(self.folder.save, step, state)
+
+    def wait(self) -> None:
+        """Wait until all that was given is on disk."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
