@@ -116,6 +116,7 @@ if STUDY.sweep:
             ),
         output:
             table=f"{STUDY_DIR}/tables/learning_rates.csv",
+            optima=f"{STUDY_DIR}/tables/optimal_learning_rates.csv",
         log:
             f"results/logs/{STUDY.study}/tables/learning_rates.log",
         benchmark:
@@ -123,7 +124,8 @@ if STUDY.sweep:
         message:
             "Gather {output.table}: the final training loss of each model at each learning rate"
         shell:
-            "python scripts/gather_learning_rates.py {input.records} --output {output.table} 2>&1 | tee {log}"
+            "python scripts/gather_learning_rates.py {input.records} --output {output.table} --optima {output.optima}"
+            " 2>&1 | tee {log}"
 
     rule sweep:
         input:

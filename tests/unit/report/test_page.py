@@ -138,6 +138,7 @@ def test_the_chosen_learning_rate_is_marked() -> None:
     assert table["rates"] == ["0.001", "0.002"]
     assert table["rows"][0]["cells"] == [("3.000", False), ("2.500", True)]
     assert table["rows"][1]["cells"] == [("", False), ("2.000", True)]
+    assert table["rows"][0]["optimum"] == "not found: the loss is least at the highest rate, 0.002. Try 0.004 and 0.008"
 
 
 def test_the_page_ranks_the_next_cells_where_law_files_do(study: StudyResults) -> None:

@@ -198,6 +198,21 @@ LEARNING_RATES_TABLE = Table(
         Column("chosen", "whether it is the model's lowest loss"),
     ],
 )
+OPTIMAL_RATES_TABLE = Table(
+    "tables/optimal_learning_rates.csv",
+    "The learning rate of least loss of each model, by a parabola through the search; empty where it was not found.",
+    [
+        Column("model", "open_clip's or the project's name of the architecture"),
+        Column("learning_rate", "vertex of the parabola in log2 of the rate"),
+        Column("low", "lower end of the 95 % interval, from repeats"),
+        Column("high", "upper end"),
+        Column("final_loss", "at the vertex; at the best rate tried where none was found", "nats"),
+        Column("lowest_loss_rate", "the rate tried whose loss is least"),
+        Column("rates", "number of rates tried"),
+        Column("diverged", "of these, rates with a run that diverged"),
+        Column("verdict", "`found`, or why not and which rates to add"),
+    ],
+)
 EVALUATION_NOISE_TABLE = Table(
     "tables/evaluation_noise.csv",
     "How far each metric of one checkpoint moves under other number formats and another batch size.",

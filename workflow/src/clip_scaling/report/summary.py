@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..laws.optimal_rates import FOUND, optimal_rates
 from ..records.filenames import law_place
 from ..records.laws import LawFile
 from ..records.training import TrainRecord
@@ -214,6 +215,7 @@ def learning_rate_table(sweep: pd.DataFrame | None) -> dict[str, Any] | None:
     if sweep is None:
         return None
     rates = sorted(sweep["learning_rate"].unique())
+    optima = optimal_rates(sweep).set_index("model")
     rows = []
     for model, tried in sweep.groupby("model", sort=False):
         by_rate = tried.set_index("learning_rate")
@@ -226,11 +228,20 @@ def learning_rate_table(sweep: pd.DataFrame | None) -> dict[str, Any] | None:
                     else ("", False)
                     for rate in rates
                 ],
+                "optimum": _optimum_text(optima.loc[model].to_dict()),
             }
         )
     first = sweep.iloc[0]
     where = f"{first['data']}, {short_count(first['samples_seen'])} samples, batch {first['global_batch_size']}"
     return {"rates": [f"{rate:g}" for rate in rates], "rows": rows, "where": where}
+
+
+def _optimum_text(found: Mapping[str, Any]) -> str:
+    """The optimal rate, with its interval where there is one, or why there is none."""
+    if found["verdict"] != FOUND:
+        return str(found["verdict"])
+    has_ends = pd.notna(found["low"])
+    return f"{found['learning_rate']:.2g}" + (f" ({found['low']:.2g} to {found['high']:.2g})" if has_ends else "")
 
 
 def provenance_rows(records: Sequence[TrainRecord]) -> list[tuple[str, str]]:
