@@ -62,6 +62,7 @@ def main() -> None:
     from clip_scaling.evaluate.job import EvaluateJob
     from clip_scaling.evaluate.store import Store
     from clip_scaling.evaluate.suite import Stopped, SuiteEvaluator, protocol_of
+    from clip_scaling.records.data import EvaluationSetManifest
     from clip_scaling.records.evaluation import EvaluationCut
     from clip_scaling.records.files import sha256_file
     from clip_scaling.records.provenance import code, keep_diff, provenance
@@ -69,6 +70,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     code()  # before a long evaluation, in which the checkout may move on
+    share = EvaluationCut.read(args.cut).jobs[args.job - 1] if args.cut else None
+    if share is not None:  # opening a set hashes its files
+        names = {piece.dataset for piece in share}
+        args.sets = [path for path in args.sets if EvaluationSetManifest.read(path).dataset in names]
     evaluator = SuiteEvaluator(
         list(map(open_set, args.sets)),
         protocol_of(args.suite, args.batch_size, args.loss_batch_size),
@@ -81,8 +86,8 @@ def main() -> None:
     try:
         for checkpoint, output in zip(args.checkpoint, args.output, strict=True):
             job = EvaluateJob(checkpoint, args.tokenizer, args.recipe, args.cell)
-            if args.cut:
-                job.run_share(evaluator, EvaluationCut.read(args.cut).jobs[args.job - 1]).write(output)
+            if share is not None:
+                job.run_share(evaluator, share).write(output)
                 return
             found = job.run(evaluator)
             made_by = provenance("torch", "open_clip_torch", "numpy", "pillow", "torchvision", "webdataset")
