@@ -42,4 +42,4 @@ def test_three_jobs_gather_the_metrics_of_one_and_another_number_makes_nothing_a
         "digits", "scenes-captions", "scenes-colour-shape",
     ]  # fmt: skip
     for jobs in (3, 1, 2):
-        assert copied.planned(study_of(copied, jobs)) == {}
+        assert copied.planned(study_of(copied, jobs), target) == {}
