@@ -42,7 +42,9 @@ def cells_config(wildcards):
     By a function: Snakemake would take the braces of a plain string for wildcards.
     """
     sections = {"study", "sources", "data", "grid", "recipe", "evaluation"}
-    return canonical_json(STUDY.model_dump(mode="json", include=sections, exclude={"evaluation": {"jobs"}}))
+    # A key that studies of an older release do not know, where it is not used.
+    usual = {"precision"} if STUDY.evaluation.precision == "fp32" else set()
+    return canonical_json(STUDY.model_dump(mode="json", include=sections, exclude={"evaluation": {"jobs"} | usual}))
 
 
 # ---------------------------------------------------------------- cells
