@@ -138,6 +138,11 @@ def test_three_jobs_give_the_metrics_of_one_to_the_bit(place: Path, tmp_path: Pa
     without_times = {"seconds", "provenance"}
     assert three.model_dump(exclude=without_times) == one.model_dump(exclude=without_times)
     assert three.seconds is not None and three.seconds.keys() == {"digits", "pairs", "plain"}
+    command[command.index(str(tmp_path / "none"))] = str(tmp_path)  # where the first evaluation is, `one/metrics.json`
+    subprocess.run([*command, "--output", str(path)], cwd=repository, check=True, capture_output=True)
+    assert one.seconds is not None
+    for piece in (piece for pieces in EvaluationCut.read(path).jobs for piece in pieces if piece.split is None):
+        assert piece.seconds == pytest.approx(sum(one.seconds[piece.dataset].values()))
     # The sets that were whole were measured by the jobs, and every image of the digits was encoded there.
     assert sum(name.endswith(".scores.json") for name in stored) == 2
     assert sum(name.endswith(".features.safetensors") for name in stored) == 2 + 12 + 45
