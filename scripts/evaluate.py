@@ -59,21 +59,16 @@ def main() -> None:
     # isort: split
     from clip_scaling.data.evaluation_sets.parallel import workers_of
     from clip_scaling.data.evaluation_sets.read import KeptImages, open_set
-    from clip_scaling.evaluate.job import EvaluateJob
+    from clip_scaling.evaluate.job import EvaluateJob, share_of
     from clip_scaling.evaluate.store import Store
     from clip_scaling.evaluate.suite import Stopped, SuiteEvaluator, protocol_of
-    from clip_scaling.records.data import EvaluationSetManifest
-    from clip_scaling.records.evaluation import EvaluationCut
     from clip_scaling.records.files import sha256_file
     from clip_scaling.records.provenance import code, keep_diff, provenance
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     code()  # before a long evaluation, in which the checkout may move on
-    share = EvaluationCut.read(args.cut).jobs[args.job - 1] if args.cut else None
-    if share is not None:  # opening a set hashes its files
-        names = {piece.dataset for piece in share}
-        args.sets = [path for path in args.sets if EvaluationSetManifest.read(path).dataset in names]
+    share, args.sets = share_of(args.cut, args.job, args.sets) if args.cut else (None, args.sets)
     evaluator = SuiteEvaluator(
         list(map(open_set, args.sets)),
         protocol_of(args.suite, args.batch_size, args.loss_batch_size),

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..models.build import model_config_of
 from ..models.encode import Encoder, load_cell, load_state
-from ..records.evaluation import CheckpointMetrics, EvaluationShare, Piece
+from ..records.data import EvaluationSetManifest
+from ..records.evaluation import CheckpointMetrics, EvaluationCut, EvaluationShare, Piece
 from ..records.files import sha256_file
 from ..study.config.training import Recipe
 from .suite import SuiteEvaluator
@@ -62,3 +63,10 @@ class EvaluateJob:
                 else:
                     evaluator.blocks(encoder, sets[piece.dataset], piece.split).fill(piece.first, piece.end)
         return EvaluationShare(pieces=list(pieces), seconds=round(time.monotonic() - start, 3))
+
+
+def share_of(cut: Path, job: int, sets: Sequence[Path]) -> tuple[list[Piece], list[Path]]:
+    """Read the pieces of a job, from 1 on, and the manifests of their sets: opening others would hash their files."""
+    pieces = EvaluationCut.read(cut).jobs[job - 1]
+    names = {piece.dataset for piece in pieces}
+    return pieces, [path for path in sets if EvaluationSetManifest.read(path).dataset in names]
