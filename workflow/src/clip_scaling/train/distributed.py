@@ -80,6 +80,11 @@ class Ranks:
         if self.size > 1:
             dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
+    def has_lost_another(self, error: BaseException | None) -> bool:
+        """Whether an error is gloo's for a rank that has ended."""
+        text = str(error)
+        return self.size > 1 and isinstance(error, RuntimeError) and "gloo" in text and "by peer" in text
+
     def close(self, *, is_failing: bool = False) -> None:
         """Leave the process group. is_failing: others may wait for this rank; it does not wait for them."""
         if self.size == 1 or not dist.is_initialized():

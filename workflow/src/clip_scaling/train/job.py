@@ -108,11 +108,16 @@ class OpenJob:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """End the workers, and leave the process group."""
+        """End the workers, and leave the process group. TrainingError where another rank has left it."""
         try:
             self.data.close()
         finally:
             self.ranks.close(is_failing=error is not None)
+        if self.ranks.has_lost_another(error):
+            raise TrainingError(
+                f"another rank of this job has ended, and rank {self.ranks.rank} with it",
+                remedy="The other rank's error is in the same log.",
+            ) from None
 
 
 def open_job(asked: TrainJob) -> OpenJob:
