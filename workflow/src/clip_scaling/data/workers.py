@@ -27,10 +27,13 @@ def ordered_map(workers: int, chunk: int = 1) -> Iterator[Callable[..., Iterator
         return
     # Not multiprocessing.Pool, which waits for ever for a worker that was killed. spawn: a fork would share this
     # process's memory and locks. Killable: the jobs of a cluster ignore SIGTERM so that they can save.
-    pool = ProcessPoolExecutor(workers, mp_context=KillableSpawns())
+    spawns = KillableSpawns()
+    pool = ProcessPoolExecutor(workers, mp_context=spawns)
     try:
         yield partial(pool.map, chunksize=chunk)
     except BrokenProcessPool:
+        # A worker that was just being started when another was killed is ended by nobody else, and waited for.
+        spawns.end()
         raise worker_was_killed("Give the rule more `mem_mb` or fewer cores") from None
     finally:
         pool.shutdown(cancel_futures=True)
