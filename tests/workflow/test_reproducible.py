@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 
 # What rightly differs: times, speeds, hosts, and the files that contain them.
 WHEN_AND_WHERE = {"logs", "benchmarks", "plan", "resume", "provenance.json", "report.html", "report.lock", "cells.csv"}
 MEASURED = {
-    "metrics.json": {"provenance"},
+    "metrics.json": {"provenance", "seconds"},
+    "scores.json": {"spent"},  # of the evaluation's store, as the next
+    "features.safetensors": {"seconds"},
     "train.json": {"attempts", "finished", "provenance", "samples_per_second", "seconds"},
     "curve.jsonl": {"memory_mb", "pairs_per_second", "seconds", "data_wait_share"},
 }
@@ -23,11 +26,16 @@ MEASURED = {
 
 def content(path: Path) -> Any:
     """A file's bytes, or its lines without what was measured of the machine."""
-    if path.name not in MEASURED:
+    name = path.name.partition(".")[2] if path.parent.name == "store" else path.name
+    if name not in MEASURED:
         return path.read_bytes()
+    if path.suffix == ".safetensors":
+        with safe_open(path, "np") as file:
+            tensors = {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118 (no mapping)
+            return tensors, {key: text for key, text in file.metadata().items() if key not in MEASURED[name]}
     text = path.read_text()
     parts = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else [json.loads(text)]
-    return [{key: value for key, value in part.items() if key not in MEASURED[path.name]} for part in parts]
+    return [{key: value for key, value in part.items() if key not in MEASURED[name]} for part in parts]
 
 
 def results(root: Path) -> dict[str, Path]:
